@@ -1,0 +1,287 @@
+"""What a scan measures: model, splits, metrics, directions, and the identity that its fingerprint is the hash of."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor, nn
+
+from landscape_cli.compute.checkpoint import Loaded, load_weights
+from landscape_cli.compute.data import Batches, load_batches
+from landscape_cli.compute.directions import DIRECTIONS, Context, check_direction
+from landscape_cli.compute.evaluate import DTYPES, Metrics, Splits, Values, evaluate, never
+from landscape_cli.compute.instantiate import bind, check, instantiate
+from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
+from landscape_cli.compute.normalization import layout_of
+from landscape_cli.compute.subspace import Params, Subspace, norm, parameters_of
+from landscape_cli.config import Component, Config, Settings, SplitConfig
+from landscape_cli.errors import ConfigError, EvaluationError
+from landscape_cli.grid import Grid
+
+DirectionFunction = Callable[..., Params]
+# Directions are drawn again when the scan comes back to a slice, unless they fit in here.
+_DIRECTION_CACHE_BYTES = 1 << 30
+
+
+@dataclass
+class Problem:
+    """A model at the points of a grid. Owns its model: parameters are overwritten at every point.
+
+    Attributes:
+        model: In eval mode, on the device, in the configured precision.
+        splits: On the same device, in the same precision.
+        metrics: Per-example functions by name, the loss first.
+        grid: The points.
+        context: θ* on the CPU and the seed; the direction functions get it for each slice and axis.
+        directions: Axis name → direction function.
+        where: Axis name → ``file:line: key``, for messages.
+        identity: Everything that decides the numbers.
+        class_index_metrics: Names of the metrics that use a target as an index.
+        notes: What was found and repaired on the way.
+        loaded: How the checkpoint fitted; None for a model that came with its weights.
+    """
+
+    model: nn.Module
+    splits: Splits
+    metrics: Metrics
+    grid: Grid
+    context: Context
+    directions: Mapping[str, DirectionFunction]
+    where: Mapping[str, str]
+    device: torch.device
+    identity: dict[str, JsonValue]
+    class_index_metrics: list[str]
+    loaded: Loaded | None = None
+    _origin: Params = field(default_factory=dict)
+    _live: Params = field(default_factory=dict)
+    _subspaces: dict[int, Subspace] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._live = parameters_of(self.model)
+        self._origin = {name: tensor.to(self.device, copy=True) for name, tensor in self.context.params.items()}
+
+    def measure(self, point: int, should_stop: Callable[[], bool] = never) -> Values | None:
+        """Evaluate every metric at a point of the grid; None when stopped."""
+        slice_index, coordinates = self.grid.location(point)
+        self.subspace(slice_index).write(coordinates, self._live)
+        return evaluate(self.model, self.splits, self.metrics, should_stop)
+
+    def measure_centre(self, should_stop: Callable[[], bool] = never) -> Values | None:
+        """Evaluate every metric at the checkpoint itself; None when stopped."""
+        Subspace(self._origin, ()).write((), self._live)
+        return evaluate(self.model, self.splits, self.metrics, should_stop)
+
+    def subspace(self, slice_index: int) -> Subspace:
+        """The line or plane of one slice, on the device."""
+        if slice_index not in self._subspaces:
+            size = sum(tensor.nbytes for tensor in self._origin.values()) * len(self.grid.axes)
+            if size * (len(self._subspaces) + 1) > _DIRECTION_CACHE_BYTES:
+                self._subspaces.clear()
+            drawn = tuple(self._draw(axis.name, slice_index) for axis in self.grid.axes)
+            self._subspaces[slice_index] = Subspace(self._origin, drawn)
+        return self._subspaces[slice_index]
+
+    def norms(self) -> dict[str, tuple[float, ...]]:
+        """Axis name → Euclidean length of the direction in each slice."""
+        norms: dict[str, list[float]] = {axis.name: [] for axis in self.grid.axes}
+        for slice_index in range(self.grid.num_slices):
+            for name, direction in zip(norms, self.subspace(slice_index).directions, strict=True):
+                norms[name].append(norm(direction))
+        return {name: tuple(lengths) for name, lengths in norms.items()}
+
+    def _draw(self, axis: str, slice_index: int) -> Params:
+        context = Context(self.context.params, self.context.layout, self.context.seed, slice_index, axis)
+        where = self.where[axis]
+        try:
+            direction = self.directions[axis](context)
+        except Exception as error:  # the user's direction may raise anything
+            raise ConfigError(f"{where}: the direction raised {type(error).__name__}: {error}") from error
+        checked = check_direction(direction, context, where)
+        return {name: tensor.to(self.device) for name, tensor in checked.items()}
+
+
+# ---------------------------------------------------------------- from a config
+
+
+def problem_from_config(config: Config, *, unsafe_load: bool = False) -> Problem:
+    """Build the model, load the checkpoint and decode the data.
+
+    Raises:
+        ConfigError: A target or its arguments are wrong; all such problems are reported together.
+        CheckpointError: See `landscape_cli.compute.checkpoint.load_weights`.
+    """
+    problems = check_components(config)
+    if problems:
+        raise ConfigError(problems)
+    model = build_model(config)
+    loaded = load_weights(model, config.checkpoint, where=config.where("checkpoint"), unsafe=unsafe_load)
+    batches = {name: build_batches(config, name) for name in config.data}
+    identity: dict[str, JsonValue] = {
+        "model": config.model.model_dump(mode="json"),
+        "checkpoint": {
+            "sha256": loaded.sha256,
+            "key": config.checkpoint.key,
+            "prefix": config.checkpoint.prefix,
+            "strict": config.checkpoint.strict,
+        },
+    }
+    return _assemble(model, batches, bind_metrics(config), config, identity, loaded)
+
+
+def check_components(config: Config) -> list[str]:
+    """Locate every target of a config and bind its arguments without calling anything; return every problem."""
+    problems = check(config.model, config.where("model"))
+    for name, split in config.data.items():
+        problems += check(split.dataset, config.where("data", name, "dataset"))
+    problems += check(config.loss, config.where("loss"), METRICS, num_positional=2)
+    for name, metric in config.metrics.items():
+        problems += check(metric, config.where("metrics", name), METRICS, num_positional=2)
+    for name, axis in config.axes.items():
+        problems += check(axis.direction, config.where("axes", name, "direction"), DIRECTIONS, num_positional=1)
+    return problems
+
+
+def build_model(config: Config) -> nn.Module:
+    """Call the target of ``model``; its initial weights do not touch the caller's random state."""
+    with torch.random.fork_rng(devices=[]):
+        model = instantiate(config.model, config.where("model"))
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{config.where('model')}: {config.model.target}(…) is a {type(model).__name__}; expected a torch.nn.Module")
+    # before the weights are loaded: a float64 checkpoint must not pass through float32
+    return model.to(DTYPES[config.evaluation.precision])
+
+
+def build_batches(config: Config, split: str) -> Batches:
+    """Build and decode the dataset of one split."""
+    section = config.data[split]
+    where = config.where("data", split, "dataset")
+    dataset = instantiate(section.dataset, where)
+    return _decode(dataset, section, where)
+
+
+def _decode(dataset: object, section: SplitConfig, where: str) -> Batches:
+    return load_batches(
+        dataset, where=where, batch_size=section.batch_size, num_examples=section.num_examples, seed=section.seed
+    )
+
+
+def bind_metrics(settings: Settings) -> dict[str, PerExample]:
+    """The loss and the metrics as functions of (outputs, targets), by name."""
+    components = {"loss": (settings.loss, settings.where("loss"))}
+    components |= {name: (metric, settings.where("metrics", name)) for name, metric in settings.metrics.items()}
+    return {
+        name: cast(PerExample, bind(component, where, METRICS, num_positional=2))
+        for name, (component, where) in components.items()
+    }
+
+
+# ---------------------------------------------------------------- from a model in hand
+
+
+def problem_from_model(
+    model: nn.Module, datasets: Mapping[str, object], settings: Settings, *, batch_size: int
+) -> Problem:
+    """Measure a model in hand; it is copied, so the caller's stays as it is."""
+    try:
+        own = copy.deepcopy(model)
+    except Exception as error:  # deepcopy raises whatever the model's attributes raise
+        raise EvaluationError(
+            f"the model cannot be copied: {type(error).__name__}: {error}",
+            hint="A scan works on a copy. Remove attributes that cannot be copied, or save a checkpoint and use scan().",
+        ) from error
+    identity: dict[str, JsonValue] = {
+        "model": {"_target_": f"{type(model).__module__}.{type(model).__qualname__}"},
+        "checkpoint": {"weights_sha256": _weights_sha256(own)},
+    }
+    batches = {
+        name: load_batches(dataset, where=f"data[{name!r}]", batch_size=batch_size) for name, dataset in datasets.items()
+    }
+    if not batches:
+        raise ConfigError("data: expected at least one split, such as {'train': dataset}")
+    own = own.to(DTYPES[settings.evaluation.precision])
+    return _assemble(own, batches, bind_metrics(settings), settings, identity, None)
+
+
+def _weights_sha256(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- both
+
+
+def _assemble(
+    model: nn.Module,
+    batches: Mapping[str, Batches],
+    metrics: dict[str, PerExample],
+    settings: Settings,
+    identity: dict[str, JsonValue],
+    loaded: Loaded | None,
+) -> Problem:
+    device = choose_device(settings.runtime.device, settings.where("runtime", "device"))
+    dtype = DTYPES[settings.evaluation.precision]
+    context = Context(_copy_to_cpu(parameters_of(model)), layout_of(model), settings.slices.seed, 0, "x")
+    where = {name: settings.where("axes", name, "direction") for name, _ in settings.axes.items()}
+    resolved = settings.resolved()
+    identity |= {key: resolved[key] for key in ("loss", "metrics", "axes", "slices", "evaluation")}
+    names = [f"{split}_{metric}" for split in batches for metric in metrics]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{settings.where('metrics')}: two pairs of split and metric share a name: {', '.join(sorted(names))}")
+    identity["data"] = {
+        name: {"fingerprint": split.fingerprint, "num_examples": len(split), "batch_size": split.batch_size}
+        for name, split in batches.items()
+    }
+    return Problem(
+        model=model.to(device).eval().requires_grad_(requires_grad=False),
+        splits={name: split.to(device, dtype) for name, split in batches.items()},
+        metrics=metrics,
+        grid=settings.grid(),
+        context=context,
+        directions={
+            name: cast(DirectionFunction, bind(axis.direction, where[name], DIRECTIONS, num_positional=1))
+            for name, axis in settings.axes.items()
+        },
+        where=where,
+        device=device,
+        identity=identity,
+        class_index_metrics=[
+            name for name, component in _components(settings).items() if component.target in CLASS_INDEX_METRICS
+        ],
+        loaded=loaded,
+    )
+
+
+def _components(settings: Settings) -> dict[str, Component]:
+    return {"loss": settings.loss, **settings.metrics}
+
+
+def _copy_to_cpu(params: Params) -> Params:
+    return {name: cast(Tensor, tensor.to("cpu", copy=True)) for name, tensor in params.items()}
+
+
+def choose_device(name: str, where: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device that exists.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise ConfigError(f"{where}: found {name!r}; expected auto, cpu, cuda or cuda:0, cuda:1, …")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        raise ConfigError(f"{where}: found {name!r}, but this machine has {count} CUDA devices; use device: auto or cpu")
+    return torch.device("cuda", int(index or torch.cuda.current_device()))

@@ -1,0 +1,382 @@
+"""Pydantic models of the YAML, with line numbers; overrides; fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails
+
+from landscape_cli.errors import ConfigError, did_you_mean
+from landscape_cli.grid import Axis, Grid
+from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, read_yaml
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+# ---------------------------------------------------------------- components
+
+
+class Component(Section):
+    """A callable named by ``_target_`` with flat keyword arguments; ``class_path``/``init_args`` is accepted on input.
+
+    A bare string is short for a component without arguments.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    target: str = Field(alias="_target_", min_length=1)
+    args: tuple[JsonValue, ...] = Field((), alias="_args_")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_other_forms(cls, data: JsonValue) -> JsonValue:
+        if isinstance(data, str):
+            return {"_target_": data}
+        if isinstance(data, dict):
+            return normalize_component(data)
+        raise ValueError("expected a name or a mapping with _target_")
+
+    @model_serializer
+    def _serialize(self) -> dict[str, JsonValue]:
+        args: dict[str, JsonValue] = {"_args_": list(self.args)} if self.args else {}
+        return {"_target_": self.target, **args, **self.kwargs}
+
+    @property
+    def kwargs(self) -> dict[str, JsonValue]:
+        """The keyword arguments."""
+        return dict(self.model_extra or {})
+
+    @property
+    def name(self) -> str:
+        """The last part of the target: ``cross_entropy`` for ``torch.nn.functional.cross_entropy``."""
+        return self.target.rpartition(".")[2]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        text = {"type": "string", "description": "A built-in name or a dotted path"}
+        target = {"type": "object", "required": ["_target_"], "properties": {"_target_": text, "_args_": {"type": "array"}}}
+        lightning = {
+            "type": "object",
+            "required": ["class_path"],
+            "properties": {"class_path": text, "init_args": {"type": "object"}},
+            "additionalProperties": False,
+        }
+        return {"anyOf": [text, target, lightning], "description": "A callable by name, with flat keyword arguments"}
+
+
+def normalize_component(value: JsonValue) -> JsonValue:
+    """Rewrite ``class_path``/``init_args`` as ``_target_`` with flat keyword arguments, at every depth."""
+    if isinstance(value, list):
+        return [normalize_component(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("class_path"), str) and set(value) <= {"class_path", "init_args"}:
+        init_args = value.get("init_args") or {}
+        if not isinstance(init_args, dict):
+            raise ValueError("init_args must be a mapping")
+        value = {"_target_": value["class_path"], **init_args}
+    return {key: normalize_component(item) for key, item in value.items()}
+
+
+# ---------------------------------------------------------------- sections
+
+
+class Expect(Section):
+    """Centre values that the checkpoint must reproduce, such as ``test_accuracy: 0.97``; else the scan stops."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Finite]
+
+    tolerance: float = Field(0.01, ge=0, description="Largest allowed absolute difference")
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Metric name → expected value."""
+        return dict(self.model_extra or {})
+
+
+class CheckpointConfig(Section):
+    """Where the weights are."""
+
+    path: Path = Field(description="torch or safetensors file, relative to the working directory")
+    key: str | None = Field(None, description="Entry that holds the state dict, such as state_dict or ema.model")
+    prefix: str | None = Field(None, description="Prefix to strip; only keys below it are used")
+    strict: bool = Field(True, description="Refuse missing, unexpected and mis-shaped keys")
+    expect: Expect | None = None
+
+
+class SplitConfig(Section):
+    """One data set to measure on."""
+
+    dataset: Component = Field(description="Any map-style dataset")
+    num_examples: PositiveInt | None = Field(None, description="Size of a seeded fixed subset; null = all")
+    seed: int = Field(0, ge=0, description="Seed of the subset")
+    batch_size: PositiveInt = Field(256, description="Examples per forward pass")
+
+
+class AxisConfig(Section):
+    """Coordinates along one direction."""
+
+    start: Finite = -1.0
+    stop: Finite = 1.0
+    num: PositiveInt = 51
+    direction: Component = Field(
+        default_factory=lambda: Component.model_validate("random"), description="A built-in direction or a dotted path"
+    )
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.num == 1:
+            if self.start != self.stop:
+                raise ValueError("num: 1 is a single point; it needs start == stop")
+        elif self.start >= self.stop:
+            raise ValueError(f"start must be smaller than stop, found start: {self.start} and stop: {self.stop}")
+        return self
+
+
+class AxesConfig(Section):
+    """One axis for a line, two for a plane."""
+
+    x: AxisConfig
+    y: AxisConfig | None = None
+
+    def items(self) -> Iterator[tuple[str, AxisConfig]]:
+        """The axes that are present, by name."""
+        yield "x", self.x
+        if self.y is not None:
+            yield "y", self.y
+
+
+class SlicesConfig(Section):
+    """Independent draws of the random directions."""
+
+    num: PositiveInt = 1
+    seed: int = Field(0, ge=0)
+
+
+class EvaluationConfig(Section):
+    """WHAT is measured: inside the fingerprint."""
+
+    batchnorm: Literal["frozen"] = Field("frozen", description="Running statistics stay those of the checkpoint")
+    precision: Literal["float32", "float64"] = "float32"
+
+
+_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min|h)?\s*")
+_UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise ValueError("expected a duration such as 500ms, 1s or 2m")
+    return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+class RuntimeConfig(Section):
+    """HOW it is computed: outside the fingerprint, may change on resume."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps, …")
+    save_every: Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)] = Field(
+        1.0, ge=0, description="Save after this much finished work: seconds, or text such as 500ms or 2m"
+    )
+
+
+class Settings(Section):
+    """What to measure and where in weight space; the part of a config that needs no checkpoint and no data."""
+
+    axes: AxesConfig
+    loss: Component = Field(default_factory=lambda: Component.model_validate("cross_entropy"))
+    metrics: dict[MetricName, Component] = Field(
+        default_factory=dict, description="A list of names, or a mapping name → component"
+    )
+    slices: SlicesConfig = SlicesConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_metrics(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("metrics"), list):
+            return {**data, "metrics": _named(data["metrics"])}
+        return data
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_names(cls, metrics: dict[str, Component]) -> dict[str, Component]:
+        if "loss" in metrics:
+            raise ValueError("the name 'loss' belongs to the loss")
+        taken = [name for name in metrics if name.endswith("_std")]
+        if taken:
+            raise ValueError(f"{taken[0]!r} would collide with the stored standard deviations")
+        return metrics
+
+    def where(self, *path: str | int) -> str:
+        """``file:line: a.b.c`` of a key, for messages."""
+        return self._source.where(path)
+
+    @property
+    def text(self) -> str:
+        """The YAML as given; empty for a config made in Python."""
+        return self._source.text
+
+    @property
+    def name(self) -> str:
+        """What messages call this config, usually the path of its file."""
+        return self._source.name
+
+    def grid(self) -> Grid:
+        """The points to evaluate."""
+        axes = tuple(Axis.linspace(name, axis.start, axis.stop, axis.num) for name, axis in self.axes.items())
+        return Grid(axes, self.slices.num)
+
+    def resolved(self) -> dict[str, JsonValue]:
+        """The config as plain JSON with all defaults filled in."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Config(Settings):
+    """A whole scan: model, checkpoint, data, what to measure, and where in weight space."""
+
+    model: Component
+    checkpoint: CheckpointConfig
+    data: Annotated[dict[MetricName, SplitConfig], Field(min_length=1)]
+
+
+def _named(metrics: Sequence[object]) -> dict[str, object]:
+    named: dict[str, object] = {}
+    for metric in metrics:
+        component = Component.model_validate(metric)
+        if component.name in named:
+            raise ValueError(f"metrics: {component.name!r} is listed twice; write a mapping such as {{top3: …, top5: …}}")
+        named[component.name] = metric
+    return named
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML config.
+
+    Args:
+        path: The YAML file.
+        overrides: ``key.path=value`` texts; values are read as YAML.
+
+    Raises:
+        ConfigError: Listing every problem in the file at once, each with file and line.
+    """
+    data, source = read_yaml(Path(path))
+    data = apply_overrides(data, overrides, source)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source.where(())}: expected a mapping with model, checkpoint, data and axes")
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        source.problems.extend(_describe(details, source) for details in error.errors())
+        raise ConfigError(source.problems) from error
+    if source.problems:
+        raise ConfigError(source.problems)
+    config._source = source
+    return config
+
+
+def _describe(details: ErrorDetails, source: Source) -> str:
+    path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
+    if details["type"] == "extra_forbidden":
+        return f"{source.where(path)}: unknown key{did_you_mean(str(path[-1]), _known_keys(path[:-1]))}"
+    if details["type"] == "missing":
+        return f"{source.where(path)}: required, but missing"
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "value_error":
+        return f"{source.where(path)}: {message}"
+    found = details["input"] if isinstance(details["input"], str | int | float | bool | None) else type(details["input"]).__name__
+    return f"{source.where(path)}: found {found!r}; {message[0].lower()}{message[1:]}"
+
+
+def _known_keys(path: KeyPath) -> list[str]:
+    """The keys allowed in the section at ``path``."""
+    section: object = Config
+    for part in path:
+        section = _child(section, str(part))
+    return [*_fields(section)]
+
+
+def _child(section: object, key: str) -> object:
+    annotation = typing.get_args(section)[1] if typing.get_origin(section) is dict else _fields(section).get(key)
+    optional = [argument for argument in typing.get_args(annotation) if _fields(argument)]
+    return annotation if _fields(annotation) or typing.get_origin(annotation) is dict or not optional else optional[0]
+
+
+def _fields(section: object) -> dict[str, object]:
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+    return {}
+
+
+# ---------------------------------------------------------------- identity
+
+
+def fingerprint(identity: Mapping[str, JsonValue]) -> str:
+    """SHA-256 of everything that decides the numbers, as canonical JSON."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def differing_keys(found: JsonValue, expected: JsonValue, path: str = "") -> list[str]:
+    """The dotted keys at which two identities differ, each as ``key: found → expected``.
+
+    >>> differing_keys({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
+    ['a.c: 2 → 3']
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return [
+            line
+            for key in sorted({*found, *expected})
+            for line in differing_keys(found.get(key), expected.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if found == expected else [f"{path}: {_short(found)} → {_short(expected)}"]
+
+
+def _short(value: JsonValue) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:28]}…{text[-12:]}"
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON Schema of the YAML, for editors: docs/config.schema.json."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "landscape scan config",
+        **Config.model_json_schema(by_alias=True),
+    }

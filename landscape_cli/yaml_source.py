@@ -1,0 +1,184 @@
+"""YAML text → plain data that remembers its lines, and overrides from the command line.
+
+PyYAML alone keeps the last of two equal keys silently, reads ``1e-3`` as a string and ``no`` as false; here duplicates
+are problems and scalars follow the YAML 1.2 core schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from pydantic import JsonValue
+
+from landscape_cli.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalar types of YAML 1.2 instead of 1.1."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # PyYAML's own shape
+
+
+_CORE_SCALARS: tuple[tuple[str, str, str | None, Callable[[str], JsonValue]], ...] = (
+    ("null", r"^(?:~|null|Null|NULL|)$", None, lambda _: None),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF", lambda text: text.lower() == "true"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789", int),
+    (
+        "float",
+        r"^[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$",
+        "-+.0123456789",
+        lambda text: float(text.replace(".inf", "inf").replace(".nan", "nan")),
+    ),
+    ("merge", r"^<<$", "<", str),
+)
+_TAG = "tag:yaml.org,2002:"
+for _name, _pattern, _first, _convert in _CORE_SCALARS:
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first) if _first else None)
+_CONVERTERS = {_TAG + name: convert for name, _, _, convert in _CORE_SCALARS}
+
+
+@dataclass
+class Source:
+    """A config as written: where it came from, its text and the line of every key.
+
+    Attributes:
+        name: What messages call it, usually the path of the file.
+        text: The YAML as given.
+        lines: 1-based line of each key path; override paths map to the text of the override.
+        problems: Problems found while reading, located.
+    """
+
+    name: str = "config"
+    text: str = ""
+    lines: dict[KeyPath, int | str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def where(self, path: KeyPath) -> str:
+        """``file:line: a.b.c`` for a key path; the line is that of the nearest key that exists."""
+        dotted = ".".join(map(str, path))
+        for length in range(len(path), -1, -1):
+            line = self.lines.get(path[:length])
+            if isinstance(line, int):
+                return f"{self.name}:{line}: {dotted}" if dotted else f"{self.name}:{line}"
+            if line is not None:
+                return f"{line}: {dotted}"
+        return f"{self.name}: {dotted}" if dotted else self.name
+
+
+def read_yaml(path: Path) -> tuple[JsonValue, Source]:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: When the file is missing, unreadable or not YAML. Duplicate keys are collected in ``source.problems``.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; expected a YAML config") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file; expected a YAML config in UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_yaml(text, name=str(path))
+
+
+def parse_yaml(text: str, *, name: str) -> tuple[JsonValue, Source]:
+    """Parse YAML text; ``name`` is what messages call it. Raises as `read_yaml`."""
+    source = Source(name, text)
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not valid YAML: {error}") from error
+    if root is None:
+        raise ConfigError(f"{name}: the file is empty; expected a YAML config")
+    return _build(root, (), source, ()), source
+
+
+def _build(node: yaml.Node, path: KeyPath, source: Source, parents: tuple[yaml.Node, ...]) -> JsonValue:
+    line = node.start_mark.line + 1
+    source.lines.setdefault(path, line)
+    if node in parents:
+        raise ConfigError(f"{source.name}:{line}: an anchor contains itself")
+    parents = (*parents, node)
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(item, (*path, i), source, parents) for i, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        return _build_mapping(node, path, source, parents)
+    if node.tag == f"{_TAG}str":
+        return str(node.value)
+    if node.tag not in _CONVERTERS:
+        source.problems.append(f"{source.where(path)}: the tag {node.tag!r} is not supported; write plain YAML")
+        return None
+    return _CONVERTERS[node.tag](node.value)
+
+
+def _build_mapping(
+    node: yaml.MappingNode, path: KeyPath, source: Source, parents: tuple[yaml.Node, ...]
+) -> dict[str, JsonValue]:
+    result: dict[str, JsonValue] = {}
+    merged: dict[str, JsonValue] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if key_node.tag == f"{_TAG}merge":
+            for base in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                value = _build(base, path, source, parents)
+                merged = {**value, **merged} if isinstance(value, dict) else merged
+            continue
+        key = str(key_node.value)
+        if key in result:
+            first = source.lines[*path, key]
+            source.problems.append(f"{source.name}:{line}: {'.'.join(map(str, (*path, key)))}: given twice, first on line {first}")
+            continue
+        source.lines[*path, key] = line
+        result[key] = _build(value_node, (*path, key), source, parents)
+    return {**merged, **result}
+
+
+def apply_overrides(data: JsonValue, overrides: Sequence[str], source: Source) -> JsonValue:
+    """Apply ``key.path=value`` overrides in place, values read as YAML, and return the data.
+
+    Raises:
+        ConfigError: When an override has no ``=``, its value is not YAML, or its path leads through a scalar.
+    """
+    for override in overrides:
+        dotted, separator, text = override.partition("=")
+        label = f"--set {override}"
+        if not separator or not dotted:
+            raise ConfigError(f"{label}: expected key.path=value, such as --set axes.x.num=21")
+        value = parse_yaml(text, name=label)[0] if text.strip() else None
+        path: KeyPath = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+        _assign(data, path, value, label)
+        for known in [known for known in source.lines if known[: len(path)] == path]:
+            del source.lines[known]
+        source.lines[path] = label
+    return data
+
+
+def _assign(data: JsonValue, path: KeyPath, value: JsonValue, label: str) -> None:
+    here = data
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(here, dict):
+            key = str(part)
+            if last:
+                here[key] = value
+            elif not isinstance(here.get(key), dict | list):
+                if here.get(key) is not None:
+                    raise ConfigError(f"{label}: {'.'.join(map(str, path[: depth + 1]))} is {here[key]!r}, not a section")
+                here[key] = {}
+            here = here[key]
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            if last:
+                here[part] = value
+            here = here[part]
+        else:
+            raise ConfigError(f"{label}: there is no {'.'.join(map(str, path[: depth + 1]))}")
