@@ -71,6 +71,7 @@ def _write(surface: Surface, file: h5py.File) -> None:
         created=surface.created or timestamp(),
         updated=timestamp(),
         writer=f"landscape-cli {version('landscape-cli')}",
+        metrics=_dump(list(surface.metrics)),
     )
     scales = [file.create_dataset("slice", data=np.arange(surface.grid.num_slices, dtype=np.int64))]
     for axis in surface.grid.axes:
@@ -285,7 +286,7 @@ def _read(file: h5py.File) -> Surface:
         )
         for axis in axes
     }
-    metrics = {name: _read_metric(file, name, grid) for name in file if _is_metric(file, name)}
+    metrics = {name: _read_metric(file, name, grid) for name in json.loads(file.attrs["metrics"])}
     provenance = file["provenance"]
     return Surface(
         grid=grid,
@@ -303,10 +304,6 @@ def _read(file: h5py.File) -> Surface:
         updated=str(file.attrs["updated"]),
         writer=str(file.attrs["writer"]),
     )
-
-
-def _is_metric(file: h5py.File, name: str) -> bool:
-    return isinstance(file[name], h5py.Dataset) and "centre" in file[name].attrs
 
 
 def _read_metric(file: h5py.File, name: str, grid: Grid) -> Metric:

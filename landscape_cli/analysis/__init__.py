@@ -1,0 +1,1 @@
+"""Needs no torch: turns a surface into pictures and numbers."""

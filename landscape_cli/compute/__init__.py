@@ -1,0 +1,1 @@
+"""Needs torch: turns a config into a surface."""

@@ -189,9 +189,9 @@ def _scan(
         surface = _fresh_surface(problem, settings)
         if existing is not None:
             _check_identity(existing, surface)
-        centre, preflight = _preflight(problem, surface, settings, expect)
+        centre, seconds, difference = check_centre(problem, settings, expect)
         surface = _with_centre(surface, centre) if existing is None else _resume(existing, surface, centre, observer)
-        observer.preflight(replace(preflight, num_pending=len(surface.pending())))
+        observer.preflight(_preflight(problem, surface, seconds, difference, settings.evaluation.precision))
         _fill(surface, problem, _Saver(surface, output, settings.runtime.save_every), observer, should_stop)
         return surface
 
@@ -270,10 +270,16 @@ def _resume(existing: Surface, wanted: Surface, centre: Values, observer: Observ
 # ---------------------------------------------------------------- preflight
 
 
-def _preflight(
-    problem: Problem, surface: Surface, settings: Settings, expect: Expect | None
-) -> tuple[Values, Preflight]:
-    """Evaluate the centre twice and look at it from all sides before anything long begins."""
+def check_centre(problem: Problem, settings: Settings, expect: Expect | None = None) -> tuple[Values, float, float]:
+    """Evaluate the centre twice and look at it from all sides before anything long begins.
+
+    Returns:
+        The values; the seconds one evaluation takes; the largest relative difference between the two (0 on a CPU).
+
+    Raises:
+        EvaluationError: The model or a metric fails, a label is out of range, the centre is not finite or does not repeat itself.
+        CheckpointError: The centre is not what `checkpoint.expect` says.
+    """
     check_labels(problem.model, problem.splits, problem.class_index_metrics)
     centre = problem.measure_centre()
     assert centre is not None  # nobody can stop it
@@ -283,17 +289,21 @@ def _preflight(
     seconds = time.perf_counter() - start
     if expect is not None:
         _check_expected(centre, expect, settings.where("checkpoint", "expect"))
+    return centre, seconds, difference
+
+
+def _preflight(problem: Problem, surface: Surface, seconds: float, difference: float, precision: str) -> Preflight:
     loaded = problem.loaded
     matched = [f"{loaded.num_matched} of {loaded.num_tensors} tensors matched", *loaded.notes] if loaded else []
-    return centre, Preflight(
-        centre={name: (mean, std / math.sqrt(surface.metrics[name].num_examples)) for name, (mean, std) in centre.items()},
+    return Preflight(
+        centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
         num_examples={name: len(split) for name, split in problem.splits.items()},
         num_parameters=sum(tensor.numel() for tensor in problem.context.params.values()),
         checkpoint=matched,
         device=describe_device(problem.device),
-        precision=settings.evaluation.precision,
+        precision=precision,
         num_points=problem.grid.num_points,
-        num_pending=problem.grid.num_points,
+        num_pending=problem.grid.num_points - surface.num_evaluated,
         seconds_per_point=seconds,
         repeat_difference=difference,
     )

@@ -1,0 +1,158 @@
+"""Every Rich object: tables, progress, errors, JSON. Results go to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from landscape_cli.errors import LandscapeError
+
+if TYPE_CHECKING:
+    from landscape_cli.compute.scan import Preflight
+
+_MAX_VERBOSITY = 2
+
+
+class Talk:
+    """How much is said, and where: 0 errors only, 1 the usual, 2 also repairs and the causes of errors."""
+
+    def __init__(self) -> None:
+        self.verbosity = 1
+
+    def configure(self, *, quiet: bool, verbose: bool) -> None:
+        """Set the verbosity from the flags of a command."""
+        self.verbosity = 0 if quiet else _MAX_VERBOSITY if verbose else 1
+
+    @property
+    def stderr(self) -> Console:
+        """For talk. Made anew each time: tests and notebooks replace sys.stderr."""
+        return Console(stderr=True, highlight=False, quiet=self.verbosity == 0)
+
+    def note(self, message: str) -> None:
+        """Say something on stderr."""
+        self.stderr.print(Text(message), soft_wrap=True)
+
+    def error(self, error: LandscapeError) -> None:
+        """Say what went wrong and what to do next; with --verbose also what caused it."""
+        console = Console(stderr=True, highlight=False)
+        console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        if error.hint:
+            console.print(Text.assemble(("hint: ", "bold cyan"), error.hint), soft_wrap=True)
+        if self.verbosity == _MAX_VERBOSITY:
+            console.print(Text("".join(traceback.format_exception(error)), style="dim"), soft_wrap=True)
+
+
+TALK = Talk()
+
+
+def print_json(report: BaseModel) -> None:
+    """Print a report as JSON on stdout; values that are not finite are null."""
+    sys.stdout.write(report.model_dump_json(indent=2, by_alias=True) + "\n")
+
+
+def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values on stdout, nothing cut off."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(title, style="bold"))
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        for i, text in enumerate(value.splitlines() or [""]):
+            console.print(Text.assemble(("  " + (name if i == 0 else "").ljust(width + 2), "cyan"), text))
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}"
+
+
+def with_error(value: float, standard_error: float) -> str:
+    """``value ± standard error``, four and two significant digits."""
+    return f"{value:.4g} ± {standard_error:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+class _Rate(ProgressColumn):
+    """Points per second of this run."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.3g} points/s" if speed else "")
+
+
+class ScanDisplay:
+    """Shows a scan on stderr: the preflight panel, then a progress bar where stderr is a terminal."""
+
+    def __init__(self, *, on_preflight: Callable[[], None]) -> None:
+        self._on_preflight = on_preflight
+        self.num_computed = 0
+        self._progress: Progress | None = None
+        self._bar = None if TALK.verbosity == 0 or not sys.stderr.isatty() else TALK.stderr
+
+    def __enter__(self) -> ScanDisplay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def note(self, message: str) -> None:
+        """Say something."""
+        TALK.note(message)
+
+    def preflight(self, preflight: Preflight) -> None:
+        """Show what is about to be scanned."""
+        self._on_preflight()
+        TALK.stderr.print(_panel(preflight))
+        if self._bar is not None and preflight.num_pending:
+            columns = (TextColumn("points"), BarColumn(None), MofNCompleteColumn(), _Rate(), TextColumn("left"), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=self._bar)
+            self._progress.add_task("points", total=preflight.num_points, completed=preflight.num_points - preflight.num_pending)
+            self._progress.start()
+
+    def progress(self, num_evaluated: int) -> None:
+        """Count the point and move the bar."""
+        self.num_computed += 1
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=num_evaluated)
+
+
+def _panel(preflight: Preflight) -> Panel:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("model", f"{preflight.num_parameters:,} parameters")
+    for i, note in enumerate(preflight.checkpoint):
+        table.add_row("checkpoint" if i == 0 else "", Text(note))
+    table.add_row("data", ", ".join(f"{name} {size:,} examples" for name, size in preflight.num_examples.items()))
+    for i, (name, (value, error)) in enumerate(preflight.centre.items()):
+        table.add_row("centre" if i == 0 else "", f"{name} {with_error(value, error)}")
+    table.add_row("device", f"{preflight.device}, {preflight.precision}")
+    done = preflight.num_points - preflight.num_pending
+    resumed = f" ({done:,} done before)" if done else ""
+    table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(preflight.num_pending * preflight.seconds_per_point)}")
+    if preflight.repeat_difference:
+        table.add_row("note", f"kernels are not deterministic: the centre repeats itself to {preflight.repeat_difference:.1g}")
+    return Panel(table, title="landscape scan", title_align="left", box=box.ROUNDED, border_style="dim", expand=False)

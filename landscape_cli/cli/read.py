@@ -1,0 +1,75 @@
+"""The commands that read a surface file, without torch: info, plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from landscape_cli.cli.console import TALK, number, print_json, print_table, with_error
+from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
+from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, info_report
+
+
+def info(file: SurfaceFile, json: Json = False, verbose: Verbose = False) -> None:
+    """Say what FILE is, where it comes from and how complete it is."""
+    TALK.configure(quiet=False, verbose=verbose)
+    from landscape_cli.storage import load_surface
+
+    report = info_report(load_surface(file), file)
+    print_json(report) if json else print_table(report.file, _info_rows(report))
+
+
+def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
+    share = report.num_evaluated / report.num_points
+    state = "complete" if report.complete else "partial: run the same scan again to complete it"
+    yield "points", f"{report.num_evaluated:,} of {report.num_points:,} ({share:.0%}), {state}"
+    for name, axis in report.axes.items():
+        yield f"axis {name}", _axis_row(axis)
+    yield "slices", f"{report.num_slices}"
+    for name, metric in report.metrics.items():
+        yield name, _metric_row(metric)
+    yield "model", report.model or "unknown"
+    if report.checkpoint:
+        yield "checkpoint", f"{report.checkpoint} (sha256 {(report.checkpoint_sha256 or '')[:12]}…)"
+    yield "fingerprint", f"{report.fingerprint[:12]}…"
+    yield "created", f"{report.created} by {report.writer}"
+    yield "updated", report.updated
+    for environment in report.environment:
+        if isinstance(environment, dict):
+            keys = ("host", "device", "torch", "command")
+            yield "made on", ", ".join(f"{key} {environment[key]}" for key in keys if environment.get(key))
+
+
+def _axis_row(axis: AxisReport) -> str:
+    arguments = ", ".join(f"{key}: {value}" for key, value in axis.direction.items() if key != "_target_")
+    direction = f"{axis.direction.get('_target_')}{f' ({arguments})' if arguments else ''}"
+    return f"{axis.num} points from {axis.start:g} to {axis.stop:g}, direction {direction}, length {number(axis.norm[0])}"
+
+
+def _metric_row(metric: MetricReport) -> str:
+    centre = "not finite" if metric.centre is None else with_error(metric.centre, metric.centre_standard_error or 0.0)
+    span = "nothing evaluated" if metric.min is None or metric.max is None else f"{number(metric.min)} … {number(metric.max)}"
+    diverged = f", {metric.num_not_finite:,} points not finite" if metric.num_not_finite else ""
+    return f"centre {centre} (n = {metric.num_examples:,}), on the grid {span}{diverged}"
+
+
+def plot(
+    file: SurfaceFile,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Picture to write: .png, .pdf or .svg.")],
+    kind: Annotated[str | None, typer.Option("--kind", help="line or contour; by default what fits the surface.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", "-m", help="Such as test_loss; see landscape info.")] = None,
+    slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="Which slice, from 0.")] = None,
+    dpi: Annotated[int, typer.Option("--dpi", min=20, max=1200, help="Resolution of .png.")] = 150,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Draw FILE: a line with loss and accuracy, or a contour map. Works on a scan that is still running."""
+    TALK.configure(quiet=quiet, verbose=verbose)
+    from landscape_cli.analysis.plot import plot as draw
+    from landscape_cli.storage import load_surface
+
+    draw(load_surface(file), output, kind=kind, metric=metric, slice_index=slice_index, dpi=dpi)
+    TALK.note(f"drawn: {output}")

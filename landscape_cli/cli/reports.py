@@ -1,0 +1,155 @@
+"""The JSON documents that commands print on stdout; their schema is docs/output.schema.json."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, Field, JsonValue
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.surface import Metric, Surface
+
+
+def _finite_or_null(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+Number = Annotated[float | None, AfterValidator(_finite_or_null), Field(description="null where it is not finite")]
+
+
+class AxisReport(BaseModel):
+    """One axis of a surface."""
+
+    start: float
+    stop: float
+    num: int
+    direction: dict[str, JsonValue] = Field(description="The recipe as configured")
+    norm: list[float] = Field(description="Euclidean length of the direction, per slice")
+
+
+class MetricReport(BaseModel):
+    """One metric of a surface."""
+
+    centre: Number = Field(description="Value at the checkpoint")
+    centre_standard_error: Number
+    min: Number = Field(description="Lowest finite value on the grid")
+    max: Number = Field(description="Highest finite value on the grid")
+    num_examples: int
+    num_not_finite: int = Field(description="Evaluated points whose value is NaN or infinite")
+
+
+class InfoReport(BaseModel):
+    """What ``landscape info --json`` prints."""
+
+    file: str
+    complete: bool
+    num_points: int
+    num_evaluated: int
+    num_slices: int
+    axes: dict[str, AxisReport]
+    metrics: dict[str, MetricReport]
+    model: str | None = Field(description="Target of the model")
+    checkpoint: str | None = Field(description="Path of the checkpoint as configured")
+    checkpoint_sha256: str | None
+    fingerprint: str = Field(description="SHA-256 of everything that decides the numbers")
+    created: str
+    updated: str
+    writer: str
+    environment: list[JsonValue] = Field(description="Each distinct environment that contributed")
+
+
+class ScanReport(InfoReport):
+    """What ``landscape scan --json`` prints."""
+
+    status: Literal["complete", "stopped"] = Field(description="stopped: run the same command again")
+    num_computed: int = Field(description="Points evaluated by this run")
+    seconds: float = Field(description="Wall time of this run")
+
+
+class ProblemReport(BaseModel):
+    """One problem that ``landscape validate`` found."""
+
+    kind: str = Field(description="Class of the error, such as ConfigError")
+    exit_code: int
+    message: str
+    hint: str | None
+
+
+class ValidateReport(BaseModel):
+    """What ``landscape validate --json`` prints."""
+
+    config: str
+    valid: bool
+    problems: list[ProblemReport]
+    notes: list[str]
+
+
+def info_report(surface: Surface, path: Path) -> InfoReport:
+    """Summarise a surface file."""
+    checkpoint = _section(surface.provenance.resolved, "checkpoint")
+    return InfoReport(
+        file=str(path),
+        complete=surface.complete,
+        num_points=surface.grid.num_points,
+        num_evaluated=surface.num_evaluated,
+        num_slices=surface.grid.num_slices,
+        axes={
+            axis.name: AxisReport(
+                start=axis.coordinates[0],
+                stop=axis.coordinates[-1],
+                num=len(axis),
+                direction=dict(surface.directions[axis.name].recipe),
+                norm=list(surface.directions[axis.name].norm),
+            )
+            for axis in surface.grid.axes
+        },
+        metrics={name: _metric_report(metric, surface) for name, metric in surface.metrics.items()},
+        model=_text(_section(surface.provenance.identity, "model").get("_target_")),
+        checkpoint=_text(checkpoint.get("path")),
+        checkpoint_sha256=_text(_section(surface.provenance.identity, "checkpoint").get("sha256")),
+        fingerprint=surface.fingerprint,
+        created=surface.created,
+        updated=surface.updated,
+        writer=surface.writer,
+        environment=list(surface.provenance.environment),
+    )
+
+
+def scan_report(surface: Surface, path: Path, *, num_computed: int, seconds: float) -> ScanReport:
+    """Summarise a scan."""
+    return ScanReport(
+        **info_report(surface, path).model_dump(),
+        status="complete" if surface.complete else "stopped",
+        num_computed=num_computed,
+        seconds=seconds,
+    )
+
+
+def problem_report(error: LandscapeError) -> ProblemReport:
+    """Describe an error."""
+    return ProblemReport(kind=type(error).__name__, exit_code=error.exit_code, message=str(error), hint=error.hint)
+
+
+def _metric_report(metric: Metric, surface: Surface) -> MetricReport:
+    values = metric.values[surface.evaluated]
+    finite = values[np.isfinite(values)]
+    return MetricReport(
+        centre=metric.centre,
+        centre_standard_error=metric.centre_standard_error,
+        min=float(finite.min()) if finite.size else None,
+        max=float(finite.max()) if finite.size else None,
+        num_examples=metric.num_examples,
+        num_not_finite=int(values.size - finite.size),
+    )
+
+
+def _section(mapping: object, key: str) -> dict[str, JsonValue]:
+    value = mapping.get(key) if isinstance(mapping, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,89 @@
+"""The commands that need the model: scan, validate."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from landscape_cli.cli.console import TALK, ScanDisplay, duration, print_json, print_table, with_error
+from landscape_cli.cli.options import ConfigFile, Json, Overrides, Quiet, UnsafeLoad, Verbose
+from landscape_cli.cli.reports import ScanReport, ValidateReport, problem_report, scan_report
+from landscape_cli.cli.signals import StopSignals
+
+
+def scan(
+    config: ConfigFile,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Surface file to fill; resumed if it exists.")],
+    overrides: Overrides = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of resuming.")] = False,
+    unsafe_load: UnsafeLoad = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Evaluate the surface that CONFIG describes and fill FILE with it.
+
+    Stopped by a signal or a crash, it continues where it was: run the same command again. A config is code: its targets are imported.
+    """
+    TALK.configure(quiet=quiet, verbose=verbose)
+    start = time.perf_counter()
+    with StopSignals() as signals, ScanDisplay(on_preflight=signals.defer) as display:
+        _search_working_directory()
+        from landscape_cli.compute.scan import scan as run_scan
+        from landscape_cli.config import load_config
+        from landscape_cli.storage import load_surface
+
+        loaded = load_config(config, overrides or ())
+        surface = run_scan(
+            loaded, output, overwrite=overwrite, unsafe_load=unsafe_load, observer=display, should_stop=signals.requested
+        )
+    report = scan_report(load_surface(output), output, num_computed=display.num_computed, seconds=time.perf_counter() - start)
+    print_json(report) if json else _print_scan(report)
+    if not surface.complete:
+        raise typer.Exit(signals.exit_code)
+
+
+def _print_scan(report: ScanReport) -> None:
+    computed = f"{report.num_computed:,} points in {duration(report.seconds)}"
+    if report.status == "stopped":
+        TALK.note(f"stopped: {report.num_evaluated:,} of {report.num_points:,} points are in {report.file}; run the same command again")
+    else:
+        TALK.note(f"{report.file}: complete, {computed}; look at it with: landscape plot {report.file} -o {Path(report.file).stem}.png")
+
+
+def validate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    data: Annotated[bool, typer.Option("--data/--no-data", help="Without: check what can be checked without data and checkpoint.")] = True,
+    unsafe_load: UnsafeLoad = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check CONFIG without scanning: keys, targets, checkpoint, data, and that the model repeats itself."""
+    TALK.configure(quiet=quiet, verbose=verbose)
+    _search_working_directory()
+    from landscape_cli.compute.validate import validate as run_validate
+    from landscape_cli.config import load_config
+
+    result = run_validate(load_config(config, overrides or ()), data=data, unsafe_load=unsafe_load)
+    if json:
+        problems = [problem_report(error) for error in result.problems]
+        print_json(ValidateReport(config=str(config), valid=not problems, problems=problems, notes=result.notes))
+    elif not quiet:
+        verdict = "valid" if not result.problems else f"{len(result.problems)} problems"
+        print_table(f"{config}: {verdict}", [("ok", note) for note in result.notes])
+    for error in result.problems:
+        TALK.error(error)
+    if result.problems:
+        raise typer.Exit(result.problems[0].exit_code)
+
+
+def _search_working_directory() -> None:
+    """Let targets be imported from where the user stands, as ``python -m`` would."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))

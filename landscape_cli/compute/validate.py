@@ -1,0 +1,75 @@
+"""Check a config as far as it can be checked without scanning, and report every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from landscape_cli.compute.checkpoint import load_weights
+from landscape_cli.compute.problem import build_batches, build_model, check_components, problem_from_config
+from landscape_cli.compute.scan import check_centre
+from landscape_cli.config import Config
+from landscape_cli.errors import ConfigError, LandscapeError
+
+
+@dataclass
+class Validation:
+    """What was found.
+
+    Attributes:
+        problems: Every error, in the order of the config.
+        notes: What was checked and found, and what was not checked.
+    """
+
+    problems: list[LandscapeError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep an error instead of letting it end the check."""
+        try:
+            yield
+        except LandscapeError as error:
+            self.problems.append(error)
+
+
+def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) -> Validation:
+    """Resolve every target, build the model, match the checkpoint, decode the data and evaluate the centre twice.
+
+    Args:
+        config: From `landscape_cli.load_config`.
+        data: False checks without the files: no dataset is built, and the checkpoint may not be there yet.
+        unsafe_load: As for `scan`.
+    """
+    result = Validation()
+    components = check_components(config)
+    if components:
+        result.problems.append(ConfigError(components))
+        return result
+    result.notes.append("every target found, every argument fits")
+    with result.collect():
+        _check_model(config, result, may_be_absent=not data, unsafe_load=unsafe_load)
+    if not data:
+        result.notes.append("data not checked")
+        return result
+    for split in config.data:
+        with result.collect():
+            batches = build_batches(config, split)
+            result.notes.append(f"data.{split}: {len(batches)} examples")
+    if not result.problems:
+        with result.collect():
+            check_centre(problem_from_config(config, unsafe_load=unsafe_load), config, config.checkpoint.expect)
+            result.notes.append("the centre evaluates and repeats itself")
+    return result
+
+
+def _check_model(config: Config, result: Validation, *, may_be_absent: bool, unsafe_load: bool) -> None:
+    model = build_model(config)
+    result.notes.append(f"model: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+    if may_be_absent and not config.checkpoint.path.exists():
+        result.notes.append(f"checkpoint not checked: {config.checkpoint.path} is not there")
+        return
+    loaded = load_weights(model, config.checkpoint, where=config.where("checkpoint"), unsafe=unsafe_load)
+    result.notes.append(f"checkpoint: {loaded.num_matched} of {loaded.num_tensors} tensors matched")
+    result.notes.extend(f"checkpoint: {note}" for note in loaded.notes)
