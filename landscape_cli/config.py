@@ -82,7 +82,11 @@ class Component(Section):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         text = {"type": "string", "description": "A built-in name or a dotted path"}
-        target = {"type": "object", "required": ["_target_"], "properties": {"_target_": text, "_args_": {"type": "array"}}}
+        target = {
+            "type": "object",
+            "required": ["_target_"],
+            "properties": {"_target_": text, "_args_": {"type": "array"}},
+        }
         lightning = {
             "type": "object",
             "required": ["class_path"],
@@ -278,7 +282,9 @@ def _named(metrics: Sequence[object]) -> dict[str, object]:
     for metric in metrics:
         component = Component.model_validate(metric)
         if component.name in named:
-            raise ValueError(f"metrics: {component.name!r} is listed twice; write a mapping such as {{top3: …, top5: …}}")
+            raise ValueError(
+                f"metrics: {component.name!r} is listed twice; write a mapping such as {{top3: …, top5: …}}"
+            )
         named[component.name] = metric
     return named
 
@@ -320,7 +326,11 @@ def _describe(details: ErrorDetails, source: Source) -> str:
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{source.where(path)}: {message}"
-    found = details["input"] if isinstance(details["input"], str | int | float | bool | None) else type(details["input"]).__name__
+    found = (
+        details["input"]
+        if isinstance(details["input"], str | int | float | bool | None)
+        else type(details["input"]).__name__
+    )
     return f"{source.where(path)}: found {found!r}; {message[0].lower()}{message[1:]}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Axis:
             raise ValueError(f"axis {self.name}: no coordinates")
         if not all(map(math.isfinite, self.coordinates)):
             raise ValueError(f"axis {self.name}: coordinates must be finite")
-        if any(b <= a for a, b in zip(self.coordinates, self.coordinates[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(self.coordinates)):
             raise ValueError(f"axis {self.name}: coordinates must be strictly increasing")
 
     @classmethod
@@ -59,7 +60,7 @@ class Axis:
         level = 0
         while True:
             levels[known] = np.where(levels[known] < 0, level, levels[known])
-            middles = [(a + b) // 2 for a, b in zip(known, known[1:], strict=False) if b - a > 1]
+            middles = [(a + b) // 2 for a, b in pairwise(known) if b - a > 1]
             if not middles:
                 return levels
             known = sorted({*known, *middles})
@@ -70,7 +71,8 @@ class Axis:
 class Grid:
     """A Cartesian grid over one or two axes, repeated for every slice (one draw of the random directions).
 
-    Arrays over the grid have shape (S, N) or (S, N, M): slices, x, y. A *point* is a flat index into that shape in C order.
+    Arrays over the grid have shape (S, N) or (S, N, M): slices, x, y. A *point* is a flat index into that shape in C
+    order.
     """
 
     axes: tuple[Axis, ...]

@@ -37,9 +37,9 @@ _HDF5_ATTRIBUTES = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST
 def save_surface(surface: Surface, path: str | os.PathLike[str]) -> None:
     """Replace the file at ``path`` with ``surface``, whole or not at all.
 
-    The new file is written beside the old one, flushed to disk and renamed over it, so whoever opens ``path`` at any moment,
-    even after a power cut, finds one complete version. Measured alternatives lose data: in-place gzip left 20 of 300
-    files unreadable after SIGKILL, and in-place HDF5 segfaults on a full disk.
+    The new file is written beside the old one, flushed to disk and renamed over it, so whoever opens ``path`` at any
+    moment, even after a power cut, finds one complete version. Measured alternatives lose data: in-place gzip left 20
+    of 300 files unreadable after SIGKILL, and in-place HDF5 segfaults on a full disk.
 
     Raises:
         OutputError: When the file cannot be written; an older file at ``path`` is untouched.
@@ -128,7 +128,9 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-_KEPT = "What was saved before is untouched; make room or choose another place with -o, then run the same command again."
+_KEPT = (
+    "What was saved before is untouched; make room or choose another place with -o, then run the same command again."
+)
 
 
 def _umask() -> int:
@@ -150,7 +152,7 @@ def _temporary_prefix(path: Path) -> str:
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Delete half-written temporary files that a killed writer of ``path`` left; call it only while holding its lock."""
+    """Delete temporary files that a killed writer of ``path`` left; call it only while holding its lock."""
     path = Path(path)
     for leftover in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*"):
         leftover.unlink(missing_ok=True)
@@ -169,13 +171,16 @@ def exclusive(path: Path) -> Iterator[None]:
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; expected the name of a surface file", hint="For example: -o surface.h5")
     if not path.parent.is_dir():
-        raise UsageError(f"{path}: the folder {path.parent} does not exist", hint=f"Make it with: mkdir -p {path.parent}")
+        raise UsageError(
+            f"{path}: the folder {path.parent} does not exist", hint=f"Make it with: mkdir -p {path.parent}"
+        )
     lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise UsageError(
-            f"{path}: another process is writing this file", hint="Wait until it is done, or choose another output with -o."
+            f"{path}: another process is writing this file",
+            hint="Wait until it is done, or choose another output with -o.",
         ) from error
     except OSError as error:
         raise UsageError(
@@ -253,9 +258,9 @@ def _check_format(file: h5py.File, path: Path) -> None:
             hint="Surface files are made by: landscape scan CONFIG -o FILE",
         )
     found_version = str(file.attrs["format_version"])
-    if int(found_version.split(".")[0]) > int(FORMAT_VERSION.split(".")[0]):
+    if int(found_version.split(".", maxsplit=1)[0]) > int(FORMAT_VERSION.split(".", maxsplit=1)[0]):
         raise SurfaceVersionError(
-            f"{path}: format version {found_version}; this landscape-cli reads up to {FORMAT_VERSION.split('.')[0]}.x",
+            f"{path}: format version {found_version}; this landscape-cli reads {FORMAT_VERSION}",
             hint=f"Upgrade landscape-cli; the file was written by {file.attrs.get('writer', 'a newer version')}.",
         )
 
@@ -281,9 +286,7 @@ def _read(file: h5py.File) -> Surface:
     axes = tuple(Axis(name, tuple(file[name][()].tolist())) for name in ("x", "y") if name in file)
     grid = Grid(axes, len(file["slice"]))
     directions = {
-        axis.name: Direction(
-            _load(file[axis.name].attrs["direction"]), tuple(file[axis.name].attrs["norm"].tolist())
-        )
+        axis.name: Direction(_load(file[axis.name].attrs["direction"]), tuple(file[axis.name].attrs["norm"].tolist()))
         for axis in axes
     }
     metrics = {name: _read_metric(file, name, grid) for name in json.loads(file.attrs["metrics"])}
@@ -334,7 +337,7 @@ def _load(text: str) -> Mapping[str, JsonValue]:
 
 
 def _content_sha256(file: h5py.File) -> str:
-    """SHA-256 over the names, types, shapes, values and attributes of everything in the file but the checksum itself."""
+    """SHA-256 over names, types, shapes, values and attributes of everything in the file but the checksum."""
     digest = hashlib.sha256()
     names: list[str] = []
     file.visit(names.append)

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from landscape_cli.grid import Grid
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Metric:
     @property
     def standard_error(self) -> FloatArray:
         """(S, N[, M]) standard error of the mean: std / √n."""
-        return self.std / np.sqrt(self.num_examples)
+        return np.divide(self.std, np.sqrt(self.num_examples))
 
     @property
     def centre_standard_error(self) -> float:
@@ -71,14 +72,15 @@ class Provenance:
 class Surface:
     """Metrics over slices × grid. ``evaluated`` alone says which values are final; NaN may be a true value.
 
-    ``created``, ``updated`` and ``writer`` are those of the file it was read from; saving sets them anew, ``created`` only where it is empty.
+    ``created``, ``updated`` and ``writer`` are those of the file it was read from; saving sets them anew, ``created``
+    only where it is empty.
     """
 
     grid: Grid
     metrics: dict[str, Metric]
     directions: dict[str, Direction]
     fingerprint: str
-    evaluated: NDArray[np.bool_]
+    evaluated: BoolArray
     provenance: Provenance = field(default_factory=Provenance)
     created: str = ""
     updated: str = ""

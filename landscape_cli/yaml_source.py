@@ -75,7 +75,8 @@ def read_yaml(path: Path) -> tuple[JsonValue, Source]:
     """Read a YAML file.
 
     Raises:
-        ConfigError: When the file is missing, unreadable or not YAML. Duplicate keys are collected in ``source.problems``.
+        ConfigError: When the file is missing, unreadable or not YAML. Duplicate keys are collected in
+            ``source.problems``.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -136,7 +137,9 @@ def _build_mapping(
         key = str(key_node.value)
         if key in result:
             first = source.lines[*path, key]
-            source.problems.append(f"{source.name}:{line}: {'.'.join(map(str, (*path, key)))}: given twice, first on line {first}")
+            source.problems.append(
+                f"{source.name}:{line}: {'.'.join(map(str, (*path, key)))}: given twice, first on line {first}"
+            )
             continue
         source.lines[*path, key] = line
         result[key] = _build(value_node, (*path, key), source, parents)
@@ -173,7 +176,9 @@ def _assign(data: JsonValue, path: KeyPath, value: JsonValue, label: str) -> Non
                 here[key] = value
             elif not isinstance(here.get(key), dict | list):
                 if here.get(key) is not None:
-                    raise ConfigError(f"{label}: {'.'.join(map(str, path[: depth + 1]))} is {here[key]!r}, not a section")
+                    raise ConfigError(
+                        f"{label}: {'.'.join(map(str, path[: depth + 1]))} is {here[key]!r}, not a section"
+                    )
                 here[key] = {}
             here = here[key]
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):

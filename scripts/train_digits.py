@@ -20,14 +20,16 @@ def train(epochs: int, batch_size: int, learning_rate: float, weight_decay: floa
     torch.set_num_threads(1)  # so that the same seed gives the same weights on machines with other numbers of cores
     model = SmallResNet()
     loader = DataLoader(digits(train=True), batch_size=batch_size, shuffle=True, drop_last=True)
-    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9, weight_decay=weight_decay, nesterov=True)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=learning_rate, momentum=0.9, weight_decay=weight_decay, nesterov=True
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
     for epoch in range(epochs):
         model.train()
         for images, labels in loader:
             loss = F.cross_entropy(model(images), labels)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
         print(f"epoch {epoch + 1:2d}  train {accuracy(model, train=True):.4f}  test {accuracy(model, train=False):.4f}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.contour import ContourSet
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -19,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import Triangulation
 
 from landscape_cli.errors import OutputError, UsageError, did_you_mean
-from landscape_cli.surface import FloatArray, Surface
+from landscape_cli.surface import BoolArray, FloatArray, Surface
 
 SUFFIXES = (".png", ".pdf", ".svg")
 # Loss surfaces span decades: below this ratio a linear scale shows more, above it only the highest walls.
@@ -27,7 +28,7 @@ _LOG_RATIO = 50.0
 _MAX_LEVELS = 18
 _MIN_LABELLED_WIDTH = 0.2
 _COLORS = ("#1f5fa8", "#d1670c", "#2e8b57", "#8a4fbf")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.titlesize": 11,
@@ -88,7 +89,9 @@ def _save(figure: Figure, path: Path, suffix: str, dpi: int) -> None:
     try:
         figure.savefig(path, dpi=dpi, metadata=_NO_DATES[suffix])
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}", hint="Choose another place with -o.") from error
+        raise OutputError(
+            f"{path}: cannot be written: {error.strerror}", hint="Choose another place with -o."
+        ) from error
 
 
 # ---------------------------------------------------------------- line
@@ -97,8 +100,8 @@ def _save(figure: Figure, path: Path, suffix: str, dpi: int) -> None:
 def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: int | None = None) -> None:
     """Draw losses (left, solid) and accuracies (right, dashed) along the x direction.
 
-    Over several slices the line is their mean and the band their range. Points that are not finite break the line and are
-    marked at the upper edge.
+    Over several slices the line is their mean and the band their range. Points that are not finite break the line and
+    are marked at the upper edge.
 
     Args:
         surface: 1-D.
@@ -109,7 +112,7 @@ def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: 
     if len(surface.grid.axes) != 1:
         raise UsageError("kind: 'line' draws 1-D surfaces; this one has two axes: use 'contour'")
     names = [metric] if metric else _default_metrics(surface)
-    shares = [name for name in names if _is_share(surface, name)]
+    shares = [name for name in names if _is_share(name)]
     left = [name for name in names if name not in shares] or shares
     right = [name for name in shares if name not in left]
     right_ax = ax.twinx() if right else None
@@ -133,14 +136,22 @@ def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: 
         each.spines["top"].set_visible(False)
     ax.spines["right"].set_visible(False)
     handles = [
-        Line2D([], [], color=colors[name], linestyle="-" if name in left else "--", label=name.replace("_", " ")) for name in names
+        Line2D([], [], color=colors[name], linestyle="-" if name in left else "--", label=name.replace("_", " "))
+        for name in names
     ]
     if surface.grid.num_slices > 1 and slice_index is None:
         handles.append(Patch(color="0.85", label=f"range over {surface.grid.num_slices} slices"))  # type: ignore[arg-type]
     if any(_not_finite(surface, name, slice_index).any() for name in names):
         handles.append(Line2D([], [], color="0.3", marker="x", linestyle="", label="diverged (NaN or inf)"))
     ax.set_title(_title(surface, f"{_kinds([*left, *right])} along a line", slice_index), loc="left")
-    ax.legend(handles=handles, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=len(handles) if len(handles) <= 5 else 3, columnspacing=1.2)
+    ax.legend(
+        handles=handles,
+        fontsize=7.5,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=len(handles) if len(handles) <= 5 else 3,
+        columnspacing=1.2,
+    )
 
 
 def _draw_line(surface: Surface, ax: Axes, name: str, slice_index: int | None, color: str, style: str) -> None:
@@ -149,7 +160,7 @@ def _draw_line(surface: Surface, ax: Axes, name: str, slice_index: int | None, c
     evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
     # a mean over other slices at every coordinate would zigzag
     known = evaluated.all(axis=0) if evaluated.all(axis=0).any() else evaluated.any(axis=0)
-    diverged = _not_finite(surface, name, slice_index).any(axis=0)
+    diverged: BoolArray = np.any(_not_finite(surface, name, slice_index), axis=0)
     shown = np.where(diverged | ~evaluated, np.nan, values)[:, known]
     marker = None if evaluated.all() and len(x) > 1 else "o"
     counts = np.maximum(np.isfinite(shown).sum(axis=0), 1)
@@ -160,7 +171,13 @@ def _draw_line(surface: Surface, ax: Axes, name: str, slice_index: int | None, c
         ax.fill_between(x[known], low, high, where=~np.isnan(low), color=color, alpha=0.15, linewidth=0)
     if diverged.any():
         ax.plot(
-            x[diverged], np.full(diverged.sum(), 0.98), "x", color="0.3", markersize=4, transform=ax.get_xaxis_transform(), clip_on=False
+            x[diverged],
+            np.full(diverged.sum(), 0.98),
+            "x",
+            color="0.3",
+            markersize=4,
+            transform=ax.get_xaxis_transform(),
+            clip_on=False,
         )
 
 
@@ -170,8 +187,8 @@ def _draw_line(surface: Surface, ax: Axes, name: str, slice_index: int | None, c
 def contour(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: int | None = None) -> None:
     """Draw filled contours with labelled lines over the plane, x to the right and y upwards.
 
-    A partial surface is interpolated between its evaluated points, which are dotted in. Regions next to a diverged point (NaN or inf) are
-    hatched, never filled.
+    A partial surface is interpolated between its evaluated points, which are dotted in. Regions next to a diverged
+    point (NaN or inf) are hatched, never filled.
 
     Args:
         surface: 2-D.
@@ -199,7 +216,11 @@ def contour(surface: Surface, ax: Axes, *, metric: str | None = None, slice_inde
         levels, norm = _levels(finite)
         _draw_contour(ax, x, y, values, evaluated, levels, norm)
         colorbar = ax.figure.colorbar(
-            mpl.cm.ScalarMappable(norm, "viridis"), ax=ax, label=_quantity(surface, name), ticks=_colorbar_ticks(levels), shrink=0.9
+            mpl.cm.ScalarMappable(norm, "viridis"),
+            ax=ax,
+            label=_quantity(surface, name),
+            ticks=_colorbar_ticks(levels),
+            shrink=0.9,
         )
         colorbar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         colorbar.ax.minorticks_off()
@@ -209,20 +230,26 @@ def contour(surface: Surface, ax: Axes, *, metric: str | None = None, slice_inde
 
 
 def _draw_contour(
-    ax: Axes, x: FloatArray, y: FloatArray, values: FloatArray, evaluated: np.ndarray, levels: FloatArray, norm: Normalize
+    ax: Axes,
+    x: FloatArray,
+    y: FloatArray,
+    values: FloatArray,
+    evaluated: BoolArray,
+    levels: FloatArray,
+    norm: Normalize,
 ) -> None:
     i, j = np.nonzero(evaluated)
     if len(np.unique(i)) < 2 or len(np.unique(j)) < 2:
         finite = np.isfinite(values[i, j])
         ax.scatter(x[i][finite], y[j][finite], c=values[i, j][finite], norm=norm, cmap="viridis", s=60)
         return
-    options = {"levels": levels, "norm": norm}
+    options: dict[str, Any] = {"levels": levels, "norm": norm}
     if evaluated.all():
         z = np.ma.masked_invalid(values.T)  # (M, N): matplotlib wants rows of y
         if not (~z.mask if np.ma.is_masked(z) else np.ones_like(z, bool)).any():
             return
         ax.contourf(x, y, z, cmap="viridis", **options)
-        lines = ax.contour(x, y, z, colors="white", linewidths=0.5, alpha=0.8, **options)
+        lines: ContourSet = ax.contour(x, y, z, colors="white", linewidths=0.5, alpha=0.8, **options)
     else:
         triangles = Triangulation(x[i], y[j])
         heights = values[i, j]
@@ -238,15 +265,25 @@ def _label_lines(ax: Axes, lines: ContourSet) -> None:
     """Write the level on each line that is wide enough to carry it."""
     width = np.ptp(ax.get_xlim()) * _MIN_LABELLED_WIDTH
     labelled = [
-        level for level, path in zip(lines.levels, lines.get_paths(), strict=True) if len(path.vertices) and path.get_extents().width > width
+        level
+        for level, path in zip(lines.levels, lines.get_paths(), strict=True)
+        if len(np.asarray(path.vertices)) and path.get_extents().width > width
     ]
     ax.clabel(lines, levels=labelled, fmt=lambda value: f"{value:.3g}", fontsize=6.5)
 
 
 def _hatch(ax: Axes) -> None:
     """Hatch the background; filled contours cover it wherever the values are finite."""
-    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, facecolor="0.93", edgecolor="0.6", hatch="////", linewidth=0, zorder=0))
-    ax.legend(handles=[Patch(facecolor="0.93", edgecolor="0.6", hatch="////", label="diverged (NaN or inf)")], fontsize=7, loc="upper right")
+    ax.add_patch(
+        Rectangle(
+            (0, 0), 1, 1, transform=ax.transAxes, facecolor="0.93", edgecolor="0.6", hatch="////", linewidth=0, zorder=0
+        )
+    )
+    ax.legend(
+        handles=[Patch(facecolor="0.93", edgecolor="0.6", hatch="////", label="diverged (NaN or inf)")],
+        fontsize=7,
+        loc="upper right",
+    )
 
 
 def _levels(finite: FloatArray) -> tuple[FloatArray, Normalize]:
@@ -256,7 +293,7 @@ def _levels(finite: FloatArray) -> tuple[FloatArray, Normalize]:
         pad = abs(low) * 1e-3 or 1e-3
         return np.array([low - pad, low + pad]), Normalize(low - pad, low + pad)
     if not _spans_decades(finite):
-        levels = MaxNLocator(12).tick_values(low, high)
+        levels: FloatArray = np.asarray(MaxNLocator(12).tick_values(low, high))
         return levels, Normalize(levels[0], levels[-1])
     for steps in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
         decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
@@ -281,7 +318,7 @@ def _default_metrics(surface: Surface) -> list[str]:
     return losses + [name for name in surface.metrics if name.endswith("_accuracy")] or list(surface.metrics)
 
 
-def _is_share(surface: Surface, name: str) -> bool:
+def _is_share(name: str) -> bool:
     return name.endswith(("_accuracy", "_error", "_top_k")) and not name.endswith("_loss")
 
 
@@ -298,7 +335,7 @@ def _slices(surface: Surface, name: str, slice_index: int | None) -> FloatArray:
     return surface[name] if slice_index is None else surface[name][[slice_index]]
 
 
-def _not_finite(surface: Surface, name: str, slice_index: int | None) -> np.ndarray:
+def _not_finite(surface: Surface, name: str, slice_index: int | None) -> BoolArray:
     evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
     return evaluated & ~np.isfinite(_slices(surface, name, slice_index))
 

@@ -29,7 +29,7 @@ app.command()(read.info)
 app.command()(read.plot)
 
 
-def _version(show: bool) -> None:  # noqa: FBT001  # Typer's callback signature
+def _version(show: bool) -> None:  # Typer's callback signature
     if show:
         sys.stdout.write(f"landscape-cli {__version__}\n")
         raise typer.Exit
@@ -37,7 +37,9 @@ def _version(show: bool) -> None:  # noqa: FBT001  # Typer's callback signature
 
 @app.callback()
 def landscape(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Loss landscapes of trained neural networks.
 

@@ -114,7 +114,9 @@ class ScanDisplay:
     def __enter__(self) -> ScanDisplay:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._progress is not None:
             self._progress.stop()
 
@@ -127,9 +129,18 @@ class ScanDisplay:
         self._on_preflight()
         TALK.stderr.print(_panel(preflight))
         if self._bar is not None and preflight.num_pending:
-            columns = (TextColumn("points"), BarColumn(None), MofNCompleteColumn(), _Rate(), TextColumn("left"), TimeRemainingColumn())
+            columns = (
+                TextColumn("points"),
+                BarColumn(None),
+                MofNCompleteColumn(),
+                _Rate(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
             self._progress = Progress(*columns, console=self._bar)
-            self._progress.add_task("points", total=preflight.num_points, completed=preflight.num_points - preflight.num_pending)
+            self._progress.add_task(
+                "points", total=preflight.num_points, completed=preflight.num_points - preflight.num_pending
+            )
             self._progress.start()
 
     def progress(self, num_evaluated: int) -> None:
@@ -150,9 +161,15 @@ def _panel(preflight: Preflight) -> Panel:
     for i, (name, (value, error)) in enumerate(preflight.centre.items()):
         table.add_row("centre" if i == 0 else "", f"{name} {with_error(value, error)}")
     table.add_row("device", f"{preflight.device}, {preflight.precision}")
+    estimate = preflight.num_pending * preflight.seconds_per_point
     done = preflight.num_points - preflight.num_pending
     resumed = f" ({done:,} done before)" if done else ""
-    table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(preflight.num_pending * preflight.seconds_per_point)}")
+    table.add_row(
+        "points",
+        f"{preflight.num_pending:,} to do{resumed}, about {duration(estimate)}",
+    )
     if preflight.repeat_difference:
-        table.add_row("note", f"kernels are not deterministic: the centre repeats itself to {preflight.repeat_difference:.1g}")
+        table.add_row(
+            "note", f"kernels are not deterministic: the centre repeats itself to {preflight.repeat_difference:.1g}"
+        )
     return Panel(table, title="landscape scan", title_align="left", box=box.ROUNDED, border_style="dim", expand=False)

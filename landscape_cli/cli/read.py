@@ -46,20 +46,30 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
 def _axis_row(axis: AxisReport) -> str:
     arguments = ", ".join(f"{key}: {value}" for key, value in axis.direction.items() if key != "_target_")
     direction = f"{axis.direction.get('_target_')}{f' ({arguments})' if arguments else ''}"
-    return f"{axis.num} points from {axis.start:g} to {axis.stop:g}, direction {direction}, length {number(axis.norm[0])}"
+    return (
+        f"{axis.num} points from {axis.start:g} to {axis.stop:g}, direction {direction}, length {number(axis.norm[0])}"
+    )
 
 
 def _metric_row(metric: MetricReport) -> str:
     centre = "not finite" if metric.centre is None else with_error(metric.centre, metric.centre_standard_error or 0.0)
-    span = "nothing evaluated" if metric.min is None or metric.max is None else f"{number(metric.min)} … {number(metric.max)}"
+    span = (
+        "nothing evaluated"
+        if metric.min is None or metric.max is None
+        else f"{number(metric.min)} … {number(metric.max)}"
+    )
     diverged = f", {metric.num_not_finite:,} points not finite" if metric.num_not_finite else ""
     return f"centre {centre} (n = {metric.num_examples:,}), on the grid {span}{diverged}"
 
 
 def plot(
     file: SurfaceFile,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Picture to write: .png, .pdf or .svg.")],
-    kind: Annotated[str | None, typer.Option("--kind", help="line or contour; by default what fits the surface.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="Picture to write: .png, .pdf or .svg.")
+    ],
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="line or contour; by default what fits the surface.")
+    ] = None,
     metric: Annotated[str | None, typer.Option("--metric", "-m", help="Such as test_loss; see landscape info.")] = None,
     slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="Which slice, from 0.")] = None,
     dpi: Annotated[int, typer.Option("--dpi", min=20, max=1200, help="Resolution of .png.")] = 150,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
+from pydantic.json_schema import models_json_schema
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.surface import Metric, Surface
@@ -153,3 +154,12 @@ def _section(mapping: object, key: str) -> dict[str, JsonValue]:
 
 def _text(value: JsonValue) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def output_schema() -> dict[str, object]:
+    """JSON Schema of every document that a command prints with --json: docs/output.schema.json."""
+    _, schema = models_json_schema(
+        [(model, "serialization") for model in (InfoReport, ScanReport, ValidateReport)],
+        title="landscape --json output",
+    )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from landscape_cli.cli.console import TALK, ScanDisplay, duration, print_json, print_table, with_error
+from landscape_cli.cli.console import TALK, ScanDisplay, duration, print_json, print_table
 from landscape_cli.cli.options import ConfigFile, Json, Overrides, Quiet, UnsafeLoad, Verbose
 from landscape_cli.cli.reports import ScanReport, ValidateReport, problem_report, scan_report
 from landscape_cli.cli.signals import StopSignals
@@ -17,7 +17,9 @@ from landscape_cli.cli.signals import StopSignals
 
 def scan(
     config: ConfigFile,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Surface file to fill; resumed if it exists.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Surface file to fill; resumed if it exists.")
+    ],
     overrides: Overrides = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of resuming.")] = False,
     unsafe_load: UnsafeLoad = False,
@@ -27,7 +29,8 @@ def scan(
 ) -> None:
     """Evaluate the surface that CONFIG describes and fill FILE with it.
 
-    Stopped by a signal or a crash, it continues where it was: run the same command again. A config is code: its targets are imported.
+    Stopped by a signal or a crash, it continues where it was: run the same command again. A config is code: its
+        targets are imported.
     """
     TALK.configure(quiet=quiet, verbose=verbose)
     start = time.perf_counter()
@@ -39,26 +42,37 @@ def scan(
 
         loaded = load_config(config, overrides or ())
         surface = run_scan(
-            loaded, output, overwrite=overwrite, unsafe_load=unsafe_load, observer=display, should_stop=signals.requested
+            loaded,
+            output,
+            overwrite=overwrite,
+            unsafe_load=unsafe_load,
+            observer=display,
+            should_stop=signals.requested,
         )
-    report = scan_report(load_surface(output), output, num_computed=display.num_computed, seconds=time.perf_counter() - start)
+    report = scan_report(
+        load_surface(output), output, num_computed=display.num_computed, seconds=time.perf_counter() - start
+    )
     print_json(report) if json else _print_scan(report)
     if not surface.complete:
         raise typer.Exit(signals.exit_code)
 
 
 def _print_scan(report: ScanReport) -> None:
-    computed = f"{report.num_computed:,} points in {duration(report.seconds)}"
+    file = report.file
     if report.status == "stopped":
-        TALK.note(f"stopped: {report.num_evaluated:,} of {report.num_points:,} points are in {report.file}; run the same command again")
+        points = f"{report.num_evaluated:,} of {report.num_points:,} points"
+        TALK.note(f"stopped: {points} are in {file}; run the same command again")
     else:
-        TALK.note(f"{report.file}: complete, {computed}; look at it with: landscape plot {report.file} -o {Path(report.file).stem}.png")
+        TALK.note(f"{file}: complete; {report.num_computed:,} points computed in {duration(report.seconds)}")
+        TALK.note(f"look at it with: landscape plot {file} -o {Path(file).with_suffix('.png')}")
 
 
 def validate(
     config: ConfigFile,
     overrides: Overrides = None,
-    data: Annotated[bool, typer.Option("--data/--no-data", help="Without: check what can be checked without data and checkpoint.")] = True,
+    data: Annotated[
+        bool, typer.Option("--data/--no-data", help="Without: check what can be checked without data and checkpoint.")
+    ] = True,
     unsafe_load: UnsafeLoad = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -22,8 +22,9 @@ class StopRequested(BaseException):
 class StopSignals:
     """Turns SIGTERM, SIGUSR1, SIGUSR2 and SIGINT into a polite end.
 
-    Before `defer` a signal ends the command at once, because nothing is there to be saved; after it, the scan asks `requested` between
-    batches. A repeated SIGTERM is ignored (Slurm with torchrun sends two); a second SIGINT ends the process on the spot.
+    Before `defer` a signal ends the command at once, because nothing is there to be saved; after it, the scan asks
+    `requested` between batches. A repeated SIGTERM is ignored (Slurm with torchrun sends two); a second SIGINT ends
+    the process on the spot.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,9 @@ class StopSignals:
         self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
 
@@ -52,7 +55,7 @@ class StopSignals:
         """130 after SIGINT, 75 after the others."""
         return INTERRUPTED if self._received is signal.SIGINT else STOPPED
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._received is not None:
             if number == signal.SIGINT:
                 os._exit(INTERRUPTED)

@@ -44,10 +44,13 @@ class Loaded:
     notes: tuple[str, ...]
 
 
-def load_weights(model: nn.Module, config: CheckpointConfig, *, where: str = "checkpoint", unsafe: bool = False) -> Loaded:
+def load_weights(
+    model: nn.Module, config: CheckpointConfig, *, where: str = "checkpoint", unsafe: bool = False
+) -> Loaded:
     """Load a checkpoint into ``model``, in place.
 
-    Finds the state dict inside the file and repairs the prefixes that DataParallel, torch.compile, Lightning and the like add.
+    Finds the state dict inside the file and repairs the prefixes that DataParallel, torch.compile, Lightning and the
+    like add.
 
     Args:
         model: Receives the weights, cast to the types of its own tensors.
@@ -56,7 +59,8 @@ def load_weights(model: nn.Module, config: CheckpointConfig, *, where: str = "ch
         unsafe: Unpickle arbitrary objects, which runs whatever code the file contains.
 
     Raises:
-        CheckpointError: The file is missing, unsafe or unreadable, its weights are ambiguous, do not fit the model, or are not finite.
+        CheckpointError: The file is missing, unsafe or unreadable, its weights are ambiguous, do not fit the model,
+            or are not finite.
     """
     path = config.path
     candidates = _choose_key(dict(_state_dicts(_read(path, where, unsafe=unsafe))), config, where)
@@ -98,7 +102,7 @@ def _read(path: Path, where: str, *, unsafe: bool) -> object:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # torch raises many types for damaged files, and an unsafe pickle any
         raise CheckpointError(
-            f"{path}: not a readable checkpoint: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            f"{path}: not a readable checkpoint: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
             hint="Expected a file written by torch.save or safetensors; it may be truncated or of another kind.",
         ) from error
 
@@ -144,7 +148,8 @@ def _choose_key(candidates: dict[str, StateDict], config: CheckpointConfig, wher
         return candidates
     if config.key not in candidates:
         raise CheckpointError(
-            f"{config.path}: no state dict under {config.key!r}, asked for by {where}.key; found {', '.join(map(_name, candidates))}"
+            f"{config.path}: no state dict under {config.key!r}, asked for by {where}.key; "
+            f"found {', '.join(map(_name, candidates))}"
         )
     return {config.key: candidates[config.key]}
 
@@ -183,7 +188,10 @@ class _Fit:
         lines = [f"  {name:<{width}}  {problem:<11}  {detail}" for name, problem, detail in rows[:_MAX_ROWS]]
         if len(rows) > _MAX_ROWS:
             lines.append(f"  … and {len(rows) - _MAX_ROWS} more")
-        counts = f"{len(self.matched)} matched, {len(self.missing)} missing, {len(self.unexpected)} unexpected, {len(self.misshaped)} of another shape"
+        counts = (
+            f"{len(self.matched)} matched, {len(self.missing)} missing, "
+            f"{len(self.unexpected)} unexpected, {len(self.misshaped)} of another shape"
+        )
         return "\n".join([f"  {counts}", *lines])
 
     def notes(self) -> Iterator[str]:
@@ -208,13 +216,17 @@ def _fit(state: StateDict, model: nn.Module, config: CheckpointConfig) -> _Fit:
     compiled = any(_COMPILED in name for name in state)
     target = model.state_dict()
     names = {name: name.replace(_COMPILED, "") for name in target}
-    prefix, added = (config.prefix, "") if config.prefix is not None else _find_prefix(plain, list(names.values()), config.path)
+    prefix, added = (
+        (config.prefix, "") if config.prefix is not None else _find_prefix(plain, list(names.values()), config.path)
+    )
     found = {name: f"{prefix}{plain_name.removeprefix(added)}" for name, plain_name in names.items()}
     _resolve_tied(found, model, plain)
 
     present = {name: plain[key] for name, key in found.items() if key in plain}
     misshaped = tuple(
-        (name, tuple(tensor.shape), tuple(target[name].shape)) for name, tensor in present.items() if tensor.shape != target[name].shape
+        (name, tuple(tensor.shape), tuple(target[name].shape))
+        for name, tensor in present.items()
+        if tensor.shape != target[name].shape
     )
     wrong = {name for name, _, _ in misshaped}
     matched = {name: tensor for name, tensor in present.items() if name not in wrong}
@@ -246,23 +258,27 @@ def _find_prefix(state: StateDict, names: list[str], path: Path) -> tuple[str, s
     hits: dict[tuple[str, str], int] = {}
     for added in wrappers:
         bare = [name.removeprefix(added) for name in names]
-        prefixes = {key.removesuffix(bare[i]) for i in {0, len(bare) // 2, -1} for key in state if key.endswith(bare[i])}
+        prefixes = {
+            key.removesuffix(bare[i]) for i in {0, len(bare) // 2, -1} for key in state if key.endswith(bare[i])
+        }
         for prefix in prefixes | {""}:
             if not prefix or prefix.endswith("."):
                 hits[prefix, added] = sum(f"{prefix}{name}" in state for name in bare)
     best = max(hits.values(), default=0)
-    tied = sorted((pair for pair, count in hits.items() if count == best), key=lambda pair: (len(pair[1]), len(pair[0])))
+    tied = sorted(
+        (pair for pair, count in hits.items() if count == best), key=lambda pair: (len(pair[1]), len(pair[0]))
+    )
     if best == len(names) > 0 and len(tied) > 1 and tied[0][0]:
-        prefixes = [prefix for prefix, _ in tied]
+        several = [prefix for prefix, _ in tied]
         raise CheckpointError(
-            f"{path}: several prefixes fit the model: {', '.join(map(repr, prefixes))}",
-            hint=f"Choose one, for example: --set checkpoint.prefix={prefixes[0]}",
+            f"{path}: several prefixes fit the model: {', '.join(map(repr, several))}",
+            hint=f"Choose one, for example: --set checkpoint.prefix={several[0]}",
         )
     return tied[0] if best else ("", "")
 
 
 def _resolve_tied(found: dict[str, str], model: nn.Module, state: StateDict) -> None:
-    """Let a tied tensor that the file holds under one of its names only serve the others (safetensors stores it once)."""
+    """Let the one name under which the file holds a tied tensor serve the others (safetensors stores it once)."""
     by_tensor: dict[int, list[str]] = {}
     for name, tensor in model.named_parameters(remove_duplicate=False):
         by_tensor.setdefault(id(tensor), []).append(name)

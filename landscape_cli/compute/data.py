@@ -71,8 +71,8 @@ def load_batches(
         seed: Of the subset.
 
     Raises:
-        ConfigError: The dataset is not map-style, empty or too small, an example cannot be read or stacked, or two reads
-            of the same example differ.
+        ConfigError: The dataset is not map-style, empty or too small, an example cannot be read or stacked, or two
+            reads of the same example differ.
     """
     indices = _choose(_length(dataset, where), num_examples, seed, where)
     subset: Subset[object] = Subset(cast("Dataset[object]", dataset), indices)
@@ -88,7 +88,8 @@ def load_batches(
     except Exception as error:  # the user's dataset may raise anything
         raise ConfigError(
             f"{where}: reading the examples failed: {type(error).__name__}: {error}",
-            hint="Each example must be (input, target), as tensors, arrays or numbers of one shape; images need a transform to tensors.",
+            hint="Each example must be (input, target), as tensors, arrays or numbers of one shape; "
+            "images need a transform to tensors.",
         ) from error
     return Batches(inputs, targets, batch_size, _fingerprint([*tensors_of(inputs), targets]))
 
@@ -103,7 +104,7 @@ def tensors_of(inputs: Inputs) -> Sequence[Tensor]:
 def _length(dataset: object, where: str) -> int:
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise ConfigError(
-            f"{where}: {type(dataset).__name__} is not a map-style dataset; expected one with len(dataset) and dataset[i]"
+            f"{where}: {type(dataset).__name__} is not a map-style dataset; expected len(dataset) and dataset[i]"
         )
     length = len(dataset)
     if length == 0:
@@ -166,7 +167,7 @@ def _fingerprint(tensors: Sequence[Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(_bytes(tensor).numpy()))
+        digest.update(_bytes(tensor).numpy().data)
     return digest.hexdigest()
 
 

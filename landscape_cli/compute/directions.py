@@ -46,14 +46,14 @@ def random(
 ) -> Params:
     """Gaussian direction, scaled to the weights (Li et al. 2018, arXiv:1712.09913).
 
-    Every tensor is drawn on the CPU in float64 by a counter-based generator keyed by (seed, slice, axis, parameter name): the same on every
-    device and for every checkpoint of the same architecture, whatever else is drawn.
+    Every tensor is drawn on the CPU in float64 by a counter-based generator keyed by (seed, slice, axis, parameter
+    name): the same on every device and for every checkpoint of the same architecture, whatever else is drawn.
 
     Args:
         context: The parameters and the seed.
         normalization: See `landscape_cli.compute.normalization`.
-        ignore: ``"biasbn"`` zeroes every tensor with fewer than two dimensions (biases, norm scales and shifts), ``"none"`` nothing. By default
-            ``"none"`` for weight normalization, ``"biasbn"`` for the others.
+        ignore: ``"biasbn"`` zeroes every tensor with fewer than two dimensions (biases, norm scales and shifts),
+            ``"none"`` nothing. By default ``"none"`` for weight normalization, ``"biasbn"`` for the others.
 
     Returns:
         A direction with the names, shapes and types of ``context.params``.
@@ -70,7 +70,8 @@ DIRECTIONS: dict[str, Callable[..., Params]] = {"random": random}
 
 
 def _gaussian(context: Context, name: str, like: Tensor) -> Tensor:
-    # Philox with a 128-bit key: torch's CPU generator keeps 32 bits of its seed, so that streams of many tensors would collide
+    # Philox with a 128-bit key: torch's CPU generator keeps 32 bits of its seed, so that streams of many tensors
+    # would collide
     key = hashlib.sha256(f"{context.seed}/{context.slice_index}/{context.axis}/{name}".encode()).digest()[:16]
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     return torch.from_numpy(generator.standard_normal(tuple(like.shape))).to(like.dtype)
@@ -80,7 +81,8 @@ def check_direction(direction: object, context: Context, where: str) -> Params:
     """Check what a direction returned and give it the order and types of the parameters.
 
     Raises:
-        ConfigError: It is not a mapping of tensors with the names and shapes of the parameters, not finite, or zero everywhere.
+        ConfigError: It is not a mapping of tensors with the names and shapes of the parameters, not finite, or zero
+            everywhere.
     """
     if not isinstance(direction, dict) or set(direction) != set(context.params):
         found = ", ".join(sorted(direction)[:4]) if isinstance(direction, dict) else type(direction).__name__

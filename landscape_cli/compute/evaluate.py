@@ -28,7 +28,9 @@ def never() -> bool:
     return False
 
 
-def evaluate(model: nn.Module, splits: Splits, metrics: Metrics, should_stop: Callable[[], bool] = never) -> Values | None:
+def evaluate(
+    model: nn.Module, splits: Splits, metrics: Metrics, should_stop: Callable[[], bool] = never
+) -> Values | None:
     """Evaluate every metric on every split, exactly, with one transfer to the host.
 
     Args:
@@ -80,7 +82,9 @@ def _forward(model: nn.Module, inputs: Inputs, split: str) -> Tensor:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(inputs))
         raise EvaluationError(
             f"data.{split}: the model raised {type(error).__name__} on inputs of shape {shapes}: {error}",
-            hint=_OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else "Check that model and data fit together.",
+            hint=_OUT_OF_MEMORY
+            if isinstance(error, torch.OutOfMemoryError)
+            else "Check that model and data fit together.",
         ) from error
     if not isinstance(outputs, Tensor):
         keys = f" with {', '.join(map(str, outputs))}" if isinstance(outputs, Mapping) else ""
@@ -103,11 +107,11 @@ def call(model: nn.Module, inputs: Inputs) -> object:
 
 def _measure(metric: PerExample, name: str, outputs: Tensor, targets: Tensor, split: str) -> Tensor:
     try:
-        values = metric(outputs, targets)
+        values: object = metric(outputs, targets)
     except Exception as error:  # the user's metric may raise anything
         raise EvaluationError(
-            f"data.{split}: {name} raised {type(error).__name__} on outputs {_shape(outputs)} and targets {_shape(targets)} "
-            f"({targets.dtype}): {error}"
+            f"data.{split}: {name} raised {type(error).__name__} on outputs {_shape(outputs)} "
+            f"and targets {_shape(targets)} ({targets.dtype}): {error}"
         ) from error
     if not isinstance(values, Tensor) or values.shape != targets.shape[:1]:
         found = f"a tensor of shape {_shape(values)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
@@ -160,19 +164,23 @@ def check_labels(model: nn.Module, splits: Splits, class_index_metrics: list[str
     if not class_index_metrics:
         return
     for split, batches in splits.items():
-        inputs, targets = next(iter(batches))
+        inputs, _ = next(iter(batches))
         with torch.inference_mode(), _exact_arithmetic():
             outputs = _forward(model, inputs, split)
         labels = batches.targets
         if labels.is_floating_point() or outputs.ndim < 2 or outputs.shape[1] == 1:
             continue
         num_classes = outputs.shape[1]
-        wrong = ((labels < 0) | (labels >= num_classes)).flatten(1).any(1) if labels.ndim > 1 else (labels < 0) | (labels >= num_classes)
+        wrong = (
+            ((labels < 0) | (labels >= num_classes)).flatten(1).any(1)
+            if labels.ndim > 1
+            else (labels < 0) | (labels >= num_classes)
+        )
         if bool(wrong.any()):
             example = int(wrong.nonzero()[0])
             raise EvaluationError(
-                f"data.{split}: example {example} has the label {labels[example].tolist()}; the model has {num_classes} outputs, "
-                f"so {class_index_metrics[0]} expects 0 … {num_classes - 1}",
+                f"data.{split}: example {example} has the label {labels[example].tolist()}; "
+                f"the model has {num_classes} outputs, so {class_index_metrics[0]} expects 0 … {num_classes - 1}",
                 hint="Check num_classes of the model and the labels of the dataset.",
             )
 
@@ -212,7 +220,9 @@ def _largest_difference(first: Values, second: Values) -> float:
 def _cause(model: nn.Module, splits: Splits, metrics: Metrics, before: Mapping[str, Tensor]) -> str:
     changed = [name for name, buffer in model.named_buffers() if not torch.equal(buffer, before[name])]
     if changed:
-        return f"The forward pass changes the buffer {changed[0]}: a BatchNorm or a counter that stays in training mode."
+        return (
+            f"The forward pass changes the buffer {changed[0]}: a BatchNorm or a counter that stays in training mode."
+        )
     training = [name for name, module in model.named_modules() if name and module.training]
     if training:
         return f"The module {training[0]} switches itself back to training mode."
@@ -222,5 +232,8 @@ def _cause(model: nn.Module, splits: Splits, metrics: Metrics, before: Mapping[s
         torch.manual_seed(0)
         second = evaluate(model, splits, metrics)
     if first == second:
-        return "It draws random numbers in the forward pass: dropout called as a function without training=self.training, or sampling."
-    return "It depends on something else than its weights and inputs: a counter, the time, or another source of random numbers."
+        return (
+            "It draws random numbers in the forward pass: sampling, or dropout called as a function "
+            "without training=self.training."
+        )
+    return "It depends on something else than weights and inputs: a counter, the time, another random source."

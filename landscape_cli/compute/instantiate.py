@@ -75,7 +75,9 @@ def _locate(name: str, where: str, table: Table) -> Target:
         return table[name]
     if "." not in name:
         what = f"unknown name {name!r}{did_you_mean(name, table)}"
-        raise ConfigError(f"{where}: {what}", hint="Anything else is given by its dotted path, such as package.module.name.")
+        raise ConfigError(
+            f"{where}: {what}", hint="Anything else is given by its dotted path, such as package.module.name."
+        )
     module, attributes = _import_longest(name, where)
     found: object = module
     for attribute in attributes:
@@ -100,7 +102,7 @@ def _import_longest(name: str, where: str) -> tuple[object, list[str]]:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
                 raise _import_failed(module_name, where, error) from error
-        except Exception as error:  # noqa: BLE001  # the user's module may raise anything
+        except Exception as error:  # the user's module may raise anything
             raise _import_failed(module_name, where, error) from error
     raise ConfigError(
         f"{where}: {name}: there is no module {parts[0]!r}",
@@ -115,7 +117,9 @@ def _import_failed(module: str, where: str, error: Exception) -> ConfigError:
 # ---------------------------------------------------------------- arguments
 
 
-def _check_arguments(target: Target, component: Component, where: str, num_positional: int, *, builtin: bool) -> list[str]:
+def _check_arguments(
+    target: Target, component: Component, where: str, num_positional: int, *, builtin: bool
+) -> list[str]:
     try:
         signature = inspect.signature(target, eval_str=builtin)
     except (ValueError, TypeError):  # some C functions have none; they complain when called
@@ -144,7 +148,10 @@ def _check_types(signature: inspect.Signature, component: Component, where: str)
     try:
         schema.model_validate(component.kwargs)
     except ValidationError as error:
-        return [_describe(component, where, str(item["loc"][0]), item["type"], item["msg"], list(fields)) for item in error.errors()]
+        return [
+            _describe(component, where, str(item["loc"][0]), item["type"], item["msg"], list(fields))
+            for item in error.errors()
+        ]
     if component.args:
         return [f"{where}: {component.target} takes keyword arguments only"]
     return []
@@ -189,5 +196,5 @@ def _call(component: Component, where: str) -> object:
     kwargs = {key: _build(value, f"{where}.{key}") for key, value in component.kwargs.items()}
     try:
         return target(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001  # the user's code may raise anything
+    except Exception as error:  # the user's code may raise anything
         raise ConfigError(f"{where}: {component.target}(…) raised {type(error).__name__}: {error}") from error

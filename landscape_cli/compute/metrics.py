@@ -1,7 +1,7 @@
 """Per-example loss, accuracy, …; METRICS.
 
-A metric is ``f(outputs, targets, *, …) -> Tensor (B,)``: one value per example, so that the evaluator can sum and count, and
-means and standard errors are exact for any batch size.
+A metric is ``f(outputs, targets, *, …) -> Tensor (B,)``: one value per example, so that the evaluator can sum and
+count, and means and standard errors are exact for any batch size.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ def cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 
     Args:
         outputs: (B, C) or (B, C, d₁, …) logits.
         targets: (B,) or (B, d₁, …) class indices, or class probabilities of the shape of ``outputs``.
-        label_smoothing: In [0, 1]: share of the uniform distribution in the target (Szegedy et al. 2016, arXiv:1512.00567).
+        label_smoothing: In [0, 1]: share of the uniform distribution in the target (Szegedy et al. 2016,
+            arXiv:1512.00567).
 
     Returns:
         (B,) losses, averaged over d₁, ….
@@ -35,7 +36,7 @@ def nll(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def bce(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy of logits against targets in [0, 1] of the same shape; returns (B,), averaged over the rest."""
+    """Binary cross entropy of logits against targets in [0, 1] of the same shape; returns (B,), means over the rest."""
     outputs, targets = _same_shape("bce", outputs, targets)
     return _per_example(F.binary_cross_entropy_with_logits(outputs, targets, reduction="none"))
 
@@ -75,7 +76,8 @@ def error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def top_k(outputs: Tensor, targets: Tensor, *, k: int = 5) -> Tensor:
-    """1 where the class is among the ``k`` largest of the (B, C) logits, else 0; an output with NaN is wrong; returns (B,).
+    """1 where the class is among the ``k`` largest of the (B, C) logits, else 0; an output with NaN is wrong; returns
+    (B,).
 
     Ties are broken as ``torch.topk`` does.
     """
@@ -95,14 +97,17 @@ METRICS: dict[str, Callable[..., Tensor]] = {
     "error": error,
     "top_k": top_k,
 }
-# These index the outputs by the target: an index out of range is a device-side assertion on a GPU, so it is looked for before.
+# These index the outputs by the target: an index out of range is a device-side assertion on a GPU, so it is looked
+# for before.
 CLASS_INDEX_METRICS = frozenset({"cross_entropy", "nll", "accuracy", "error", "top_k"})
 
 
 def _same_shape(name: str, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Give (B, 1) outputs and (B,) targets one shape: broadcasting them would silently compare every pair of examples."""
+    """Give (B, 1) outputs and (B,) targets one shape: broadcasting would silently compare every pair of examples."""
     if outputs.numel() != targets.numel() or len(outputs) != len(targets):
-        raise ValueError(f"{name}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must have the same shape")
+        raise ValueError(
+            f"{name}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must have the same shape"
+        )
     return outputs.reshape(targets.shape), targets.to(outputs.dtype)
 
 

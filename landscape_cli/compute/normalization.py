@@ -1,7 +1,7 @@
 """Filter, layer and weight normalization of directions; NORMALIZATIONS.
 
-The random directions of Li et al. 2018 (arXiv:1712.09913, section 4): scaled to the weights, so that networks whose filters differ in scale
-can be compared. A normalization is ``f(direction, params, layout) -> Params``.
+The random directions of Li et al. 2018 (arXiv:1712.09913, section 4): scaled to the weights, so that networks whose
+filters differ in scale can be compared. A normalization is ``f(direction, params, layout) -> Params``.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ Layout: TypeAlias = Mapping[str, Units]
 def layout_of(model: nn.Module) -> Layout:
     """The units of every parameter.
 
-    Dimension 0 for Conv, Linear, Embedding rows, recurrent and attention projections; dimension 1 per group for ConvTranspose, whose
-    weight is (in, out / groups, …). A vector (bias, BatchNorm scale) is one unit as a whole.
+    Dimension 0 for Conv, Linear, Embedding rows, recurrent and attention projections; dimension 1 per group for
+    ConvTranspose, whose weight is (in, out / groups, …). A vector (bias, BatchNorm scale) is one unit as a whole.
     """
     layout: dict[str, Units] = {}
     for prefix, module in model.named_modules():
@@ -59,7 +59,8 @@ def layout_of(model: nn.Module) -> Layout:
 
 
 def filter_normalize(direction: Params, params: Params, layout: Layout) -> Params:
-    """Scale each unit of the direction to the norm of the same unit of the weights: d ← d · ‖θ‖ / ‖d‖ (Li et al. 2018, section 4).
+    """Scale each unit of the direction to the norm of the same unit of the weights: d ← d · ‖θ‖ / ‖d‖ (Li et al.
+    2018, section 4).
 
     A unit of zeros gets a zero direction.
     """
@@ -72,7 +73,9 @@ def layer_normalize(direction: Params, params: Params, layout: Layout) -> Params
 
 
 def weight_normalize(direction: Params, params: Params, layout: Layout) -> Params:  # noqa: ARG001
-    """Scale each element by the weight it moves: d = θ ⊙ ε, relative noise (magnitude-aware, Jiang et al. 2019, arXiv:1912.02178)."""
+    """Scale each element by the weight it moves: d = θ ⊙ ε, relative noise (magnitude-aware, Jiang et al. 2019,
+    arXiv:1912.02178).
+    """
     return {name: d * params[name] for name, d in direction.items()}
 
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import torch
 from pydantic import JsonValue
-from torch import Tensor, nn
+from torch import nn
 
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches, load_batches
@@ -152,7 +152,9 @@ def build_model(config: Config) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         model = instantiate(config.model, config.where("model"))
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"{config.where('model')}: {config.model.target}(…) is a {type(model).__name__}; expected a torch.nn.Module")
+        raise ConfigError(
+            f"{config.where('model')}: {config.model.target}(…) is a {type(model).__name__}; expected a torch.nn.Module"
+        )
     # before the weights are loaded: a float64 checkpoint must not pass through float32
     return model.to(DTYPES[config.evaluation.precision])
 
@@ -193,14 +195,15 @@ def problem_from_model(
     except Exception as error:  # deepcopy raises whatever the model's attributes raise
         raise EvaluationError(
             f"the model cannot be copied: {type(error).__name__}: {error}",
-            hint="A scan works on a copy. Remove attributes that cannot be copied, or save a checkpoint and use scan().",
+            hint="A scan works on a copy. Save a checkpoint and use scan(), or remove what cannot be copied.",
         ) from error
     identity: dict[str, JsonValue] = {
         "model": {"_target_": f"{type(model).__module__}.{type(model).__qualname__}"},
         "checkpoint": {"weights_sha256": _weights_sha256(own)},
     }
     batches = {
-        name: load_batches(dataset, where=f"data[{name!r}]", batch_size=batch_size) for name, dataset in datasets.items()
+        name: load_batches(dataset, where=f"data[{name!r}]", batch_size=batch_size)
+        for name, dataset in datasets.items()
     }
     if not batches:
         raise ConfigError("data: expected at least one split, such as {'train': dataset}")
@@ -212,7 +215,7 @@ def _weights_sha256(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -235,7 +238,9 @@ def _assemble(
     identity |= {key: resolved[key] for key in ("loss", "metrics", "axes", "slices", "evaluation")}
     names = [f"{split}_{metric}" for split in batches for metric in metrics]
     if len(set(names)) < len(names):
-        raise ConfigError(f"{settings.where('metrics')}: two pairs of split and metric share a name: {', '.join(sorted(names))}")
+        raise ConfigError(
+            f"{settings.where('metrics')}: two pairs of split and metric share a name: {', '.join(sorted(names))}"
+        )
     identity["data"] = {
         name: {"fingerprint": split.fingerprint, "num_examples": len(split), "batch_size": split.batch_size}
         for name, split in batches.items()
@@ -265,7 +270,7 @@ def _components(settings: Settings) -> dict[str, Component]:
 
 
 def _copy_to_cpu(params: Params) -> Params:
-    return {name: cast(Tensor, tensor.to("cpu", copy=True)) for name, tensor in params.items()}
+    return {name: tensor.to("cpu", copy=True) for name, tensor in params.items()}
 
 
 def choose_device(name: str, where: str) -> torch.device:
@@ -283,5 +288,7 @@ def choose_device(name: str, where: str) -> torch.device:
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(index or 0) >= count:
-        raise ConfigError(f"{where}: found {name!r}, but this machine has {count} CUDA devices; use device: auto or cpu")
+        raise ConfigError(
+            f"{where}: found {name!r}, but this machine has {count} CUDA devices; use device: auto or cpu"
+        )
     return torch.device("cuda", int(index or torch.cuda.current_device()))

@@ -91,7 +91,8 @@ def scan(
 ) -> Surface:
     """Evaluate the surface that a config describes, and keep the file ``output`` up to date while doing so.
 
-    Run again, it computes the missing points only. The finished file is the same, bit for bit, whether or not it was interrupted.
+    Run again, it computes the missing points only. The finished file is the same, bit for bit, whether or not it was
+    interrupted.
 
     Args:
         config: From `landscape_cli.load_config`.
@@ -140,9 +141,16 @@ def scan_model(
         model: A trained module.
         data: Split name → map-style dataset of (input, target).
         axes: As in the YAML, such as ``{"x": {"num": 21}, "y": {"num": 21}}``.
-        loss, metrics, slices, evaluation, runtime: As in the YAML.
+        loss: As in the YAML.
+        metrics: As in the YAML: a list or a mapping.
+        slices: As in the YAML, such as ``{"num": 5}``.
+        evaluation: As in the YAML, such as ``{"precision": "float64"}``.
+        runtime: As in the YAML.
         batch_size: Examples per forward pass.
-        output, overwrite, observer, should_stop: As for `scan`.
+        output: As for `scan`.
+        overwrite: As for `scan`.
+        observer: As for `scan`.
+        should_stop: As for `scan`.
 
     Returns:
         The surface, as `scan`.
@@ -233,7 +241,8 @@ def _recipe(axis: JsonValue) -> Mapping[str, JsonValue]:
 
 def _with_centre(surface: Surface, centre: Values) -> Surface:
     metrics = {
-        name: replace(metric, centre=centre[name][0], centre_std=centre[name][1]) for name, metric in surface.metrics.items()
+        name: replace(metric, centre=centre[name][0], centre_std=centre[name][1])
+        for name, metric in surface.metrics.items()
     }
     return replace(surface, metrics=metrics)
 
@@ -255,11 +264,14 @@ def _resume(existing: Surface, wanted: Surface, centre: Values, observer: Observ
         mean, _ = centre[name]
         if not math.isclose(mean, metric.centre, rel_tol=_RESUME_RTOL, abs_tol=1e-12):
             raise ResumeMismatchError(
-                f"{name} at the checkpoint is now {mean!r}, in the file {metric.centre!r}: the code of the model or of a metric has changed",
+                f"{name} at the checkpoint is now {mean!r}, in the file {metric.centre!r}: "
+                "the code of the model or of a metric has changed",
                 hint="Choose another output with -o, or start anew with --overwrite.",
             )
         if mean != metric.centre:
-            observer.note(f"{name} at the checkpoint differs by rounding from the file, which another machine may have made")
+            observer.note(
+                f"{name} at the checkpoint differs by rounding from the file, which another machine may have made"
+            )
     here = wanted.provenance.environment
     seen = list(existing.provenance.environment)
     environments = seen + [item for item in here if item not in seen]
@@ -277,7 +289,8 @@ def check_centre(problem: Problem, settings: Settings, expect: Expect | None = N
         The values; the seconds one evaluation takes; the largest relative difference between the two (0 on a CPU).
 
     Raises:
-        EvaluationError: The model or a metric fails, a label is out of range, the centre is not finite or does not repeat itself.
+        EvaluationError: The model or a metric fails, a label is out of range, the centre is not finite or does not
+            repeat itself.
         CheckpointError: The centre is not what `checkpoint.expect` says.
     """
     check_labels(problem.model, problem.splits, problem.class_index_metrics)
@@ -313,7 +326,11 @@ def _check_finite(centre: Values, problem: Problem) -> None:
     for name, (mean, _) in centre.items():
         if not math.isfinite(mean):
             bad = [split for split, batches in problem.splits.items() if batches.num_not_finite()]
-            cause = f"the inputs of {', '.join(bad)} hold NaN or infinite values" if bad else "the inputs are finite, so the model overflows"
+            cause = (
+                f"the inputs of {', '.join(bad)} hold NaN or infinite values"
+                if bad
+                else "the inputs are finite, so the model overflows"
+            )
             raise EvaluationError(
                 f"{name} at the checkpoint is {mean}: {cause}",
                 hint="Check the transform of the data and that checkpoint and model belong together.",
@@ -328,7 +345,7 @@ def _check_expected(centre: Values, expect: Expect, where: str) -> None:
         if not abs(found - wanted) <= expect.tolerance:
             raise CheckpointError(
                 f"{where}: {name} at the checkpoint is {found:.6g}; expected {wanted:g} ± {expect.tolerance:g}",
-                hint="This is not the model that was trained: check the checkpoint, the transform of the data and the model's arguments.",
+                hint="This is not the model that was trained: check checkpoint, transform and model arguments.",
             )
 
 
@@ -350,7 +367,9 @@ def _fill(
 
 
 class _Saver:
-    """Saves so often that at most ``save_every`` seconds of finished work can be lost, and so seldom that it costs at most 2 %."""
+    """Saves so often that at most ``save_every`` seconds of finished work can be lost, and so seldom that it costs at
+    most 2 %.
+    """
 
     def __init__(self, surface: Surface, output: Path | None, save_every: float) -> None:
         self._surface, self._output, self._save_every = surface, output, save_every

@@ -37,8 +37,8 @@ class Subspace:
     def write(self, coordinates: Sequence[float], into: Params) -> None:
         """Overwrite the tensors of ``into`` with θ(c), computed from θ* each time.
 
-        Never by steps along a line: rounding errors add up, 2.9e-6 after 2,600 steps. A coordinate of 0 adds nothing, so the
-        centre is θ* bit for bit.
+        Never by steps along a line: rounding errors add up, 2.9e-6 after 2,600 steps. A coordinate of 0 adds nothing,
+        so the centre is θ* bit for bit.
         """
         target = [into[name] for name in self.origin]
         with torch.no_grad():

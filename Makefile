@@ -1,0 +1,59 @@
+# Two commands on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+# the first Python that runs, is new enough and has venv
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+DEMO := demo
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer with venv found; install one, or: make PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# installed once per extra, and again when pyproject.toml changes
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	@echo "installing landscape-cli[$*] into $(VENV) (torch is about 5 GB; this takes a minute or more) …"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint and draw it
+	@mkdir -p $(DEMO)
+	$(BIN)/landscape scan configs/digits.yaml -o $(DEMO)/digits.h5
+	$(BIN)/landscape plot $(DEMO)/digits.h5 -o $(DEMO)/digits.png --quiet
+	$(BIN)/landscape scan configs/digits_line.yaml -o $(DEMO)/digits_line.h5
+	$(BIN)/landscape plot $(DEMO)/digits_line.h5 -o $(DEMO)/digits_line.png --quiet
+	@echo "look at: $(CURDIR)/$(DEMO)/digits.png $(CURDIR)/$(DEMO)/digits_line.png"
+
+test: lint unit  ## lint, types, architecture, and the tests with coverage
+
+test-all: test slow  ## the above, and what takes longer: kill tests, a full disk, the wheel in an empty environment
+
+lint: $(VENV)/.installed-dev  ## ruff, mypy, import-linter, schemas
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/write_schemas.py --check
+
+unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+schemas: $(VENV)/.installed-dev  ## write docs/*.schema.json
+	$(BIN)/python scripts/write_schemas.py
+
+build: $(VENV)/.installed-dev  ## wheel and source distribution in dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+clean:  ## remove what was made, but not .venv
+	rm -rf $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+
+.PHONY: help demo test test-all lint unit slow schemas build clean
