@@ -57,7 +57,7 @@ class SmallResNet(nn.Module):
 
 
 def digits(*, train: bool) -> TensorDataset:
-    """scikit-learn's 1,797 handwritten digits (8×8, UCI), split once and for all into 1,437 for training, 360 for testing.
+    """scikit-learn's 1,797 handwritten digits (8×8, UCI), always 1,437 for training and 360 for testing.
 
     Args:
         train: Which part.
