@@ -237,9 +237,10 @@ def _assemble(
     resolved = settings.resolved()
     identity |= {key: resolved[key] for key in ("loss", "metrics", "axes", "slices", "evaluation")}
     names = [f"{split}_{metric}" for split in batches for metric in metrics]
-    if len(set(names)) < len(names):
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
         raise ConfigError(
-            f"{settings.where('metrics')}: two pairs of split and metric share a name: {', '.join(sorted(names))}"
+            f"{settings.where('metrics')}: two pairs of split and metric share a name: {', '.join(twice)}"
         )
     identity["data"] = {
         name: {"fingerprint": split.fingerprint, "num_examples": len(split), "batch_size": split.batch_size}

@@ -342,7 +342,7 @@ def _check_expected(centre: Values, expect: Expect, where: str) -> None:
         if name not in centre:
             raise ConfigError(f"{where}.{name}: no such metric{did_you_mean(name, centre)}")
         found = centre[name][0]
-        if not abs(found - wanted) <= expect.tolerance:
+        if not math.isclose(found, wanted, rel_tol=1e-9, abs_tol=expect.tolerance * (1 + 1e-9)):
             raise CheckpointError(
                 f"{where}: {name} at the checkpoint is {found:.6g}; expected {wanted:g} ± {expect.tolerance:g}",
                 hint="This is not the model that was trained: check checkpoint, transform and model arguments.",
