@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -26,9 +28,9 @@ from landscape_cli.surface import Direction, Metric, Provenance, Surface
 FORMAT = "landscape-surface"
 FORMAT_VERSION = "1.0"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_HASH = "content_sha256"
-# HDF5's own bookkeeping of dimension scales: file addresses, not content.
-_HDF5_ATTRIBUTES = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid"})
+_CHECKSUM = "content_sha256"
+_UNSEALED = b"0" * 64
+_SEAL = re.compile(_CHECKSUM.encode() + rb"\0.{0,64}?([0-9a-f]{64})", re.DOTALL)
 
 
 # ---------------------------------------------------------------- save
@@ -58,9 +60,9 @@ def _image(surface: Surface) -> bytes:
     """The bytes of the file. Built in memory: HDF5 itself crashes when the disk is full, a plain write does not."""
     with h5py.File("surface.h5", "w", driver="core", backing_store=False) as file:
         _write(surface, file)
-        file.attrs[_HASH] = _content_sha256(file)
+        file.attrs[_CHECKSUM] = np.bytes_(_UNSEALED)  # fixed length, so that it lies in one piece in the file
         file.flush()
-        return cast(bytes, file.id.get_file_image())
+        return _seal(cast(bytes, file.id.get_file_image()))
 
 
 def _write(surface: Surface, file: h5py.File) -> None:
@@ -220,17 +222,16 @@ def load_surface(path: str | os.PathLike[str]) -> Surface:
         SurfaceError: The file is missing, foreign, truncated or damaged.
     """
     path = Path(path)
-    with _described(path), h5py.File(path, "r", locking=False) as file:
-        _check_format(file, path)
-        _check_links(file, path)
-        if file.attrs.get(_HASH) != _content_sha256(file):
-            raise SurfaceError(
-                f"{path}: its content does not match its checksum: the file was damaged or edited by another program",
-                hint=_DAMAGED,
-            )
-        return _read(file)
+    with _described(path):
+        image = path.read_bytes()
+        _check_whole(image, path)
+        with h5py.File(io.BytesIO(image), "r") as file:
+            _check_version(file, path)
+            _check_links(file, path, len(image))
+            return _read(file)
 
 
+_HOW_TO_MAKE = "Surface files are made by: landscape scan CONFIG -o FILE"
 _DAMAGED = "Restore it from a backup, or scan again with --overwrite."
 
 
@@ -238,11 +239,9 @@ _DAMAGED = "Restore it from a backup, or scan again with --overwrite."
 def _described(path: Path) -> Iterator[None]:
     """Turn what h5py raises on missing, foreign and damaged files into a SurfaceError."""
     try:
-        if path.stat().st_size == 0:
-            raise SurfaceError(f"{path}: the file is empty; expected a surface file", hint=_DAMAGED)
         yield
     except FileNotFoundError as error:
-        raise SurfaceError(f"{path}: no such file", hint="Make it with: landscape scan CONFIG -o FILE") from error
+        raise SurfaceError(f"{path}: no such file", hint=_HOW_TO_MAKE) from error
     except (IsADirectoryError, PermissionError) as error:
         raise SurfaceError(f"{path}: cannot be read: {error.strerror}") from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
@@ -250,24 +249,34 @@ def _described(path: Path) -> Iterator[None]:
         raise SurfaceError(f"{path}: not a readable surface file: {error}", hint=hint) from error
 
 
-def _check_format(file: h5py.File, path: Path) -> None:
-    if file.attrs.get("format") != FORMAT:
-        found = ", ".join(list(file)[:6]) or "nothing"
+def _check_whole(image: bytes, path: Path) -> None:
+    """Verify the checksum before HDF5 sees a byte: on damaged files HDF5 itself can crash or never come back."""
+    if not image:
+        raise SurfaceError(f"{path}: the file is empty; expected a surface file", hint=_DAMAGED)
+    if not image.startswith(_SIGNATURE):
+        raise SurfaceError(f"{path}: not an HDF5 file; expected a landscape surface file", hint=_HOW_TO_MAKE)
+    seal = _SEAL.search(image)
+    if seal is None and FORMAT.encode() not in image:
+        raise SurfaceError(f"{path}: an HDF5 file, but not a landscape surface file", hint=_HOW_TO_MAKE)
+    if seal is None or seal[1].decode() != _checksum(image, seal):
         raise SurfaceError(
-            f"{path}: not a landscape surface file: no attribute format={FORMAT!r}; it holds {found}",
-            hint="Surface files are made by: landscape scan CONFIG -o FILE",
+            f"{path}: its content does not match its checksum: the file is damaged, cut short or edited", hint=_DAMAGED
         )
-    found_version = str(file.attrs["format_version"])
-    if int(found_version.split(".", maxsplit=1)[0]) > int(FORMAT_VERSION.split(".", maxsplit=1)[0]):
+
+
+def _check_version(file: h5py.File, path: Path) -> None:
+    if file.attrs.get("format") != FORMAT:
+        raise SurfaceError(f"{path}: an HDF5 file, but not a landscape surface file", hint=_HOW_TO_MAKE)
+    found, known = str(file.attrs["format_version"]), FORMAT_VERSION
+    if int(found.partition(".")[0]) > int(known.partition(".")[0]):
         raise SurfaceVersionError(
-            f"{path}: format version {found_version}; this landscape-cli reads {FORMAT_VERSION}",
+            f"{path}: format version {found}; this landscape-cli reads up to {known}",
             hint=f"Upgrade landscape-cli; the file was written by {file.attrs.get('writer', 'a newer version')}.",
         )
 
 
-def _check_links(file: h5py.File, path: Path) -> None:
+def _check_links(file: h5py.File, path: Path, size: int) -> None:
     """Refuse links and storage that point outside the file, and datasets that claim more than the file holds."""
-    size = path.stat().st_size
 
     def check(group: h5py.Group) -> None:
         for name in group:
@@ -336,28 +345,16 @@ def _load(text: str) -> Mapping[str, JsonValue]:
 # ---------------------------------------------------------------- checksum
 
 
-def _content_sha256(file: h5py.File) -> str:
-    """SHA-256 over names, types, shapes, values and attributes of everything in the file but the checksum."""
-    digest = hashlib.sha256()
-    names: list[str] = []
-    file.visit(names.append)
-    for name in ["/", *sorted(names)]:
-        item = file[name]
-        digest.update(f"{name}\n".encode())
-        if isinstance(item, h5py.Dataset):
-            _hash_value(digest, item[()])
-        for key in sorted(set(item.attrs) - _HDF5_ATTRIBUTES - {_HASH}):
-            digest.update(f"@{key}\n".encode())
-            _hash_value(digest, item.attrs[key])
+def _seal(image: bytes) -> bytes:
+    """Put the checksum into its place."""
+    seal = _SEAL.search(image)
+    assert seal is not None  # _image has just written it
+    return image[: seal.start(1)] + _checksum(image, seal).encode() + image[seal.end(1) :]
+
+
+def _checksum(image: bytes, seal: re.Match[bytes]) -> str:
+    """SHA-256 of all bytes of the file, with zeros (the digit) in place of the checksum itself."""
+    digest = hashlib.sha256(image[: seal.start(1)])
+    digest.update(_UNSEALED)
+    digest.update(memoryview(image)[seal.end(1) :])
     return digest.hexdigest()
-
-
-def _hash_value(digest: hashlib._Hash, value: object) -> None:
-    if isinstance(value, bytes | str):
-        data = value.encode() if isinstance(value, str) else value
-        digest.update(f"text {len(data)}\n".encode() + data)
-    else:
-        array = np.asarray(value)
-        # little-endian by definition, so that the same content has the same checksum on every machine
-        array = array.astype(array.dtype.newbyteorder("<"))
-        digest.update(f"{array.dtype.str} {array.shape}\n".encode() + array.tobytes())

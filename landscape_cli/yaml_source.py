@@ -157,12 +157,15 @@ def apply_overrides(data: JsonValue, overrides: Sequence[str], source: Source) -
         label = f"--set {override}"
         if not separator or not dotted:
             raise ConfigError(f"{label}: expected key.path=value, such as --set axes.x.num=21")
-        value = parse_yaml(text, name=label)[0] if text.strip() else None
+        value, typed = parse_yaml(text, name=label) if text.strip() else (None, source)
+        source.problems += typed.problems if typed is not source else []
         path: KeyPath = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
         _assign(data, path, value, label)
         for known in [known for known in source.lines if known[: len(path)] == path]:
             del source.lines[known]
         source.lines[path] = label
+        for length in range(1, len(path)):  # sections that the override has made
+            source.lines.setdefault(path[:length], label)
     return data
 
 

@@ -140,7 +140,7 @@ def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: 
         for name in names
     ]
     if surface.grid.num_slices > 1 and slice_index is None:
-        handles.append(Patch(color="0.85", label=f"range over {surface.grid.num_slices} slices"))  # type: ignore[arg-type]
+        handles.append(Patch(color="0.85", label=f"band: range over {surface.grid.num_slices} slices, line: mean"))  # type: ignore[arg-type]
     if any(_not_finite(surface, name, slice_index).any() for name in names):
         handles.append(Line2D([], [], color="0.3", marker="x", linestyle="", label="diverged (NaN or inf)"))
     ax.set_title(_title(surface, f"{_kinds([*left, *right])} along a line", slice_index), loc="left")

@@ -66,7 +66,7 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(title, style="bold"))
     rows = list(rows)
-    width = max(len(name) for name, _ in rows)
+    width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         for i, text in enumerate(value.splitlines() or [""]):
             console.print(Text.assemble(("  " + (name if i == 0 else "").ljust(width + 2), "cyan"), text))

@@ -74,10 +74,8 @@ def _locate(name: str, where: str, table: Table) -> Target:
     if name in table:
         return table[name]
     if "." not in name:
-        what = f"unknown name {name!r}{did_you_mean(name, table)}"
-        raise ConfigError(
-            f"{where}: {what}", hint="Anything else is given by its dotted path, such as package.module.name."
-        )
+        dotted = "anything else is given by its dotted path, such as package.module.name"
+        raise ConfigError(f"{where}: unknown name {name!r}{did_you_mean(name, table)}; {dotted}")
     module, attributes = _import_longest(name, where)
     found: object = module
     for attribute in attributes:
@@ -105,8 +103,7 @@ def _import_longest(name: str, where: str) -> tuple[object, list[str]]:
         except Exception as error:  # the user's module may raise anything
             raise _import_failed(module_name, where, error) from error
     raise ConfigError(
-        f"{where}: {name}: there is no module {parts[0]!r}",
-        hint="The working directory and PYTHONPATH are searched; install the package or start from its folder.",
+        f"{where}: {name}: there is no module {parts[0]!r} in the environment, the working directory or PYTHONPATH"
     )
 
 
