@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from pydantic import (
     JsonValue,
     PositiveInt,
     PrivateAttr,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_serializer,
@@ -38,7 +40,7 @@ MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 class Section(BaseModel):
     """A part of the config: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 # ---------------------------------------------------------------- components
@@ -53,7 +55,7 @@ class Component(Section):
     model_config = ConfigDict(extra="allow")
 
     target: str = Field(alias="_target_", min_length=1)
-    args: tuple[JsonValue, ...] = Field((), alias="_args_")
+    args: tuple[JsonValue, ...] = Field((), alias="_args_", strict=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +83,7 @@ class Component(Section):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        text = {"type": "string", "description": "A built-in name or a dotted path"}
+        text = {"type": "string", "minLength": 1, "description": "A built-in name or a dotted path"}
         target = {
             "type": "object",
             "required": ["_target_"],
@@ -130,7 +132,7 @@ class Expect(Section):
 class CheckpointConfig(Section):
     """Where the weights are."""
 
-    path: Path = Field(description="torch or safetensors file, relative to the working directory")
+    path: Path = Field(strict=False, description="torch or safetensors file, relative to the working directory")
     key: str | None = Field(None, description="Entry that holds the state dict, such as state_dict or ema.model")
     prefix: str | None = Field(None, description="Prefix to strip; only keys below it are used")
     strict: bool = Field(True, description="Refuse missing, unexpected and mis-shaped keys")
@@ -151,7 +153,7 @@ class AxisConfig(Section):
 
     start: Finite = -1.0
     stop: Finite = 1.0
-    num: PositiveInt = 51
+    num: Annotated[int, Field(gt=0, le=1_000_000)] = 51
     direction: Component = Field(
         default_factory=lambda: Component.model_validate("random"), description="A built-in direction or a dotted path"
     )
@@ -163,6 +165,10 @@ class AxisConfig(Section):
                 raise ValueError("num: 1 is a single point; it needs start == stop")
         elif self.start >= self.stop:
             raise ValueError(f"start must be smaller than stop, found start: {self.start} and stop: {self.stop}")
+        elif not math.isfinite(self.stop - self.start):
+            raise ValueError(f"the range from {self.start} to {self.stop} is too wide for float64")
+        elif (self.stop - self.start) / self.num <= 4 * max(math.ulp(self.start), math.ulp(self.stop)):
+            raise ValueError(f"{self.num} different values do not fit between {self.start} and {self.stop} in float64")
         return self
 
 
@@ -209,10 +215,15 @@ def _seconds(value: object) -> object:
 class RuntimeConfig(Section):
     """HOW it is computed: outside the fingerprint, may change on resume."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps, …")
-    save_every: Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)] = Field(
-        1.0, ge=0, description="Save after this much finished work: seconds, or text such as 500ms or 2m"
-    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:1, …")
+    save_every: Annotated[
+        float,
+        BeforeValidator(
+            _seconds,
+            json_schema_input_type=Annotated[float, Field(ge=0)]
+            | Annotated[str, Field(pattern=rf"^{_DURATION.pattern}$")],
+        ),
+    ] = Field(1.0, ge=0, description="Save after this much finished work: seconds, or text such as 500ms or 2m")
 
 
 class Settings(Section):
@@ -228,12 +239,10 @@ class Settings(Section):
     runtime: RuntimeConfig = RuntimeConfig()
     _source: Source = PrivateAttr(default_factory=Source)
 
-    @model_validator(mode="before")
+    @field_validator("metrics", mode="before", json_schema_input_type=dict[MetricName, Component] | list[Component])
     @classmethod
-    def _name_metrics(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("metrics"), list):
-            return {**data, "metrics": _named(data["metrics"])}
-        return data
+    def _name_metrics(cls, metrics: object) -> object:
+        return _named(metrics) if isinstance(metrics, list) else metrics
 
     @field_validator("metrics")
     @classmethod
@@ -279,13 +288,10 @@ class Config(Settings):
 
 def _named(metrics: Sequence[object]) -> dict[str, object]:
     named: dict[str, object] = {}
-    for metric in metrics:
-        component = Component.model_validate(metric)
+    for component in TypeAdapter(list[Component]).validate_python(metrics):
         if component.name in named:
-            raise ValueError(
-                f"metrics: {component.name!r} is listed twice; write a mapping such as {{top3: …, top5: …}}"
-            )
-        named[component.name] = metric
+            raise ValueError(f"{component.name!r} is listed twice; write a mapping such as {{top3: …, top5: …}}")
+        named[component.name] = component
     return named
 
 
@@ -319,19 +325,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def _describe(details: ErrorDetails, source: Source) -> str:
     path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
-    if details["type"] == "extra_forbidden":
-        return f"{source.where(path)}: unknown key{did_you_mean(str(path[-1]), _known_keys(path[:-1]))}"
-    if details["type"] == "missing":
-        return f"{source.where(path)}: required, but missing"
+    where, kind, found = source.where(path), details["type"], details["input"]
     message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "value_error":
-        return f"{source.where(path)}: {message}"
-    found = (
-        details["input"]
-        if isinstance(details["input"], str | int | float | bool | None)
-        else type(details["input"]).__name__
-    )
-    return f"{source.where(path)}: found {found!r}; {message[0].lower()}{message[1:]}"
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key{did_you_mean(str(path[-1]), _known_keys(path[:-1]))}"
+    if kind == "missing":
+        return f"{where}: required, but missing"
+    if kind == "value_error":
+        return f"{where}: {message}"
+    shown = "a mapping" if isinstance(found, dict) else "a list" if isinstance(found, list | tuple) else repr(found)
+    return f"{where}: found {shown}; {_PLAIN.get(kind, f'{message[0].lower()}{message[1:]}')}"
+
+
+# pydantic's words for these are Python's, not YAML's
+_PLAIN = {
+    "model_type": "expected a mapping",
+    "dict_type": "expected a mapping",
+    "tuple_type": "expected a list",
+    "path_type": "expected a path",
+    "too_short": "expected at least 1 entry",
+}
 
 
 def _known_keys(path: KeyPath) -> list[str]:
@@ -359,23 +372,31 @@ def _fields(section: object) -> dict[str, object]:
 
 def fingerprint(identity: Mapping[str, JsonValue]) -> str:
     """SHA-256 of everything that decides the numbers, as canonical JSON."""
-    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(identity).encode()).hexdigest()
 
 
 def differing_keys(found: JsonValue, expected: JsonValue, path: str = "") -> list[str]:
-    """The dotted keys at which two identities differ, each as ``key: found → expected``.
+    """The dotted keys at which two identities differ, each as ``key: found → expected``; none for equal fingerprints.
 
     >>> differing_keys({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
     ['a.c: 2 → 3']
     """
-    if isinstance(found, dict) and isinstance(expected, dict):
-        return [
-            line
-            for key in sorted({*found, *expected})
-            for line in differing_keys(found.get(key), expected.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if found == expected else [f"{path}: {_short(found)} → {_short(expected)}"]
+    if not (isinstance(found, dict) and isinstance(expected, dict)):
+        # as text, because 1, 1.0 and true are equal to Python and have different fingerprints
+        return [] if _canonical(found) == _canonical(expected) else [f"{path}: {_short(found)} → {_short(expected)}"]
+    lines = []
+    for key in sorted({*found, *expected}):
+        inner = f"{path}.{key}".lstrip(".")
+        if key in found and key in expected:
+            lines += differing_keys(found[key], expected[key], inner)
+            continue
+        before, after = (_short(side[key]) if key in side else "absent" for side in (found, expected))
+        lines.append(f"{inner}: {before} → {after}")
+    return lines
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _short(value: JsonValue) -> str:
@@ -385,8 +406,11 @@ def _short(value: JsonValue) -> str:
 
 def config_schema() -> dict[str, Any]:
     """JSON Schema of the YAML, for editors: docs/config.schema.json."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "landscape scan config",
-        **Config.model_json_schema(by_alias=True),
-    }
+    schema = Config.model_json_schema(by_alias=True)
+    for name in ("metrics", "data"):  # names that do not match the pattern are refused, which pydantic does not say
+        section = schema["properties"][name]
+        for form in (section, *section.get("anyOf", ())):
+            if "patternProperties" in form:
+                form["additionalProperties"] = False
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**head, **schema, "title": "landscape scan config"}

@@ -257,7 +257,7 @@ def _check_whole(image: bytes, path: Path) -> None:
         raise SurfaceError(f"{path}: not an HDF5 file; expected a landscape surface file", hint=_HOW_TO_MAKE)
     seal = _SEAL.search(image)
     if seal is None and FORMAT.encode() not in image:
-        raise SurfaceError(f"{path}: an HDF5 file, but not a landscape surface file", hint=_HOW_TO_MAKE)
+        raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_MAKE)
     if seal is None or seal[1].decode() != _checksum(image, seal):
         raise SurfaceError(
             f"{path}: its content does not match its checksum: the file is damaged, cut short or edited", hint=_DAMAGED
@@ -266,7 +266,7 @@ def _check_whole(image: bytes, path: Path) -> None:
 
 def _check_version(file: h5py.File, path: Path) -> None:
     if file.attrs.get("format") != FORMAT:
-        raise SurfaceError(f"{path}: an HDF5 file, but not a landscape surface file", hint=_HOW_TO_MAKE)
+        raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_MAKE)
     found, known = str(file.attrs["format_version"]), FORMAT_VERSION
     if int(found.partition(".")[0]) > int(known.partition(".")[0]):
         raise SurfaceVersionError(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 from pydantic import JsonValue
+from yaml.reader import ReaderError
 
 from landscape_cli.errors import ConfigError
 
@@ -25,22 +26,27 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # PyYAML's own shape
 
 
+def _int(text: str) -> int:
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
 _CORE_SCALARS: tuple[tuple[str, str, str | None, Callable[[str], JsonValue]], ...] = (
     ("null", r"^(?:~|null|Null|NULL|)$", None, lambda _: None),
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF", lambda text: text.lower() == "true"),
-    ("int", r"^[-+]?[0-9]+$", "-+0123456789", int),
+    ("int", r"^[-+]?[0-9]+$|^0o[0-7]+$|^0x[0-9a-fA-F]+$", "-+0123456789", _int),
     (
         "float",
-        r"^[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$",
+        r"^[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$",
         "-+.0123456789",
-        lambda text: float(text.replace(".inf", "inf").replace(".nan", "nan")),
+        lambda text: float(re.sub(r"\.(inf|nan)", r"\1", text.lower())),
     ),
     ("merge", r"^<<$", "<", str),
 )
 _TAG = "tag:yaml.org,2002:"
 for _name, _pattern, _first, _convert in _CORE_SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first) if _first else None)
-_CONVERTERS = {_TAG + name: convert for name, _, _, convert in _CORE_SCALARS}
+_CONVERTERS = {_TAG + name: convert for name, _, _, convert in _CORE_SCALARS} | {f"{_TAG}str": str}
+_TAGS = {*_CONVERTERS, f"{_TAG}seq", f"{_TAG}map"}
 
 
 @dataclass
@@ -94,14 +100,19 @@ def parse_yaml(text: str, *, name: str) -> tuple[JsonValue, Source]:
     source = Source(name, text)
     try:
         root = yaml.compose(text, Loader=_Loader)
+        if root is None:
+            raise ConfigError(f"{name}: empty, or nothing but comments; expected YAML")
+        return _build(root, (), source, ()), source
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not valid YAML: {error}") from error
-    if root is None:
-        raise ConfigError(f"{name}: the file is empty; expected a YAML config")
-    return _build(root, (), source, ()), source
+        began = f", begun on {name}:{error.context_mark.line + 1}" if error.context_mark else ""
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        raise ConfigError(f"{name}:{line}: not valid YAML: {said}{began}") from error
+    except ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise ConfigError(f"{name}:{line}: not valid YAML: the character {chr(error.character)!r}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: nested too deeply") from error
 
 
 def _build(node: yaml.Node, path: KeyPath, source: Source, parents: tuple[yaml.Node, ...]) -> JsonValue:
@@ -110,29 +121,33 @@ def _build(node: yaml.Node, path: KeyPath, source: Source, parents: tuple[yaml.N
     if node in parents:
         raise ConfigError(f"{source.name}:{line}: an anchor contains itself")
     parents = (*parents, node)
+    if node.tag not in _TAGS:
+        source.problems.append(f"{source.where(path)}: the tag {node.tag!r} is not supported; write plain YAML")
+        return None
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, i), source, parents) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         return _build_mapping(node, path, source, parents)
-    if node.tag == f"{_TAG}str":
-        return str(node.value)
-    if node.tag not in _CONVERTERS:
-        source.problems.append(f"{source.where(path)}: the tag {node.tag!r} is not supported; write plain YAML")
+    try:
+        return _CONVERTERS[node.tag](node.value)
+    except ValueError as error:
+        kind = node.tag.removeprefix(_TAG)
+        source.problems.append(f"{source.where(path)}: {node.value[:20]!r} is no {kind}: {error}")
         return None
-    return _CONVERTERS[node.tag](node.value)
 
 
 def _build_mapping(
     node: yaml.MappingNode, path: KeyPath, source: Source, parents: tuple[yaml.Node, ...]
 ) -> dict[str, JsonValue]:
     result: dict[str, JsonValue] = {}
-    merged: dict[str, JsonValue] = {}
+    bases: list[yaml.Node] = []
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if key_node.tag == f"{_TAG}merge":
-            for base in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
-                value = _build(base, path, source, parents)
-                merged = {**value, **merged} if isinstance(value, dict) else merged
+            bases += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            source.problems.append(f"{source.name}:{line}: {'.'.join(map(str, path))}: a key must be a name")
             continue
         key = str(key_node.value)
         if key in result:
@@ -143,30 +158,47 @@ def _build_mapping(
             continue
         source.lines[*path, key] = line
         result[key] = _build(value_node, (*path, key), source, parents)
-    return {**merged, **result}
+    for base in bases:  # last, so that what stands here keeps its value and its line
+        known = dict(source.lines)
+        value = _build(base, path, source, parents)
+        source.lines.update(known)
+        if not isinstance(value, dict):
+            source.problems.append(
+                f"{source.name}:{node.start_mark.line + 1}: {'.'.join(map(str, path))}: << needs a mapping"
+            )
+            continue
+        result = {**value, **result}
+    return result
 
 
 def apply_overrides(data: JsonValue, overrides: Sequence[str], source: Source) -> JsonValue:
     """Apply ``key.path=value`` overrides in place, values read as YAML, and return the data.
 
-    Raises:
-        ConfigError: When an override has no ``=``, its value is not YAML, or its path leads through a scalar.
+    An override without ``=``, whose value is not YAML or whose path leads through a scalar is added to
+    ``source.problems``.
     """
     for override in overrides:
-        dotted, separator, text = override.partition("=")
-        label = f"--set {override}"
-        if not separator or not dotted:
-            raise ConfigError(f"{label}: expected key.path=value, such as --set axes.x.num=21")
-        value, typed = parse_yaml(text, name=label) if text.strip() else (None, source)
-        source.problems += typed.problems if typed is not source else []
-        path: KeyPath = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
-        _assign(data, path, value, label)
-        for known in [known for known in source.lines if known[: len(path)] == path]:
-            del source.lines[known]
-        source.lines[path] = label
-        for length in range(1, len(path)):  # sections that the override has made
-            source.lines.setdefault(path[:length], label)
+        try:
+            _apply(data, override, source)
+        except ConfigError as error:
+            source.problems += error.problems
     return data
+
+
+def _apply(data: JsonValue, override: str, source: Source) -> None:
+    dotted, separator, text = override.partition("=")
+    label = f"--set {override}"
+    if not separator or not dotted:
+        raise ConfigError(f"{label}: expected key.path=value, such as --set axes.x.num=21")
+    value, typed = parse_yaml(text, name=label) if text.strip() else (None, Source())
+    source.problems += typed.problems
+    path: KeyPath = tuple(int(part) if re.fullmatch("[0-9]{1,9}", part) else part for part in dotted.split("."))
+    _assign(data, path, value, label)
+    for known in [known for known in source.lines if known[: len(path)] == path]:
+        del source.lines[known]
+    source.lines[path] = label
+    for length in range(1, len(path)):  # sections that the override has made
+        source.lines.setdefault(path[:length], label)
 
 
 def _assign(data: JsonValue, path: KeyPath, value: JsonValue, label: str) -> None:

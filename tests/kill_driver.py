@@ -1,8 +1,8 @@
 """Kill a scan at random moments, resume it each time, and print what was found, as JSON.
 
 Usage: kill_driver.py CONFIG OUTPUT NUM_KILLS SEED. The command line runs in forked children, so that the seconds of
-importing torch are spent once; each child is a process of its own and dies by a real SIGKILL: in turn at any moment from
-its start, at any moment from its first save, and in the middle of a later save.
+importing torch are spent once; each child is a process of its own and dies by a real SIGKILL: in turn at any moment
+from its start, at any moment from its first save, and in the middle of a later save.
 """
 
 from __future__ import annotations

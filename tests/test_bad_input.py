@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 CASES = {
     "missing config": ("absent.yaml", None, 2, ["absent.yaml: no such file", "YAML"]),
-    "empty config": ("c.yaml", "", 2, ["c.yaml: the file is empty"]),
+    "empty config": ("c.yaml", "", 2, ["c.yaml: empty, or nothing but comments; expected YAML"]),
     "malformed YAML": ("c.yaml", "model: {a: [1, 2}\n", 2, ["c.yaml:1: not valid YAML"]),
     "a list": ("c.yaml", "[1, 2]", 2, ["c.yaml:1: expected a mapping with model, checkpoint, data and axes"]),
     "unknown key": ("c.yaml", BASE.replace("batch_size", "batchsize"), 2, ["c.yaml:5: data.train.batchsize: unknown key", "batch_size"]),
@@ -129,9 +129,9 @@ def test_a_bad_checkpoint_gets_one_clear_message(folder: Path, landscape: Callab
 
 
 OUTPUTS: dict[str, tuple[Callable[[Path], object], int, str]] = {
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:500]), 3, "s.h5: not a readable surface file"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:500]), 3, "s.h5: an HDF5 file, but not a whole landscape surface file"),
     "of zero bytes": (lambda path: path.write_bytes(b""), 3, "s.h5: the file is empty"),
-    "a text file": (lambda path: path.write_text("my notes"), 3, "s.h5: not a readable surface file"),
+    "a text file": (lambda path: path.write_text("my notes"), 3, "s.h5: not an HDF5 file"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), 2, "s.h5: is a folder"),
     "of other data": (lambda path: Path("good.yaml").write_text(BASE.replace("dataset}", "dataset, length: 19}")), 3, "data.train.fingerprint"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A disk that fills up and a folder that turns read-only under a running scan: said clearly, and what was saved stays."""
+"""A full disk and a read-only folder: said clearly, and what was saved stays."""
 
 from __future__ import annotations
 

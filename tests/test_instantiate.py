@@ -20,6 +20,13 @@ from landscape_cli.config import Component
 from landscape_cli.errors import ConfigError
 
 WHERE = "scan.yaml:3: model"
+
+
+def where(*keys: object) -> str:
+    """Locate what is below the component on the same line."""
+    return ".".join([WHERE, *map(str, keys)])
+
+
 HERE = __name__
 number = 3
 
@@ -87,7 +94,7 @@ def nested(target: str, /, **kwargs: object) -> dict[str, object]:
 
 def refused(component: Component, **options: object) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        bind(component, WHERE, **options) if options else instantiate(component, WHERE)
+        bind(component, where, **options) if options else instantiate(component, where)
     assert caught.value.exit_code == 2
     return caught.value.problems
 
@@ -115,12 +122,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.lists(st.integers(), max_size=2), max_size=3),
 )
 def test_target_gets_its_arguments(args: list[object], kwargs: dict[str, object]) -> None:
-    assert instantiate(make("~.keep", _args_=args, **kwargs), WHERE) == (tuple(args), kwargs)
+    assert instantiate(make("~.keep", _args_=args, **kwargs), where) == (tuple(args), kwargs)
 
 
 def test_innermost_components_are_built_first() -> None:
     inner = nested("~.Box", width=5)
-    built = instantiate(make("~.keep", _args_=[inner, {"k": [inner]}], a=inner, b=[1, {"c": inner}]), WHERE)
+    built = instantiate(make("~.keep", _args_=[inner, {"k": [inner]}], a=inner, b=[1, {"c": inner}]), where)
     assert isinstance(built, tuple)
     (first, second), kwargs = built
     boxes = [first, second["k"][0], kwargs["a"], kwargs["b"][1]["c"]]
@@ -132,26 +139,26 @@ def test_lightning_form_is_built_as_the_other() -> None:
     square = {"class_path": f"{HERE}.Box.square", "init_args": {"side": 2}}
     box = {"class_path": f"{HERE}.Box", "init_args": {"width": 3}}
     lightning = {"class_path": f"{HERE}.pair", "init_args": {"first": square, "second": [box]}}
-    built = instantiate(Component.model_validate(lightning), WHERE)
+    built = instantiate(Component.model_validate(lightning), where)
     assert isinstance(built, tuple)
     assert (built[0].width, built[0].depth, built[1][0].width) == (2, 2, 3)
 
 
 def test_strange_modules_are_built() -> None:
     layers = [nested("torch.nn.Linear", in_features=3, out_features=2), nested("torch.nn.ReLU")]
-    model = instantiate(make("torch.nn.Sequential", _args_=layers), WHERE)
+    model = instantiate(make("torch.nn.Sequential", _args_=layers), where)
     assert isinstance(model, nn.Sequential)
     assert model(torch.zeros(4, 3)).shape == (4, 2)
 
 
 @pytest.mark.parametrize("target", ["builtins.dict", "~.Unknowable"])
 def test_target_without_a_signature_is_called_all_the_same(target: str) -> None:
-    assert instantiate(make(target), WHERE) is not None
+    assert instantiate(make(target), where) is not None
 
 
 def test_checking_calls_nothing() -> None:
-    assert check(make("~.fails"), WHERE) == []
-    assert check(make("~.pair", first=nested("~.fails"), second=[nested("~.leaves")]), WHERE) == []
+    assert check(make("~.fails"), where) == []
+    assert check(make("~.pair", first=nested("~.fails"), second=[nested("~.leaves")]), where) == []
 
 
 # ---------------------------------------------------------------- finding
@@ -212,7 +219,7 @@ def test_module_that_fails_to_import_is_refused_with_its_reason(
 
 def test_module_missing_inside_a_package_is_told_from_a_broken_one(package: Callable[..., None]) -> None:
     package({"parcel/__init__": "", "parcel/sound": "Net = dict", "parcel/broken": "import parcel.absent"})
-    assert instantiate(make("parcel.sound.Net"), WHERE) == {}
+    assert instantiate(make("parcel.sound.Net"), where) == {}
     assert "parcel has no 'absent'" in refused(make("parcel.absent.Net"))[0]
     assert "importing parcel.broken failed: ModuleNotFoundError" in refused(make("parcel.broken.Net"))[0]
 
@@ -256,7 +263,7 @@ def test_problems_of_nested_components_are_reported_together() -> None:
         first=nested("~.Box", depht=1, width=1),
         second=[nested("nowhere.Net"), {"k": nested("~.Box")}],
     )
-    problems = check(component, WHERE)
+    problems = check(component, where)
     assert len(problems) == 3
     assert [problem.split(": ")[1][:12] for problem in problems] == ["model.first", "model.second", "model.second"]
     assert "'depth'" in problems[0]
@@ -266,13 +273,13 @@ def test_problems_of_nested_components_are_reported_together() -> None:
 
 def test_components_among_positional_arguments_are_checked_too() -> None:
     component = make("~.pair", _args_=[nested("~.Box", wiidth=1), [nested("nowhere.Net")]])
-    assert len(check(component, WHERE)) >= 2
+    assert len(check(component, where)) >= 2
 
 
 @pytest.mark.parametrize("target", [3, "", None, ["torch.nn.ReLU"]])
 def test_nested_target_that_is_no_name_is_refused(target: object) -> None:
     component = make("~.pair", first={"_target_": target}, second=2)
-    assert check(component, WHERE)[0].startswith("scan.yaml:3: model.first")
+    assert check(component, where)[0].startswith("scan.yaml:3: model.first")
 
 
 @pytest.mark.parametrize(
@@ -299,23 +306,23 @@ def test_what_a_nested_target_raises_names_the_argument() -> None:
 
 def test_bound_function_is_the_function_with_its_arguments() -> None:
     outputs, targets = torch.tensor([1.0, 5.0]), torch.tensor([0.0, 2.0])
-    bound = bind(make("~.power", factor=0.5), WHERE, METRICS, 2)
+    bound = bind(make("~.power", factor=0.5), where, METRICS, 2)
     assert torch.equal(bound(outputs, targets), torch.tensor([0.5, 4.5]))
-    assert bind(make("mse"), WHERE, METRICS, 2)(outputs, targets).tolist() == [1.0, 9.0]
-    assert bind(make("torch.nn.functional.mse_loss", reduction="none"), WHERE, METRICS, 2)(outputs, targets)[1] == 9
-    boxed = bind(make("~.keep", box=[nested("~.Box", width=2)]), WHERE, METRICS, 2)(outputs, targets)
+    assert bind(make("mse"), where, METRICS, 2)(outputs, targets).tolist() == [1.0, 9.0]
+    assert bind(make("torch.nn.functional.mse_loss", reduction="none"), where, METRICS, 2)(outputs, targets)[1] == 9
+    boxed = bind(make("~.keep", box=[nested("~.Box", width=2)]), where, METRICS, 2)(outputs, targets)
     assert boxed[1]["box"][0].width == 2
 
 
 def test_bound_class_is_instantiated() -> None:
-    bound = bind(make("~.Scaled", scale=3.0), WHERE, METRICS, 2)
+    bound = bind(make("~.Scaled", scale=3.0), where, METRICS, 2)
     assert bound(torch.tensor([2.0]), torch.tensor([1.0])).tolist() == [3.0]
     [problem] = refused(make("~.Box", width=1), table=METRICS, num_positional=2)
     assert "makes objects that cannot be called; expected a function" in problem
 
 
 def test_positional_arguments_of_a_bound_function_follow_ours() -> None:
-    bound = bind(make("~.power", _args_=[3]), WHERE, METRICS, 2)
+    bound = bind(make("~.power", _args_=[3]), where, METRICS, 2)
     assert bound(torch.tensor([3.0]), torch.tensor([1.0])).tolist() == [8.0]
 
 
@@ -375,7 +382,7 @@ def test_built_in_may_require_arguments() -> None:
 
     table = {"between": between}
     assert refused(make("between"), table=table, num_positional=1) == (f"{WHERE}: between needs the argument 'other'",)
-    assert bind(make("between", other="a.pt"), WHERE, table, 1)("context") == ("context", "a.pt")
+    assert bind(make("between", other="a.pt"), where, table, 1)("context") == ("context", "a.pt")
 
 
 @pytest.mark.parametrize("table", [METRICS, DIRECTIONS])
@@ -386,7 +393,7 @@ def test_every_built_in_can_be_bound_with_its_defaults(table: dict[str, Callable
             for parameter in inspect.signature(function).parameters.values()
             if parameter.kind is parameter.KEYWORD_ONLY
         }
-        assert callable(bind(make(name, **defaults), WHERE, table, 1))
+        assert callable(bind(make(name, **defaults), where, table, 1))
 
 
 # ---------------------------------------------------------------- the command line

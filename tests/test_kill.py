@@ -51,7 +51,8 @@ def test_fifty_kills_leave_valid_files_and_the_final_one_equals_an_uninterrupted
     assert finished.returncode == 0, finished.stderr
     result = json.loads(finished.stdout)
     sys.stdout.write(
-        f"{num_kills} kills, {result['leftovers']} in the middle of a save; points in the file after each: {result['evaluated']}\n"
+        f"{num_kills} kills, {result['leftovers']} in the middle of a save; "
+        f"points in the file after each: {result['evaluated']}\n"
     )
     assert result["evaluated"] == sorted(result["evaluated"]), "a saved point was lost"
     assert result["evaluated"][-1] > 0

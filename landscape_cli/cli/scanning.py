@@ -100,7 +100,7 @@ def validate(
 
 def _prepare_process() -> None:
     """Search the working directory for targets, as ``python -m`` would, and tame OpenMP before torch loads it."""
-    # Threads that spin at barriers fight with whatever else wants a core: 1,386 ms per point, not 110, on 2 shared cores
+    # Threads that spin at barriers fight whatever else wants a core: 1,386 ms per point, not 110, on 2 shared cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))

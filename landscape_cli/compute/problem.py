@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import torch
@@ -20,7 +21,7 @@ from landscape_cli.compute.instantiate import bind, check, instantiate
 from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.subspace import Params, Subspace, norm, parameters_of
-from landscape_cli.config import Component, Config, Settings, SplitConfig
+from landscape_cli.config import Component, Config, Settings
 from landscape_cli.errors import ConfigError, EvaluationError
 from landscape_cli.grid import Grid
 
@@ -136,21 +137,23 @@ def problem_from_config(config: Config, *, unsafe_load: bool = False) -> Problem
 
 def check_components(config: Config) -> list[str]:
     """Locate every target of a config and bind its arguments without calling anything; return every problem."""
-    problems = check(config.model, config.where("model"))
+    problems = check(config.model, partial(config.where, "model"))
     for name, split in config.data.items():
-        problems += check(split.dataset, config.where("data", name, "dataset"))
-    problems += check(config.loss, config.where("loss"), METRICS, num_positional=2)
+        problems += check(split.dataset, partial(config.where, "data", name, "dataset"))
+    problems += check(config.loss, partial(config.where, "loss"), METRICS, num_positional=2)
     for name, metric in config.metrics.items():
-        problems += check(metric, config.where("metrics", name), METRICS, num_positional=2)
+        problems += check(metric, partial(config.where, "metrics", name), METRICS, num_positional=2)
     for name, axis in config.axes.items():
-        problems += check(axis.direction, config.where("axes", name, "direction"), DIRECTIONS, num_positional=1)
+        problems += check(
+            axis.direction, partial(config.where, "axes", name, "direction"), DIRECTIONS, num_positional=1
+        )
     return problems
 
 
 def build_model(config: Config) -> nn.Module:
     """Call the target of ``model``; its initial weights do not touch the caller's random state."""
     with torch.random.fork_rng(devices=[]):
-        model = instantiate(config.model, config.where("model"))
+        model = instantiate(config.model, partial(config.where, "model"))
     if not isinstance(model, nn.Module):
         raise ConfigError(
             f"{config.where('model')}: {config.model.target}(…) is a {type(model).__name__}; expected a torch.nn.Module"
@@ -162,21 +165,22 @@ def build_model(config: Config) -> nn.Module:
 def build_batches(config: Config, split: str) -> Batches:
     """Build and decode the dataset of one split."""
     section = config.data[split]
-    where = config.where("data", split, "dataset")
-    dataset = instantiate(section.dataset, where)
-    return _decode(dataset, section, where)
-
-
-def _decode(dataset: object, section: SplitConfig, where: str) -> Batches:
+    where = partial(config.where, "data", split, "dataset")
     return load_batches(
-        dataset, where=where, batch_size=section.batch_size, num_examples=section.num_examples, seed=section.seed
+        instantiate(section.dataset, where),
+        where=where(),
+        batch_size=section.batch_size,
+        num_examples=section.num_examples,
+        seed=section.seed,
     )
 
 
 def bind_metrics(settings: Settings) -> dict[str, PerExample]:
     """The loss and the metrics as functions of (outputs, targets), by name."""
-    components = {"loss": (settings.loss, settings.where("loss"))}
-    components |= {name: (metric, settings.where("metrics", name)) for name, metric in settings.metrics.items()}
+    components = {"loss": (settings.loss, partial(settings.where, "loss"))}
+    components |= {
+        name: (metric, partial(settings.where, "metrics", name)) for name, metric in settings.metrics.items()
+    }
     return {
         name: cast(PerExample, bind(component, where, METRICS, num_positional=2))
         for name, (component, where) in components.items()
@@ -233,7 +237,7 @@ def _assemble(
     device = choose_device(settings.runtime.device, settings.where("runtime", "device"))
     dtype = DTYPES[settings.evaluation.precision]
     context = Context(_copy_to_cpu(parameters_of(model)), layout_of(model), settings.slices.seed, 0, "x")
-    where = {name: settings.where("axes", name, "direction") for name, _ in settings.axes.items()}
+    where = {name: partial(settings.where, "axes", name, "direction") for name, _ in settings.axes.items()}
     resolved = settings.resolved()
     identity |= {key: resolved[key] for key in ("loss", "metrics", "axes", "slices", "evaluation")}
     names = [f"{split}_{metric}" for split in batches for metric in metrics]
@@ -256,7 +260,7 @@ def _assemble(
             name: cast(DirectionFunction, bind(axis.direction, where[name], DIRECTIONS, num_positional=1))
             for name, axis in settings.axes.items()
         },
-        where=where,
+        where={name: locate() for name, locate in where.items()},
         device=device,
         identity=identity,
         class_index_metrics=[
