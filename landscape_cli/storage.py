@@ -46,7 +46,7 @@ def save_surface(surface: Surface, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: When the file cannot be written; an older file at ``path`` is untouched.
     """
-    _replace(Path(path), _image(surface))
+    _replace(Path(path).resolve(), _image(surface))  # through a symbolic link, not over it
 
 
 def timestamp() -> str:
@@ -155,7 +155,7 @@ def _temporary_prefix(path: Path) -> str:
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
     """Delete temporary files that a killed writer of ``path`` left; call it only while holding its lock."""
-    path = Path(path)
+    path = Path(path).resolve()
     for leftover in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*"):
         leftover.unlink(missing_ok=True)
 
@@ -170,13 +170,14 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         UsageError: Another process writes it, or its folder does not exist or cannot be written.
     """
-    if path.is_dir():
+    real = path.resolve()  # a file and a link to it have one lock
+    if real.is_dir():
         raise UsageError(f"{path}: is a folder; expected the name of a surface file", hint="For example: -o surface.h5")
-    if not path.parent.is_dir():
+    if not real.parent.is_dir():
         raise UsageError(
             f"{path}: the folder {path.parent} does not exist", hint=f"Make it with: mkdir -p {path.parent}"
         )
-    lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
+    lock = FileLock(real.parent / f".{real.name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:

@@ -228,7 +228,7 @@ def test_only_missing_points_are_computed(tmp_path: Path) -> None:
         ({"slices.seed": 1}, "slices.seed: 0 → 1"),
         ({"data.test.num_examples": 41}, "data.test.num_examples: 40 → 41"),
         ({"data.train.seed": 1}, "data.train.fingerprint: "),
-        ({"model.dropout": 0.3}, "model.dropout: null → 0.3"),
+        ({"model.dropout": 0.3}, "model.dropout: absent → 0.3"),
         ({"metrics": ["error"]}, "metrics.error"),
         ({"evaluation.precision": "float64"}, 'evaluation.precision: "float32" → "float64"'),
     ],

@@ -38,7 +38,7 @@ def _version(show: bool) -> None:  # Typer's callback signature
 @app.callback()
 def landscape(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Loss landscapes of trained neural networks.

@@ -16,13 +16,17 @@ Overrides: TypeAlias = Annotated[
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the config; may be repeated."),
 ]
 Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on stdout (docs/output.schema.json).")
+    bool, typer.Option("--json", metavar="", help="Print the result as JSON on stdout (docs/output.schema.json).")
 ]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Show also what caused an error.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", metavar="", help="Show also what caused an error.")
+]
 UnsafeLoad: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--unsafe-load", help="Unpickle a checkpoint that holds more than tensors. This runs whatever code it contains."
+        "--unsafe-load",
+        metavar="",  # Typer would show <bool>, as if a value were to follow
+        help="Unpickle a checkpoint that holds more than tensors. This runs whatever code it contains.",
     ),
 ]

@@ -13,13 +13,16 @@ from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, info_report
 
 
-def info(file: SurfaceFile, json: Json = False, verbose: Verbose = False) -> None:
+def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Say what FILE is, where it comes from and how complete it is."""
-    TALK.configure(quiet=False, verbose=verbose)
+    TALK.configure(quiet=quiet, verbose=verbose)
     from landscape_cli.storage import load_surface
 
     report = info_report(load_surface(file), file)
-    print_json(report) if json else print_table(report.file, _info_rows(report))
+    if json:
+        print_json(report)
+    elif not quiet:
+        print_table(report.file, _info_rows(report))
 
 
 def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ def scan(
         Path, typer.Option("--output", "-o", metavar="FILE", help="Surface file to fill; resumed if it exists.")
     ],
     overrides: Overrides = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of resuming.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Start anew instead of resuming.")] = False,
     unsafe_load: UnsafeLoad = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -72,7 +72,10 @@ def validate(
     config: ConfigFile,
     overrides: Overrides = None,
     data: Annotated[
-        bool, typer.Option("--data/--no-data", help="Without: check what can be checked without data and checkpoint.")
+        bool,
+        typer.Option(
+            "--data/--no-data", metavar="", help="Whether to read the data; --no-data needs no checkpoint either."
+        ),
     ] = True,
     unsafe_load: UnsafeLoad = False,
     json: Json = False,

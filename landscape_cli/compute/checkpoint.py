@@ -111,7 +111,8 @@ def _check_finite(model: nn.Module, path: Path) -> None:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise CheckpointError(
             f"{path}: NaN or infinite values in {', '.join(bad[:5])}{more}",
-            hint="The training had diverged when this checkpoint was saved; take an earlier one.",
+            hint="The training had diverged when it was saved: take an earlier one. Or its values overflow float32: "
+            "--set evaluation.precision=float64",
         )
 
 

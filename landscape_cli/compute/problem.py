@@ -22,7 +22,7 @@ from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExamp
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.subspace import Params, Subspace, norm, parameters_of
 from landscape_cli.config import Component, Config, Settings
-from landscape_cli.errors import ConfigError, EvaluationError
+from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean
 from landscape_cli.grid import Grid
 
 DirectionFunction = Callable[..., Params]
@@ -65,7 +65,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         self._live = parameters_of(self.model)
-        self._origin = {name: tensor.to(self.device, copy=True) for name, tensor in self.context.params.items()}
+        self._origin = {name: tensor.to(self.device) for name, tensor in self.context.params.items()}
 
     def measure(self, point: int, should_stop: Callable[[], bool] = never) -> Values | None:
         """Evaluate every metric at a point of the grid; None when stopped."""
@@ -144,10 +144,19 @@ def check_components(config: Config) -> list[str]:
     for name, metric in config.metrics.items():
         problems += check(metric, partial(config.where, "metrics", name), METRICS, num_positional=2)
     for name, axis in config.axes.items():
-        problems += check(
-            axis.direction, partial(config.where, "axes", name, "direction"), DIRECTIONS, num_positional=1
-        )
-    return problems
+        where = partial(config.where, "axes", name, "direction")
+        problems += check(axis.direction, where, DIRECTIONS, num_positional=1)
+    return problems + _check_expected_names(config)
+
+
+def _check_expected_names(config: Config) -> list[str]:
+    names = [f"{split}_{metric}" for split in config.data for metric in ("loss", *config.metrics)]
+    expected = config.checkpoint.expect.values if config.checkpoint.expect else {}
+    return [
+        f"{config.where('checkpoint', 'expect', name)}: no such metric{did_you_mean(name, [*names, 'tolerance'])}"
+        for name in expected
+        if name not in names
+    ]
 
 
 def build_model(config: Config) -> nn.Module:
