@@ -30,8 +30,9 @@ def scan(
 ) -> None:
     """Evaluate the surface that CONFIG describes and fill FILE with it.
 
-    Stopped by a signal or a crash, it continues where it was: run the same command again. A config is code: its
-        targets are imported.
+    Stopped by a signal or a crash, it continues where it was: run the same command again.
+
+    A config is code: its targets are imported.
     """
     TALK.configure(quiet=quiet, verbose=verbose)
     start = time.perf_counter()
@@ -71,12 +72,9 @@ def _print_scan(report: ScanReport) -> None:
 def validate(
     config: ConfigFile,
     overrides: Overrides = None,
-    data: Annotated[
-        bool,
-        typer.Option(
-            "--data/--no-data", metavar="", help="Whether to read the data; --no-data needs no checkpoint either."
-        ),
-    ] = True,
+    no_data: Annotated[
+        bool, typer.Option("--no-data", metavar="", help="Do not read the data, nor a checkpoint that is not there.")
+    ] = False,
     unsafe_load: UnsafeLoad = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -88,7 +86,7 @@ def validate(
     from landscape_cli.compute.validate import validate as run_validate
     from landscape_cli.config import load_config
 
-    result = run_validate(load_config(config, overrides or ()), data=data, unsafe_load=unsafe_load)
+    result = run_validate(load_config(config, overrides or ()), data=not no_data, unsafe_load=unsafe_load)
     if json:
         problems = [problem_report(error) for error in result.problems]
         print_json(ValidateReport(config=str(config), valid=not problems, problems=problems, notes=result.notes))

@@ -1,0 +1,718 @@
+"""A picture shows the values where they were measured, and says what it does not know."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from conftest import Outcome
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.contour import ContourSet
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from landscape_cli.analysis.plot import PLOTS, plot
+from landscape_cli.errors import OutputError, UsageError
+from landscape_cli.grid import Axis, Grid
+from landscape_cli.storage import save_surface
+from landscape_cli.surface import Direction, Metric, Provenance, Surface
+
+SUFFIXES = (".png", ".pdf", ".svg")
+MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
+RESOLVED = {
+    "model": {"_target_": "landscape_cli.examples.SmallResNet"},
+    "loss": {"_target_": "cross_entropy"},
+    "checkpoint": {"path": "configs/digits.pt"},
+    "evaluation": {"batchnorm": "frozen", "precision": "float32"},
+}
+Function = Callable[..., float]
+
+# ---------------------------------------------------------------- surfaces
+
+
+def surface_of(
+    function: Function,
+    x: Sequence[float],
+    y: Sequence[float] | None = None,
+    *,
+    num_slices: int = 1,
+    names: Sequence[str] = ("train_loss",),
+    evaluated: object = True,
+    resolved: dict[str, object] | None = None,
+    recipe: dict[str, object] | None = None,
+) -> Surface:
+    """The surface of f(slice, x[, y]); ``evaluated`` is broadcast to the grid, NaN is where it is False."""
+    axes = (Axis("x", tuple(x)),) if y is None else (Axis("x", tuple(x)), Axis("y", tuple(y)))
+    grid = Grid(axes, num_slices)
+    locations = [grid.location(point) for point in range(grid.num_points)]
+    values = np.array([float(function(index, *where)) for index, where in locations]).reshape(grid.shape)
+    mask = np.array(np.broadcast_to(evaluated, grid.shape), dtype=np.bool_)
+    return Surface(
+        grid=grid,
+        metrics={name: Metric(np.where(mask, values, np.nan), np.zeros(grid.shape), 0.0, 0.0, 10) for name in names},
+        directions={
+            axis.name: Direction(recipe or {"_target_": "random", "normalization": "filter"}, (1.0,) * num_slices)
+            for axis in axes
+        },
+        fingerprint="",
+        evaluated=mask,
+        provenance=Provenance("", RESOLVED if resolved is None else resolved),  # type: ignore[arg-type]
+    )
+
+
+def bowl(_slice: int, x: float, y: float) -> float:
+    """Steep along y: a picture with swapped axes cannot pass for it."""
+    return x + 10 * y**2
+
+
+def line(start: float, stop: float, num: int) -> list[float]:
+    return np.linspace(start, stop, num).tolist()
+
+
+# ---------------------------------------------------------------- what is drawn
+
+
+def contours(figure: Figure, *, filled: bool) -> ContourSet:
+    (found,) = [
+        artist for artist in figure.axes[0].collections if isinstance(artist, ContourSet) and artist.filled is filled
+    ]
+    return found
+
+
+def pixels(figure: Figure) -> Callable[[float, float], np.ndarray]:
+    """Draw, and return (x, y) → the RGB values of the 5 × 5 pixels around that point of the plane."""
+    canvas = cast(FigureCanvasAgg, figure.canvas)
+    canvas.draw()
+    image = np.asarray(canvas.buffer_rgba())[::-1, :, :3].astype(int)
+
+    def around(x: float, y: float) -> np.ndarray:
+        column, row = figure.axes[0].transData.transform((x, y)).astype(int)
+        return image[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3)
+
+    return around
+
+
+def is_grey(colors: np.ndarray) -> bool:
+    return bool((np.ptp(colors, axis=1) <= 8).all())
+
+
+def legend_texts(figure: Figure) -> list[str]:
+    legends = [legend for ax in figure.axes if (legend := ax.get_legend()) is not None]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+
+def title(figure: Figure) -> str:
+    return figure.axes[0].get_title(loc="left")
+
+
+def curves(ax: Axes) -> list[np.ndarray]:
+    """(2, N) x and y of each curve, without the vertical line at 0 and the marks of diverged points."""
+    return [
+        np.array(curve.get_data(), dtype=float)
+        for curve in ax.lines
+        if curve.get_linestyle() != "None"
+        and curve.get_transform().contains_branch(ax.transData)
+        and curve.get_xdata() is not None
+        and len(curve.get_xdata()) != 2
+    ]
+
+
+# ---------------------------------------------------------------- the plane
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_contour_lines_run_where_the_surface_has_their_level(partial: bool) -> None:
+    x, y = line(-1.0, 1.0, 9), line(-0.6, 1.0, 33)
+    evaluated = np.ones((1, 9, 33), dtype=bool)
+    if partial:
+        evaluated[:, 1::2, 1::2] = False
+    figure = plot(surface_of(bowl, x, y, evaluated=evaluated))
+    drawn = contours(figure, filled=False)
+    step = (y[1] - y[0]) * (2 if partial else 1)
+    vertices = [(level, path.vertices) for level, path in zip(drawn.levels, drawn.get_paths(), strict=True)]
+    assert sum(len(points) for _, points in vertices) > 100
+    for level, points in vertices:
+        found = np.array([bowl(0, a, b) for a, b in points])
+        # between two points the lines are straight: off by at most step²/8 · max |f″|
+        np.testing.assert_allclose(found, level, atol=20 * step**2 / 8 + 1e-9)
+
+
+def test_contour_lines_of_a_linear_surface_are_exact() -> None:
+    evaluated = np.random.default_rng(0).random((1, 6, 9)) < 0.6
+    for mask in (True, evaluated):
+        drawn = contours(
+            plot(surface_of(lambda s, a, b: 3 * a - b, line(-1, 1, 6), line(0, 2, 9), evaluated=mask)), filled=False
+        )
+        for level, path in zip(drawn.levels, drawn.get_paths(), strict=True):
+            if len(path.vertices):
+                np.testing.assert_allclose(path.vertices @ [3, -1], level, atol=1e-9)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_colors_are_those_of_the_colour_bar(partial: bool) -> None:
+    x, y = line(-1.0, 1.0, 11), line(-2.0, 1.0, 7)
+    evaluated = np.ones((1, 11, 7), dtype=bool)
+    evaluated[0, 5, 5] = not partial
+    figure = plot(surface_of(lambda s, a, b: 2 * a + b, x, y, evaluated=evaluated))
+    filled = contours(figure, filled=True)
+    around = pixels(figure)
+    for a, b in ((-0.93, 0.83), (0.92, -1.9), (-0.55, -0.7), (0.66, 0.41)):
+        low = filled.levels[np.searchsorted(filled.levels, 2 * a + b) - 1]
+        high = filled.levels[np.searchsorted(filled.levels, 2 * a + b)]
+        expected = np.array(colormaps["viridis"](filled.norm((low + high) / 2))[:3]) * 255
+        assert np.median(around(a, b), axis=0) == pytest.approx(expected, abs=6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(values=arrays(np.float64, (3, 3), elements=st.floats(-1e12, 1e12) | st.floats(1e-12, 1e12)))
+def test_levels_rise_and_cover_all_values(values: np.ndarray) -> None:
+    surface = surface_of(lambda s, a, b: values[int(a), int(b)], range(3), range(3))
+    filled = contours(plot(surface), filled=True)
+    assert (np.diff(filled.levels) > 0).all()
+    assert len(filled.levels) <= 20
+    assert filled.levels[0] <= values.min()
+    assert filled.levels[-1] >= values.max()
+
+
+@pytest.mark.parametrize("low", [1e-3, 1e-6, 1.0, 1e9])
+def test_levels_cover_values_next_to_a_power_of_ten(low: float) -> None:
+    """log₁₀ rounds: that of the float below 0.001 is −3 exactly."""
+    for value in (np.nextafter(low, 0), low, np.nextafter(low, np.inf)):
+        for other in (value * 1e3, value * 1e-3):
+            surface = surface_of(lambda s, a, b, low=value, high=other: high if a else low, range(3), range(2))
+            levels = contours(plot(surface), filled=True).levels
+            assert levels[0] <= min(value, other)
+            assert levels[-1] >= max(value, other)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_diverged_points_are_hatched_and_never_filled(partial: bool, value: float) -> None:
+    x, y = line(-1.0, 1.0, 9), line(-1.0, 1.0, 7)
+    evaluated = np.ones((1, 9, 7), dtype=bool)
+    evaluated[0, 7, 1] = not partial
+    lost = [(x[2], y[4]), (x[1], y[2]), (x[1], y[3])]
+    figure = plot(surface_of(lambda s, a, b: value if (a, b) in lost else a + b, x, y, evaluated=evaluated))
+    around = pixels(figure)
+    assert all(is_grey(around(a + 0.01, b + 0.01)) for a, b in lost)
+    for a, b in ((x[4], y[1]), (x[6], y[5]), (x[2], y[1])):
+        assert not is_grey(around(a + 0.03, b + 0.03))
+    assert legend_texts(figure) == ["diverged (NaN or inf)"]
+    assert ("PARTIAL" in title(figure)) is partial
+
+
+def test_what_was_not_evaluated_is_not_hatched_as_diverged() -> None:
+    x, y = line(-1.0, 1.0, 9), line(-1.0, 1.0, 9)
+    evaluated = np.zeros((1, 9, 9), dtype=bool)
+    evaluated[:, :5, :5] = True
+    figure = plot(surface_of(lambda s, a, b: math.nan if (a, b) == (-1, -1) else a, x, y, evaluated=evaluated))
+    around = pixels(figure)
+    assert is_grey(around(-0.98, -0.98))
+    assert not (around(-0.98, -0.98) == 255).all()
+    assert (around(0.6, 0.55) == 255).all()  # white paper
+
+
+def test_a_finite_surface_has_no_word_of_divergence() -> None:
+    figure = plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4)))
+    assert legend_texts(figure) == []
+    assert not [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle) and patch.get_hatch()]
+
+
+def test_a_partial_plane_dots_the_evaluated_points_and_counts_them() -> None:
+    evaluated = np.random.default_rng(1).random((1, 7, 5)) < 0.5
+    x, y = line(-1.0, 1.0, 7), line(-2.0, 1.0, 5)
+    figure = plot(surface_of(bowl, x, y, evaluated=evaluated))
+    dots = {(a, b) for line2d in figure.axes[0].lines if line2d.get_marker() == "." for a, b in line2d.get_xydata()}
+    assert dots == {(x[i], y[j]) for _, i, j in np.argwhere(evaluated)}
+    assert title(figure).endswith(f"\nPARTIAL: {evaluated.sum()} of 35 points")
+
+
+def test_a_complete_surface_is_not_called_partial() -> None:
+    for y in (None, line(-1, 1, 3)):
+        assert "PARTIAL" not in title(plot(surface_of(lambda s, *c: sum(c), line(-1, 1, 5), y)))
+
+
+@pytest.mark.parametrize("num_points", range(10))
+def test_every_moment_of_a_scan_is_a_picture(num_points: int) -> None:
+    x, y = line(-1.0, 1.0, 5), line(-1.0, 2.0, 4)
+    order = Grid((Axis("x", tuple(x)), Axis("y", tuple(y)))).scan_order()
+    evaluated = np.isin(np.arange(20), order[:num_points]).reshape(1, 5, 4)
+    figure = plot(surface_of(bowl, x, y, evaluated=evaluated))
+    cast(FigureCanvasAgg, figure.canvas).draw()
+    assert f"PARTIAL: {num_points} of 20 points" in title(figure)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    values=arrays(np.float64, (1, 3, 4), elements=st.floats(-1e12, 1e12) | st.sampled_from([math.nan, math.inf])),
+    evaluated=arrays(np.bool_, (1, 3, 4)),
+)
+def test_any_values_at_any_points_are_a_picture(values: np.ndarray, evaluated: np.ndarray) -> None:
+    surface = surface_of(lambda s, a, b: values[0, int(a), int(b)], range(3), range(4), evaluated=evaluated)
+    cast(FigureCanvasAgg, plot(surface).canvas).draw()
+
+
+def test_points_on_a_diagonal_are_a_picture() -> None:
+    """The part of one process of several; no triangle can be drawn through it."""
+    for number in (2, 3):
+        evaluated = np.zeros((1, 4, 4), dtype=bool)
+        evaluated[0, range(number), range(number)] = True
+        figure = plot(surface_of(bowl, line(-1, 1, 4), line(-1, 1, 4), evaluated=evaluated))
+        cast(FigureCanvasAgg, figure.canvas).draw()
+
+
+def test_a_triangle_with_a_diverged_corner_is_a_picture() -> None:
+    """The third point of a scan that diverges: nothing is left to be filled."""
+    evaluated = np.zeros((1, 3, 3), dtype=bool)
+    evaluated[0, [1, 0, 1], [1, 1, 0]] = True
+    surface = surface_of(lambda s, a, b: math.nan if b < 0 else a, line(-1, 1, 3), line(-1, 1, 3), evaluated=evaluated)
+    figure = plot(surface)
+    cast(FigureCanvasAgg, figure.canvas).draw()
+    assert legend_texts(figure) == ["diverged (NaN or inf)"]
+
+
+@pytest.mark.parametrize(("num_x", "num_y"), [(1, 5), (5, 1), (1, 1)])
+def test_one_point_axes_show_every_point_in_its_place(num_x: int, num_y: int) -> None:
+    x, y = line(0.5, 1.0, num_x), line(-1.0, 1.0, num_y)
+    figure = plot(surface_of(bowl, x, y))
+    (points,) = [artist for artist in figure.axes[0].collections if isinstance(artist, PathCollection)]
+    found = dict(zip(map(tuple, np.asarray(points.get_offsets())), np.asarray(points.get_array()), strict=True))
+    assert found == {(a, b): bowl(0, a, b) for a in x for b in y}
+
+
+def test_the_checkpoint_is_marked_where_it_is_on_the_plane() -> None:
+    def crosses(figure: Figure) -> list[list[float]]:
+        return [
+            point for mark in figure.axes[0].lines if mark.get_marker() == "+" for point in mark.get_xydata().tolist()
+        ]
+
+    assert crosses(plot(surface_of(bowl, line(-1, 1, 4), line(-1, 1, 4)))) == [[0.0, 0.0]] * 2
+    assert crosses(plot(surface_of(bowl, line(1, 2, 4), line(-1, 1, 4)))) == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.0, 1.0), (2.3020, 2.3030), (1e6, 1e6 + 1), (1e-12, 2e-12), (0.1, 3e7), (-5.0, -4.9), (3.0, 3.0)],
+)
+def test_ticks_of_the_colour_bar_can_be_told_apart(low: float, high: float) -> None:
+    figure = plot(surface_of(lambda s, a, b: low + (high - low) * a, line(0, 1, 5), line(0, 1, 4)))
+    cast(FigureCanvasAgg, figure.canvas).draw()
+    labels = [label.get_text() for label in figure.axes[1].get_yticklabels() if label.get_text()]
+    assert labels
+    assert len(labels) == len(set(labels))
+
+
+# ---------------------------------------------------------------- the line
+
+
+def test_a_line_goes_through_every_value() -> None:
+    x = line(-1.0, 2.0, 7)
+    surface = surface_of(lambda s, a: 5 - a**2, x, names=("train_loss", "train_accuracy"))
+    surface["train_accuracy"][:] /= 10
+    left, right = plot(surface).axes
+    np.testing.assert_allclose(curves(left)[0], [x, 5 - np.square(x)])
+    np.testing.assert_allclose(curves(right)[0], [x, (5 - np.square(x)) / 10])
+    assert (left.get_ylabel(), right.get_ylabel()) == ("loss", "accuracy")
+
+
+@pytest.mark.parametrize("num_slices", [2, 7])
+def test_over_slices_the_line_is_the_mean_and_the_band_the_range(num_slices: int) -> None:
+    x = line(-1.0, 1.0, 9)
+    surface = surface_of(lambda s, a: a, x, num_slices=num_slices)
+    surface["train_loss"][:] = np.random.default_rng(0).normal(size=surface.grid.shape)
+    figure = plot(surface)
+    values = surface["train_loss"]
+    np.testing.assert_allclose(curves(figure.axes[0])[0], [x, values.mean(axis=0)], rtol=1e-12)
+    (band,) = [artist for artist in figure.axes[0].collections if isinstance(artist, PolyCollection)]
+    corners = np.concatenate([path.vertices for path in band.get_paths()])
+    for i, a in enumerate(x):
+        heights = corners[corners[:, 0] == a, 1]
+        assert (heights.min(), heights.max()) == (values[:, i].min(), values[:, i].max())
+    assert any(f"range over {num_slices} slices" in text for text in legend_texts(figure))
+
+
+def test_a_point_that_diverges_in_one_slice_breaks_the_line_and_is_marked() -> None:
+    x = line(-1.0, 1.0, 5)
+    surface = surface_of(lambda s, a: math.inf if (s, a) == (1, 0.5) else s + a, x, num_slices=3)
+    figure = plot(surface)
+    (curve,) = curves(figure.axes[0])
+    np.testing.assert_allclose(curve[1], [0.0, 0.5, 1.0, math.nan, 2.0])
+    marks = [point for mark in figure.axes[0].lines if mark.get_marker() == "x" for point in mark.get_xdata()]
+    assert marks == [0.5]
+    assert "diverged (NaN or inf)" in legend_texts(figure)
+
+
+def test_a_partial_line_shows_the_coordinates_that_all_slices_have() -> None:
+    x = line(-1.0, 1.0, 5)
+    evaluated = np.array([[True, True, True, False, True], [True, False, True, False, True]])
+    figure = plot(surface_of(lambda s, a: s + a, x, num_slices=2, evaluated=evaluated))
+    (curve,) = curves(figure.axes[0])
+    np.testing.assert_allclose(curve, [[-1.0, 0.0, 1.0], [-0.5, 0.5, 1.5]])
+    assert title(figure).endswith("\nPARTIAL: 7 of 10 points")
+
+
+def test_a_partial_line_before_any_coordinate_is_whole_shows_what_there_is() -> None:
+    evaluated = np.array([[True, True, True, False, False], [False, False, False, False, False]])
+    figure = plot(surface_of(lambda s, a: s + a, line(-1, 1, 5), num_slices=2, evaluated=evaluated))
+    np.testing.assert_allclose(curves(figure.axes[0])[0], [[-1.0, -0.5, 0.0]] * 2)
+
+
+@pytest.mark.parametrize(("ratio", "scale"), [(49.0, "linear"), (51.0, "log")])
+def test_a_loss_that_spans_decades_gets_a_logarithmic_axis(ratio: float, scale: str) -> None:
+    assert plot(surface_of(lambda s, a: 1 + (ratio - 1) * a, line(0, 1, 5))).axes[0].get_yscale() == scale
+
+
+def test_a_loss_that_is_not_positive_never_gets_a_logarithmic_axis() -> None:
+    for low in (0.0, -1e-9):
+        assert plot(surface_of(lambda s, a, low=low: low + 1e6 * a, line(0, 1, 5))).axes[0].get_yscale() == "linear"
+
+
+def test_a_single_metric_can_be_drawn_alone() -> None:
+    surface = surface_of(lambda s, a: a**2, line(-1, 1, 5), names=("train_loss", "test_loss", "train_accuracy"))
+    surface["test_loss"][:] += 7
+    (ax,) = plot(surface, metric="test_loss").axes
+    np.testing.assert_allclose(curves(ax)[0][1], np.square(line(-1, 1, 5)) + 7)
+    assert legend_texts(ax.figure) == ["test loss"]
+    (ax,) = plot(surface, metric="train_accuracy").axes
+    assert ax.get_ylabel() == "accuracy"
+
+
+def test_metrics_that_are_neither_loss_nor_accuracy_are_drawn_too() -> None:
+    surface = surface_of(lambda s, a: a**2, line(-1, 1, 5), names=("train_margin",))
+    assert legend_texts(plot(surface)) == ["train margin"]
+    surface = surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4), names=("train_margin",))
+    assert title(plot(surface)) == "SmallResNet: train margin"
+
+
+# ---------------------------------------------------------------- slices
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_one_slice_is_drawn_as_if_it_were_alone(index: int) -> None:
+    x, y = line(-1.0, 1.0, 5), line(-1.0, 1.0, 4)
+    figure = plot(surface_of(lambda s, a: (s + 1) * a, x, num_slices=3), slice_index=index)
+    np.testing.assert_allclose(curves(figure.axes[0])[0], [x, (index + 1) * np.array(x)])
+    assert not [artist for artist in figure.axes[0].collections if isinstance(artist, PolyCollection)]
+    assert f"slice {index} of 3" in title(figure)
+    figure = plot(surface_of(lambda s, a, b: (s + 1) * (a + b), x, y, num_slices=3), slice_index=index)
+    alone = plot(surface_of(lambda s, a, b: (index + 1) * (a + b), x, y))
+    for filled in (False, True):
+        for found, expected in zip(
+            contours(figure, filled=filled).get_paths(), contours(alone, filled=filled).get_paths(), strict=True
+        ):
+            np.testing.assert_array_equal(found.vertices, expected.vertices)
+    assert f"slice {index} of 3" in title(figure)
+
+
+def test_a_plane_of_several_slices_shows_the_first() -> None:
+    figure = plot(surface_of(lambda s, a, b: s + a, line(-1, 1, 5), line(-1, 1, 4), num_slices=2))
+    assert "slice 0 of 2" in title(figure)
+    assert contours(figure, filled=True).levels[-1] <= 1.0
+
+
+# ---------------------------------------------------------------- values that were not measured
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_what_stands_at_points_that_are_not_evaluated_never_matters(tmp_path: Path, dimensions: int) -> None:
+    y = line(-1.0, 1.0, 5) if dimensions == 2 else None
+    shape = (2, 7, 5)[: dimensions + 1]
+    evaluated = np.random.default_rng(3).random(shape) < 0.6
+    evaluated[:, [0, 3, 6]] = True
+    images = []
+    for filler in (math.nan, math.inf, -1.0, 0.0, 1e9):
+        surface = surface_of(lambda s, *c: 2 + sum(c), line(-1, 1, 7), y, num_slices=2, evaluated=evaluated)
+        surface["train_loss"][~evaluated] = filler
+        plot(surface, tmp_path / "s.svg")
+        images.append((tmp_path / "s.svg").read_bytes())
+    assert len(set(images)) == 1
+
+
+# ---------------------------------------------------------------- never a warning, never a crash
+
+
+FUNCTIONS: dict[str, Function] = {
+    "constant": lambda s, *c: 3.0,
+    "zero": lambda s, *c: 0.0,
+    "all NaN": lambda s, *c: math.nan,
+    "all infinite": lambda s, *c: math.inf,
+    "tiny": lambda s, *c: 1e-12 * (2 + sum(c)),
+    "huge": lambda s, *c: 1e12 * (2 + sum(c)),
+    "from 1e-12 to 1e12": lambda s, *c: 10.0 ** (12 * c[0]),
+    "from 1e-300 to 1e300": lambda s, *c: 10.0 ** (300 * c[0]),
+    "negative": lambda s, *c: -sum(c) - 5,
+    "of both signs": lambda s, *c: c[0] ** 3,
+    "one step of a float": lambda s, *c: np.nextafter(1.0, 2.0) if c[0] > 0 else 1.0,
+    "a single finite value": lambda s, *c: 1.0 if all(v == -1 for v in c) else math.nan,
+    "a single value not finite": lambda s, *c: math.nan if all(v == -1 for v in c) else 1 + c[0],
+}
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_any_surface_is_a_picture_without_a_warning(tmp_path: Path, kind: str, dimensions: int) -> None:
+    y = line(-1.0, 1.0, 4) if dimensions == 2 else None
+    surface = surface_of(FUNCTIONS[kind], line(-1.0, 1.0, 5), y, names=("train_loss", "train_accuracy"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot(surface, tmp_path / "s.png", dpi=40)
+    assert (tmp_path / "s.png").read_bytes().startswith(MAGIC[".png"])
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_the_suffix_decides_the_format(tmp_path: Path, suffix: str, dimensions: int) -> None:
+    y = line(-1.0, 1.0, 4) if dimensions == 2 else None
+    evaluated = np.random.default_rng(0).random((30, 5, 4)[: dimensions + 1]) < 0.9
+    surface = surface_of(lambda s, *c: s + sum(c), line(-1, 1, 5), y, num_slices=30, evaluated=evaluated)
+    plot(surface, tmp_path / f"s{suffix}")
+    assert (tmp_path / f"s{suffix}").read_bytes().startswith(MAGIC[suffix.lower()])
+
+
+@pytest.mark.parametrize(
+    "resolved",
+    [
+        {},
+        {"model": {}, "loss": {}, "checkpoint": {}, "evaluation": {}},
+        {"model": "net", "loss": 3, "checkpoint": None, "evaluation": [1]},
+        {"model": {"_target_": None}, "checkpoint": {"path": 5}, "evaluation": {"batchnorm": None}},
+        {"checkpoint": {"path": "runs/lr$1e-3$_wd$\\x$.pt"}},
+        {"checkpoint": {"path": "runs/cost$5_of_$7.pt"}},
+        {"checkpoint": {"path": "runs/模型.pt"}},
+        {"checkpoint": {"path": "runs/a\nb.pt"}},
+        {"model": {"_target_": "пакет.Модель"}},
+    ],
+)
+def test_provenance_of_any_kind_is_text_and_no_markup(tmp_path: Path, resolved: dict[str, object]) -> None:
+    for y in (None, line(-1.0, 1.0, 4)):
+        surface = surface_of(lambda s, *c: sum(c), line(-1.0, 1.0, 5), y, resolved=resolved)
+        plot(surface, tmp_path / "s.png", dpi=40)
+
+
+# ---------------------------------------------------------------- as a reader sees it
+
+
+NORMALIZATIONS = ["filter", "layer", "weight", "none"]
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize(
+    ("model", "checkpoint"),
+    [
+        ("landscape_cli.examples.SmallResNet", "configs/digits.pt"),
+        (
+            "timm.vit_base_patch16_clip_quickgelu_224",
+            "runs/resnet18_cifar10_lr0.1_wd5e-4_bs128_seed42_epoch300.safetensors",
+        ),
+    ],
+)
+def test_no_word_is_cut_off(dimensions: int, normalization: str, model: str, checkpoint: str) -> None:
+    y = line(-1.0, 1.0, 4) if dimensions == 2 else None
+    names = [f"{split}_{metric}" for split in ("train", "validation", "test") for metric in ("loss", "accuracy")]
+    surface = surface_of(
+        lambda s, *c: math.nan if c[0] == -1 else 1 + c[0] ** 2,
+        line(-1.0, 1.0, 5),
+        y,
+        num_slices=12,
+        names=names,
+        resolved={**RESOLVED, "model": {"_target_": model}, "checkpoint": {"path": checkpoint}},
+        recipe={"_target_": "random", "normalization": normalization, "ignore": "biasbn"},
+    )
+    surface.evaluated[-1, -1] = False
+    figure = plot(surface)
+    canvas = cast(FigureCanvasAgg, figure.canvas)
+    canvas.draw()
+    width, height = canvas.get_width_height()
+    cut = {}
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            box = text.get_window_extent()
+            if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
+                cut[text.get_text()] = box.extents.round()
+    assert cut == {}
+
+
+def test_axes_say_what_a_unit_is() -> None:
+    for normalization, words in (
+        ("filter", "every filter moved by its own norm"),
+        ("layer", "every tensor moved by its own norm"),
+        ("weight", "relative noise on every weight"),
+        ("none", "multiples of the direction"),
+    ):
+        recipe = {"_target_": "random", "normalization": normalization}
+        ax = plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4), recipe=recipe)).axes[0]
+        assert words in ax.get_xlabel()
+        assert words in ax.get_ylabel()
+        assert (ax.get_xlabel()[:2], ax.get_ylabel()[:2]) == ("x:", "y:")
+
+
+def test_the_footer_says_from_what_the_picture_was_made() -> None:
+    surface = surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4))
+    surface.metrics["train_loss"].num_examples = 60000
+    figure = plot(surface)
+    footer = figure.get_supxlabel()
+    for words in ("digits.pt", "n(train) = 60,000", "BatchNorm frozen", "float32", "one slice: no error bar"):
+        assert words in footer
+    assert figure.axes[1].get_ylabel() == "train loss (cross_entropy)"
+    assert title(figure) == "SmallResNet: train loss"
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_equal_surfaces_give_equal_pictures_byte_for_byte(tmp_path: Path, suffix: str, dimensions: int) -> None:
+    y = line(-1.0, 1.0, 4) if dimensions == 2 else None
+    surface = surface_of(lambda s, *c: math.nan if c[0] == 1 else s + sum(c), line(-1, 1, 5), y, num_slices=2)
+    save_surface(surface, tmp_path / "s.h5")
+    plot(surface, tmp_path / f"here{suffix}")
+    code = "import sys; from landscape_cli import load_surface, plot; plot(load_surface(sys.argv[1]), sys.argv[2])"
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "s.h5", tmp_path / f"there{suffix}"],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        check=True,
+    )
+    assert (tmp_path / f"here{suffix}").read_bytes() == (tmp_path / f"there{suffix}").read_bytes()
+
+
+def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4))), Figure)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_surface_is_left_as_it_was() -> None:
+    surface = surface_of(lambda s, a, b: math.nan if a == 1 else b, line(-1, 1, 5), line(-1, 1, 4), evaluated=True)
+    before = (surface["train_loss"].tobytes(), surface.evaluated.tobytes())
+    plot(surface)
+    assert (surface["train_loss"].tobytes(), surface.evaluated.tobytes()) == before
+
+
+def test_dpi_is_the_resolution_of_a_png(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, a: a, line(-1, 1, 5))
+    widths = []
+    for dpi in (50, 100):
+        plot(surface, tmp_path / "s.png", dpi=dpi)
+        widths.append(int.from_bytes((tmp_path / "s.png").read_bytes()[16:20], "big"))
+    assert widths == [320, 640]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"mounting a file system is not permitted here: {result.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_full_disk_keeps_the_old_picture_and_leaves_no_other(small_disk: Path, suffix: str) -> None:
+    path = small_disk / f"s{suffix}"
+    path.write_bytes(b"an older picture")
+    (small_disk / "ballast").write_bytes(bytes(48 * 1024))
+    with pytest.raises(OutputError, match="No space left on device") as error:
+        plot(surface_of(bowl, line(-1, 1, 41), line(-1, 1, 41)), path)
+    assert error.value.exit_code == 4
+    assert path.read_bytes() == b"an older picture"
+    assert sorted(small_disk.iterdir()) == sorted([path, small_disk / "ballast"])
+
+
+def test_places_where_no_picture_can_be_written_are_named(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, a: a, line(-1, 1, 5))
+    (tmp_path / "folder.png").mkdir()
+    for path, reason in (
+        (tmp_path / "gone" / "s.png", "No such file or directory"),
+        (tmp_path / "folder.png", "Is a directory"),
+    ):
+        with pytest.raises(OutputError, match=f"{path.name}: .*{reason}") as error:
+            plot(surface, path)
+        assert "-o" in str(error.value.hint)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+
+
+# ---------------------------------------------------------------- what cannot be drawn
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kind": "lien"}, "kind: found 'lien'; did you mean 'line'?"),
+        ({"kind": "pie"}, "kind: found 'pie'; known: contour, line"),
+        ({"kind": "contour"}, "'contour' draws 2-D surfaces; this one has one axis: use 'line'"),
+        ({"metric": "train_los"}, "metric: found 'train_los'; did you mean 'train_loss'?"),
+        ({"metric": "x"}, "metric: found 'x'; known: train_loss"),
+        ({"slice_index": 2}, "slice: found 2; the surface has slices 0 … 1"),
+        ({"slice_index": -1}, "slice: found -1; the surface has slices 0 … 1"),
+        ({"path": "s.gif"}, "s.gif: cannot draw '.gif'; expected .png, .pdf, .svg"),
+        ({"path": "s"}, "s: cannot draw a file without a suffix; expected .png, .pdf, .svg"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_with_what_can(options: dict[str, object], words: str) -> None:
+    surface = surface_of(lambda s, a: a, line(-1, 1, 5), num_slices=2)
+    with pytest.raises(UsageError) as error:
+        plot(surface, **options)  # type: ignore[arg-type]
+    assert words in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_a_plane_is_not_drawn_as_a_line() -> None:
+    with pytest.raises(UsageError, match="'line' draws 1-D surfaces; this one has two axes: use 'contour'"):
+        plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4)), kind="line")
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_plot_draws_into_axes_of_the_caller(name: str) -> None:
+    y = line(-1.0, 1.0, 4) if name != "line" else None
+    figure = Figure()
+    ax = figure.add_subplot()
+    PLOTS[name](surface_of(lambda s, *c: sum(c), line(-1, 1, 5), y), ax)
+    assert ax.has_data()
+
+
+# ---------------------------------------------------------------- no torch
+
+
+WITHOUT_TORCH = """
+import sys
+from landscape_cli.analysis import plot
+from landscape_cli.cli.app import main
+for arguments in (["info", sys.argv[1]], ["info", "--json", sys.argv[1]], ["plot", sys.argv[1], "-o", sys.argv[2]]):
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        assert not stop.code, stop.code
+assert "matplotlib" in sys.modules
+assert "h5py" in sys.modules
+sys.exit("torch" in sys.modules or "torchvision" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_reading_needs_no_torch(tmp_path: Path, dimensions: int) -> None:
+    y = line(-1.0, 1.0, 4) if dimensions == 2 else None
+    save_surface(surface_of(lambda s, *c: sum(c), line(-1, 1, 5), y), tmp_path / "s.h5")
+    command = [sys.executable, "-c", WITHOUT_TORCH, tmp_path / "s.h5", tmp_path / "s.png"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "s.png").exists()
