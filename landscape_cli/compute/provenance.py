@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from pydantic import JsonValue
@@ -27,7 +28,7 @@ def environment(device: torch.device) -> dict[str, JsonValue]:
         "num_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "git": _git(),
-        "command": shlex.join(sys.argv),
+        "command": _command(),
     }
 
 
@@ -36,6 +37,12 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def _command() -> str:
+    """The command line, as one would type it again."""
+    program = Path(sys.argv[0]).name
+    return shlex.join([*(["python", "-m", "landscape_cli"] if program == "__main__.py" else [program]), *sys.argv[1:]])
 
 
 def _git() -> str | None:
