@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import statistics
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -96,14 +98,55 @@ def test_stopping_between_batches_gives_nothing() -> None:
     assert evaluate(classifier(), {"a": batches()}, METRICS, lambda: next(calls)) is None
 
 
-def test_the_precision_flags_of_the_caller_come_back() -> None:
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
-    evaluate(classifier(), {"a": batches()}, METRICS)
-    assert (
-        torch.backends.cudnn.allow_tf32,
-        torch.backends.cudnn.benchmark,
-        torch.backends.cudnn.deterministic,
-    ) == before
+PRECISION_FLAGS = """
+import torch
+from torch import nn
+from landscape_cli.compute.data import Batches
+from landscape_cli.compute.evaluate import evaluate
+matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+
+def read():
+    found = []
+    for owner in (matmul, cudnn, *( [cudnn.conv, cudnn.rnn] if hasattr(cudnn, "conv") else [] )):
+        for name in ("allow_tf32", "fp32_precision", "benchmark", "deterministic"):
+            try:
+                value = getattr(owner, name)
+                found.append("ieee" if value == "none" else value)  # none: nothing set, which means ieee
+            except (AttributeError, RuntimeError):
+                found.append("cannot be read")
+    return found
+
+class Spy(nn.Module):
+    def forward(self, x):
+        try:
+            exact = not matmul.allow_tf32 and not cudnn.allow_tf32
+        except RuntimeError:
+            exact = {matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision} == {"ieee"}
+        assert exact and cudnn.deterministic and not cudnn.benchmark
+        return x
+
+SETTING
+before = read()
+evaluate(Spy(), {"a": Batches(torch.zeros(2), torch.zeros(2), 2, "")}, {"loss": lambda o, t: (o - t) ** 2})
+assert read() == before, (before, read())
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "pass",
+        "matmul.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = True",
+        "torch.set_float32_matmul_precision('high')",
+        "matmul.fp32_precision = 'tf32'",
+        "cudnn.conv.fp32_precision = 'ieee'" if hasattr(torch.backends.cudnn, "conv") else "pass",
+    ],
+)
+def test_float32_is_exact_inside_and_the_settings_of_the_caller_come_back(setting: str) -> None:
+    """In processes of their own: torch refuses to read settings that were made in both of its interfaces."""
+    code = PRECISION_FLAGS.replace("SETTING", setting)
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
 
 
 class TwoInputs(nn.Module):

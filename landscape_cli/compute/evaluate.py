@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -138,13 +139,29 @@ def _mean_and_std(total: float, squares: float, count: int) -> tuple[float, floa
 @contextlib.contextmanager
 def _exact_arithmetic() -> Iterator[None]:
     """True float32 and deterministic convolutions on GPUs, whose default for convolutions is TF32 (errors of 1e-3)."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32
-    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = False, True, False, False
+    cudnn = torch.backends.cudnn
+    wanted = [*_true_float32(), (cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+    before = [getattr(owner, name) for owner, name, _ in wanted]
+    for owner, name, value in wanted:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = before
+        for (owner, name, _), value in zip(wanted, before, strict=True):
+            setattr(owner, name, value)
+
+
+def _true_float32() -> list[tuple[object, str, object]]:
+    """The settings that turn TF32 off, in that of torch's two interfaces which the caller has used: they do not mix."""
+    cudnn: Any = torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
+    old: list[tuple[object, str, object]] = [(cudnn, "allow_tf32", False), (matmul, "allow_tf32", False)]
+    try:
+        for owner, name, _ in old:
+            getattr(owner, name)
+    except RuntimeError:  # torch 2.9 or later, and the caller has set fp32_precision
+        return [(owner, "fp32_precision", "ieee") for owner in (matmul, cudnn.conv, cudnn.rnn)]
+    return old
 
 
 # ---------------------------------------------------------------- self-check
