@@ -46,7 +46,7 @@ def save_surface(surface: Surface, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: When the file cannot be written; an older file at ``path`` is untouched.
     """
-    _replace(Path(path).resolve(), _image(surface))  # through a symbolic link, not over it
+    _replace(_real(Path(path)), _image(surface))  # through a symbolic link, not over it
 
 
 def timestamp() -> str:
@@ -106,7 +106,7 @@ def _attach(scales: list[h5py.Dataset], *datasets: h5py.Dataset) -> None:
 
 
 def _dump(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return json.dumps(value, sort_keys=True)  # ASCII: file names may hold bytes that are not UTF-8
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -155,7 +155,7 @@ def _temporary_prefix(path: Path) -> str:
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
     """Delete temporary files that a killed writer of ``path`` left; call it only while holding its lock."""
-    path = Path(path).resolve()
+    path = _real(Path(path))
     for leftover in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*"):
         leftover.unlink(missing_ok=True)
 
@@ -170,29 +170,34 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         UsageError: Another process writes it, or its folder does not exist or cannot be written.
     """
-    real = path.resolve()  # a file and a link to it have one lock
-    if real.is_dir():
-        raise UsageError(f"{path}: is a folder; expected the name of a surface file", hint="For example: -o surface.h5")
-    if not real.parent.is_dir():
-        raise UsageError(
-            f"{path}: the folder {path.parent} does not exist", hint=f"Make it with: mkdir -p {path.parent}"
-        )
+    real = _real(path)  # a file and a link to it have one lock
     lock = FileLock(real.parent / f".{real.name}.lock", timeout=0)
     try:
+        if real.is_dir():
+            raise UsageError(f"{path}: is a folder; expected the name of a surface file", hint="Such as: -o surface.h5")
+        if not real.parent.exists():
+            what = f"the folder {path.parent} does not exist"
+            raise UsageError(f"{path}: {what}", hint=f"Make it with: mkdir -p {path.parent}")
+        if not real.parent.is_dir():
+            raise UsageError(f"{path}: {path.parent} is not a folder", hint=_ELSEWHERE)
         lock.acquire()
     except Timeout as error:
-        raise UsageError(
-            f"{path}: another process is writing this file",
-            hint="Wait until it is done, or choose another output with -o.",
-        ) from error
+        busy = f"{path}: another process is writing this file"
+        raise UsageError(busy, hint="Wait until it is done, or choose another output with -o.") from error
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot write in {path.parent}: {error.strerror}", hint="Choose another output with -o."
-        ) from error
+        raise UsageError(f"{path}: cannot write in {path.parent}: {error.strerror}", hint=_ELSEWHERE) from error
     try:
         yield
     finally:
         lock.release()
+
+
+_ELSEWHERE = "Choose another output with -o."
+
+
+def _real(path: Path) -> Path:
+    """The file that a path leads to through symbolic links."""
+    return Path(os.path.realpath(path))
 
 
 def check_overwritable(path: Path) -> None:
@@ -201,8 +206,11 @@ def check_overwritable(path: Path) -> None:
     Raises:
         SurfaceError: The file is something else.
     """
-    with path.open("rb") as stream:
-        head = stream.read(len(_SIGNATURE))
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(len(_SIGNATURE))
+    except OSError as error:
+        raise SurfaceError(f"{path}: cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
     if head and head != _SIGNATURE:
         raise SurfaceError(
             f"{path}: not an HDF5 file; --overwrite replaces surface files only",
@@ -223,39 +231,41 @@ def load_surface(path: str | os.PathLike[str]) -> Surface:
         SurfaceError: The file is missing, foreign, truncated or damaged.
     """
     path = Path(path)
-    with _described(path):
-        image = path.read_bytes()
-        _check_whole(image, path)
+    image = _read_bytes(path)
+    _check_whole(image, path)
+    try:
         with h5py.File(io.BytesIO(image), "r") as file:
             _check_version(file, path)
-            _check_links(file, path, len(image))
+            _check_storage(file, path, len(image))
             return _read(file)
+    except _MALFORMED as error:
+        raise SurfaceError(f"{path}: not a readable surface file: {error}", hint=_DAMAGED) from error
 
 
 _HOW_TO_MAKE = "Surface files are made by: landscape scan CONFIG -o FILE"
 _DAMAGED = "Restore it from a backup, or scan again with --overwrite."
+# What h5py, json and numpy raise on files that are whole but hold something else than the format says.
+_MALFORMED = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
 
 
-@contextlib.contextmanager
-def _described(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on missing, foreign and damaged files into a SurfaceError."""
+def _read_bytes(path: Path) -> bytes:
     try:
-        yield
+        with path.open("rb") as stream:
+            head = stream.read(len(_SIGNATURE))
+            if head and head != _SIGNATURE:  # before a terabyte of something else is read
+                raise SurfaceError(f"{path}: not an HDF5 file; expected a landscape surface file", hint=_HOW_TO_MAKE)
+            image = head + stream.read()
     except FileNotFoundError as error:
         raise SurfaceError(f"{path}: no such file", hint=_HOW_TO_MAKE) from error
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise SurfaceError(f"{path}: cannot be read: {error.strerror}") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        hint = _DAMAGED if path.is_file() else None
-        raise SurfaceError(f"{path}: not a readable surface file: {error}", hint=hint) from error
+    if not image:
+        raise SurfaceError(f"{path}: the file is empty; expected a surface file", hint=_DAMAGED)
+    return image
 
 
 def _check_whole(image: bytes, path: Path) -> None:
     """Verify the checksum before HDF5 sees a byte: on damaged files HDF5 itself can crash or never come back."""
-    if not image:
-        raise SurfaceError(f"{path}: the file is empty; expected a surface file", hint=_DAMAGED)
-    if not image.startswith(_SIGNATURE):
-        raise SurfaceError(f"{path}: not an HDF5 file; expected a landscape surface file", hint=_HOW_TO_MAKE)
     seal = _SEAL.search(image)
     if seal is None and FORMAT.encode() not in image:
         raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_MAKE)
@@ -276,28 +286,29 @@ def _check_version(file: h5py.File, path: Path) -> None:
         )
 
 
-def _check_links(file: h5py.File, path: Path, size: int) -> None:
+def _check_storage(file: h5py.File, path: Path, size: int) -> None:
     """Refuse links and storage that point outside the file, and datasets that claim more than the file holds."""
-
-    def check(group: h5py.Group) -> None:
+    groups, seen = [file["/"]], set()
+    while groups:
+        group = groups.pop()
+        if group.id in seen:  # hard links can form circles and webs
+            continue
+        seen.add(group.id)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise SurfaceError(f"{path}: {name} is a link, not data", hint=_DAMAGED)
             item = group[name]
             if isinstance(item, h5py.Group):
-                check(item)
-            elif item.external or item.is_virtual or item.nbytes > size:
+                groups.append(item)
+            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual or item.nbytes > size):
                 raise SurfaceError(f"{path}: {item.name} does not lie in the file itself", hint=_DAMAGED)
-
-    check(file)
 
 
 def _read(file: h5py.File) -> Surface:
     axes = tuple(Axis(name, tuple(file[name][()].tolist())) for name in ("x", "y") if name in file)
     grid = Grid(axes, len(file["slice"]))
     directions = {
-        axis.name: Direction(_load(file[axis.name].attrs["direction"]), tuple(file[axis.name].attrs["norm"].tolist()))
-        for axis in axes
+        axis.name: Direction(_load(file[axis.name].attrs["direction"]), _norm(file[axis.name], grid)) for axis in axes
     }
     metrics = {name: _read_metric(file, name, grid) for name in json.loads(file.attrs["metrics"])}
     provenance = file["provenance"]
@@ -328,6 +339,13 @@ def _read_metric(file: h5py.File, name: str, grid: Grid) -> Metric:
         centre_std=float(attributes["centre_std"]),
         num_examples=int(attributes["num_examples"]),
     )
+
+
+def _norm(scale: h5py.Dataset, grid: Grid) -> tuple[float, ...]:
+    norm = tuple(scale.attrs["norm"].tolist())
+    if len(norm) != grid.num_slices:
+        raise ValueError(f"{scale.name} has the norm of {len(norm)} slices; the file has {grid.num_slices}")
+    return norm
 
 
 def _array(dataset: h5py.Dataset, grid: Grid) -> np.ndarray:

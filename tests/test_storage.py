@@ -577,24 +577,18 @@ def test_links_in_circles_and_webs_come_to_an_end(tmp_path: Path, change: Callab
     assert process.returncode == 0 or "SurfaceError" in errors.splitlines()[-1]
 
 
-def replacements() -> dict[str, object]:
-    return {
-        "absent": None,
-        "group": h5py.Group,
-        "type": np.dtype("f8"),
-        "scalar": 1.5,
-        "infinite": np.inf,
-        "negative": np.int64(-1),
-        "text": "text",
-        "list": "[1]",
-        "bytes": np.bytes_(b"\xff\xfe"),
-        "empty": h5py.Empty("f8"),
-        "no elements": np.zeros(0),
-        "matrix": np.zeros((2, 2)),
-        "texts": np.array(["a", "b"], dtype=h5py.string_dtype()),
-    }
-
-
+VALUES: dict[str, object] = {
+    "scalar": 1.5,
+    "infinite": np.inf,
+    "negative": np.int64(-1),
+    "text": "text",
+    "list": "[1]",
+    "bytes": np.bytes_(b"\xff\xfe"),
+    "empty": h5py.Empty("f8"),
+    "no elements": np.zeros(0),
+    "matrix": np.zeros((2, 2)),
+    "texts": ["a", "b"],
+}
 PARTS = [
     *("@format", "@format_version", "@fingerprint", "@metrics", "@created", "@updated", "@writer"),
     *("slice", "x", "y", "x@direction", "x@norm", "b_loss", "b_loss_std", "b_loss@centre", "b_loss@centre_std"),
@@ -603,23 +597,30 @@ PARTS = [
 ]
 
 
+def replace_attribute(file: h5py.File, name: str, attribute: str, kind: str) -> None:
+    del file[name or "/"].attrs[attribute]
+    if kind in VALUES:
+        file[name or "/"].attrs[attribute] = VALUES[kind]
+
+
+def replace_item(file: h5py.File, name: str, kind: str) -> None:
+    file.pop(name, None)
+    if kind == "group":
+        file.create_group(name)
+    elif kind == "type":
+        file[name] = np.dtype("f8")
+    elif kind in VALUES:
+        file[name] = VALUES[kind]
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_the_wrong_kind_is_refused_and_never_a_crash(tmp_path: Path, part: str) -> None:
     name, _, attribute = part.partition("@")
     unexpected = {}
-    for kind, value in replacements().items():
+    for kind in ("absent", *VALUES, *(() if attribute else ("group", "type"))):
 
-        def change(file: h5py.File, value: object = value) -> None:
-            if attribute:
-                del file[name or "/"].attrs[attribute]
-                if value is not None and value is not h5py.Group:
-                    file[name or "/"].attrs[attribute] = value
-            else:
-                file.pop(name, None)
-                if value is h5py.Group:
-                    file.create_group(name)
-                elif value is not None:
-                    file[name] = value
+        def change(file: h5py.File, kind: str = kind) -> None:
+            replace_attribute(file, name, attribute, kind) if attribute else replace_item(file, name, kind)
 
         path = edited(tmp_path, change)
         try:
@@ -686,6 +687,29 @@ def test_saving_leaves_one_file_and_keeps_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
     assert list(tmp_path.iterdir()) == [path]
     assert_same(load_surface(path), small_surface(value=2.0))
+
+
+def test_saving_through_a_link_writes_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    link, target = tmp_path / "s.h5", tmp_path / "scratch" / "t.h5"
+    link.symlink_to(target)
+    for value in (1.0, 2.0):
+        save_surface(small_surface(value=value), link)
+        assert link.is_symlink()
+        assert_same(load_surface(target), small_surface(value=value))
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_links_that_go_round_in_circles_are_refused_or_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "s.h5"
+    link.symlink_to(link)
+    with pytest.raises(SurfaceError, match="symbolic links"):
+        load_surface(link)
+    with contextlib.suppress(UsageError), exclusive(link):
+        pass
+    with contextlib.suppress(OutputError):
+        save_surface(small_surface(), link)
+        assert_same(load_surface(link), small_surface())
 
 
 def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(small_disk: Path) -> None:
@@ -793,6 +817,9 @@ def test_a_second_writer_is_refused_until_the_first_is_killed(tmp_path: Path, ho
         pass
     assert error.value.exit_code == 2
     assert error.value.hint is not None
+    (tmp_path / "link.h5").symlink_to(path)
+    with pytest.raises(UsageError, match="another process"), exclusive(tmp_path / "link.h5"):
+        pass
     with exclusive(tmp_path / "other.h5"):
         pass
     holder.send_signal(signal.SIGKILL)
