@@ -46,7 +46,7 @@ def save_surface(surface: Surface, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: When the file cannot be written; an older file at ``path`` is untouched.
     """
-    _replace(_real(Path(path)), _image(surface))  # through a symbolic link, not over it
+    replace_file(Path(path), _image(surface))
 
 
 def timestamp() -> str:
@@ -109,7 +109,13 @@ def _dump(value: object) -> str:
     return json.dumps(value, sort_keys=True)  # ASCII: file names may hold bytes that are not UTF-8
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file, or what a symbolic link leads to, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written; an older file is untouched.
+    """
+    path = _real(path)
     try:
         handle, name = tempfile.mkstemp(prefix=_temporary_prefix(path), dir=path.parent)
     except OSError as error:

@@ -413,11 +413,11 @@ def test_commands_are_the_same_as_a_process(file: Path, landscape: Landscape, la
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_a_terminal_without_unicode_is_no_obstacle(file: Path, landscape_process: Run, encoding: str) -> None:
-    env = {**os.environ, "PYTHONIOENCODING": encoding}
-    result = landscape_process("info", file, env=env)
+    options = {"env": {**os.environ, "PYTHONIOENCODING": encoding}, "encoding": encoding}
+    result = landscape_process("info", file, **options)
     assert result.returncode == 0, result.stderr
     assert "20 of 20" in result.stdout
-    result = landscape_process("info", file, "--json", env=env)
+    result = landscape_process("info", file, "--json", **options)
     assert json.loads(result.stdout)["num_points"] == 20
 
 

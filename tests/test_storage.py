@@ -726,11 +726,13 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(small_disk: Path) ->
 
 LIMITED = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
 try:
     save_surface(small_surface(60, 50), sys.argv[1])
 except OutputError as error:
     print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, before)
 """
 
 

@@ -1,0 +1,121 @@
+"""1-D surfaces: losses and accuracies along a line."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
+from landscape_cli.analysis.contours import spans_decades
+from landscape_cli.errors import UsageError
+from landscape_cli.surface import BoolArray, FloatArray, Surface
+
+_COLORS = ("#1f5fa8", "#d1670c", "#2e8b57", "#8a4fbf", "#b03060", "#607080")
+
+
+def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: int | None = None) -> None:
+    """Draw losses (left, solid) and accuracies (right, dashed) along the x direction.
+
+    Over several slices the line is their mean and the band their range. Points that are not finite break the line and
+    are marked at the upper edge.
+
+    Args:
+        surface: 1-D.
+        ax: Receives the drawing; a second y axis is added where both losses and accuracies are drawn.
+        metric: One metric only.
+        slice_index: One slice only.
+    """
+    if len(surface.grid.axes) != 1:
+        raise UsageError("kind: 'line' draws 1-D surfaces; this one has two axes: use 'contour'")
+    names = [metric] if metric else default_metrics(surface)
+    shares = [name for name in names if is_share(name)]
+    left = [name for name in names if name not in shares] or shares
+    right = [name for name in shares if name not in left]
+    right_ax = ax.twinx() if right else None
+    colors = _split_colors(surface, names)
+    for name in left:
+        _draw(surface, ax, name, slice_index, colors[name], "-")
+    if right_ax is not None:
+        for name in right:
+            _draw(surface, right_ax, name, slice_index, colors[name], "--")
+        right_ax.set_ylabel(_kinds(surface, right), parse_math=False)
+        right_ax.set_ylim(-0.03, 1.03)
+    if spans_decades(np.concatenate([_slices(surface, name, slice_index).ravel() for name in left])):
+        ax.set_yscale("log")
+    ax.set_ylabel(_kinds(surface, left), parse_math=False)
+    ax.set_xlabel(axis_label(surface, "x"), parse_math=False)
+    ax.set_title(
+        title(surface, f"{_kinds(surface, [*left, *right])} along a line", slice_index), loc="left", parse_math=False
+    )
+    ax.axvline(0.0, color="0.75", linewidth=0.8, zorder=0)
+    ax.margins(x=0.02)
+    for each in filter(None, (ax, right_ax)):
+        each.spines["top"].set_visible(False)
+    ax.spines["right"].set_visible(False)
+    handles = _handles(surface, left, right, colors, slice_index)
+    ax.legend(
+        handles=handles,
+        fontsize=7.5,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=len(handles) if len(handles) <= 4 else 3,
+        columnspacing=1.2,
+    )
+
+
+def _draw(surface: Surface, ax: Axes, name: str, slice_index: int | None, color: str, style: str) -> None:
+    x = np.asarray(surface.grid.axes[0].coordinates)
+    values = _slices(surface, name, slice_index)  # (S, N), NaN where not evaluated
+    evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
+    # a mean over other slices at every coordinate would zigzag
+    known = evaluated.all(axis=0) if evaluated.all(axis=0).any() else evaluated.any(axis=0)
+    diverged: BoolArray = np.any(_not_finite(surface, name, slice_index), axis=0)
+    shown = np.where(diverged | ~evaluated, np.nan, values)[:, known]
+    marker = None if evaluated.all() and len(x) > 1 else "o"
+    counts = np.maximum(np.isfinite(shown).sum(axis=0), 1)
+    mean = np.where(diverged[known], np.nan, np.nansum(shown / counts, axis=0))
+    ax.plot(x[known], mean, style, color=color, linewidth=1.6, marker=marker, markersize=3)
+    if len(values) > 1:
+        low, high = np.fmin.reduce(shown, axis=0), np.fmax.reduce(shown, axis=0)
+        ax.fill_between(x[known], low, high, where=~np.isnan(low), color=color, alpha=0.15, linewidth=0)
+    if diverged.any():
+        top, above = np.full(diverged.sum(), 0.98), ax.get_xaxis_transform()
+        ax.plot(x[diverged], top, "x", color="0.3", markersize=4, transform=above, clip_on=False)
+
+
+def _handles(
+    surface: Surface, left: list[str], right: list[str], colors: dict[str, str], slice_index: int | None
+) -> list[Line2D | Patch]:
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=colors[name], linestyle="-" if name in left else "--", label=readable(name))
+        for name in [*left, *right]
+    ]
+    if surface.grid.num_slices > 1 and slice_index is None:
+        handles.append(Patch(color="0.85", label=f"band: range over {surface.grid.num_slices} slices, line: mean"))
+    if any(_not_finite(surface, name, slice_index).any() for name in [*left, *right]):
+        handles.append(Line2D([], [], color="0.3", marker="x", linestyle="", label="diverged (NaN or inf)"))
+    return handles
+
+
+def _split_colors(surface: Surface, names: list[str]) -> dict[str, str]:
+    splits = list(dict.fromkeys(split_of(surface, name) for name in names))
+    return {name: _COLORS[splits.index(split_of(surface, name)) % len(_COLORS)] for name in names}
+
+
+def _kinds(surface: Surface, names: list[str]) -> str:
+    """The metrics without their splits: ``loss and accuracy``."""
+    kinds = [readable(name.removeprefix(f"{split_of(surface, name)}_")) for name in names]
+    return " and ".join(dict.fromkeys(kinds))
+
+
+def _slices(surface: Surface, name: str, slice_index: int | None) -> FloatArray:
+    """(S, N) values, NaN where not evaluated whatever stands there."""
+    values = np.where(surface.evaluated, surface[name], np.nan)
+    return values if slice_index is None else values[[slice_index]]
+
+
+def _not_finite(surface: Surface, name: str, slice_index: int | None) -> BoolArray:
+    evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
+    return evaluated & ~np.isfinite(_slices(surface, name, slice_index))
