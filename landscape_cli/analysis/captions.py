@@ -54,7 +54,7 @@ def footer(surface: Surface) -> str:
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items()),
         f"BatchNorm {_text(evaluation.get('batchnorm'))}" if _text(evaluation.get("batchnorm")) else "",
         _text(evaluation.get("precision")),
-        "one slice: no error bar over directions" if num_slices == 1 else f"{num_slices} slices",
+        "one slice: no error bar" if num_slices == 1 else f"{num_slices} slices",
     ]
     return "\n".join(textwrap.wrap("  ·  ".join(filter(None, parts)), _FOOTER_WIDTH))
 
