@@ -9,7 +9,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -34,7 +34,8 @@ from landscape_cli.grid import Axis, Grid
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, read_yaml
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
+MetricName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class Section(BaseModel):
@@ -188,7 +189,7 @@ class AxesConfig(Section):
 class SlicesConfig(Section):
     """Independent draws of the random directions."""
 
-    num: PositiveInt = 1
+    num: int = Field(1, gt=0, le=8000)
     seed: int = Field(0, ge=0)
 
 
@@ -226,6 +227,9 @@ class RuntimeConfig(Section):
     ] = Field(1.0, ge=0, description="Save after this much finished work: seconds, or text such as 500ms or 2m")
 
 
+_MAX_POINTS = 100_000_000
+
+
 class Settings(Section):
     """What to measure and where in weight space; the part of a config that needs no checkpoint and no data."""
 
@@ -254,6 +258,13 @@ class Settings(Section):
             raise ValueError(f"{taken[0]!r} would collide with the stored standard deviations")
         return metrics
 
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        num_points = self.slices.num * math.prod(axis.num for _, axis in self.axes.items())
+        if num_points > _MAX_POINTS:
+            raise ValueError(f"axes and slices make {num_points:,} points; at most {_MAX_POINTS:,} are possible")
+        return self
+
     def where(self, *path: str | int) -> str:
         """``file:line: a.b.c`` of a key, for messages."""
         return self._source.where(path)
@@ -276,6 +287,9 @@ class Settings(Section):
     def resolved(self) -> dict[str, JsonValue]:
         """The config as plain JSON with all defaults filled in."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+_SettingsType = TypeVar("_SettingsType", bound=Settings)
 
 
 class Config(Settings):
@@ -312,15 +326,28 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     data = apply_overrides(data, overrides, source)
     if not isinstance(data, dict):
         raise ConfigError(f"{source.where(())}: expected a mapping with model, checkpoint, data and axes")
+    return _validate(Config, data, source)
+
+
+def parse_settings(sections: Mapping[str, object]) -> Settings:
+    """The settings of a scan from plain Python values, as in the YAML.
+
+    Raises:
+        ConfigError: Listing every problem at once.
+    """
+    return _validate(Settings, sections, Source("scan_model"))
+
+
+def _validate(model: type[_SettingsType], data: Mapping[str, object], source: Source) -> _SettingsType:
     try:
-        config = Config.model_validate(data)
+        settings = model.model_validate(data)
     except ValidationError as error:
         source.problems.extend(_describe(details, source) for details in error.errors())
         raise ConfigError(source.problems) from error
     if source.problems:
         raise ConfigError(source.problems)
-    config._source = source
-    return config
+    settings._source = source
+    return settings
 
 
 def _describe(details: ErrorDetails, source: Source) -> str:

@@ -7,8 +7,10 @@ import glob
 import hashlib
 import io
 import json
+import mmap
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -52,7 +54,10 @@ def save_surface(surface: Surface, path: str | os.PathLike[str]) -> None:
 def timestamp() -> str:
     """The time in UTC; SOURCE_DATE_EPOCH pins it, so that equal scans can be equal files, byte for byte."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    try:
+        moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH: found {epoch!r}; expected seconds since 1970") from error
     return moment.isoformat(timespec="seconds")
 
 
@@ -181,6 +186,8 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         if real.is_dir():
             raise UsageError(f"{path}: is a folder; expected the name of a surface file", hint="Such as: -o surface.h5")
+        if real.exists() and not real.is_file():
+            raise UsageError(f"{path}: is a device or a pipe; expected the name of a surface file", hint=_ELSEWHERE)
         if not real.parent.exists():
             what = f"the folder {path.parent} does not exist"
             raise UsageError(f"{path}: {what}", hint=f"Make it with: mkdir -p {path.parent}")
@@ -207,19 +214,21 @@ def _real(path: Path) -> Path:
 
 
 def check_overwritable(path: Path) -> None:
-    """Refuse to replace a file that is no HDF5 file at all: --overwrite is for surfaces, not for a slip in -o.
+    """Refuse to replace a file that is no surface file: --overwrite is for surfaces, not for a slip in -o.
 
     Raises:
         SurfaceError: The file is something else.
     """
     try:
-        with path.open("rb") as stream:
-            head = stream.read(len(_SIGNATURE))
+        if not path.stat().st_size:
+            return
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as image:
+            ours = image[: len(_SIGNATURE)] == _SIGNATURE and image.find(FORMAT.encode()) >= 0
     except OSError as error:
         raise SurfaceError(f"{path}: cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
-    if head and head != _SIGNATURE:
+    if not ours:
         raise SurfaceError(
-            f"{path}: not an HDF5 file; --overwrite replaces surface files only",
+            f"{path}: not a surface file; --overwrite replaces only those",
             hint="Choose another output with -o, or remove the file yourself.",
         )
 
@@ -256,6 +265,9 @@ _MALFORMED = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeErro
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+            raise SurfaceError(f"{path}: is a device or a pipe; expected a surface file", hint=_HOW_TO_MAKE)
         with path.open("rb") as stream:
             head = stream.read(len(_SIGNATURE))
             if head and head != _SIGNATURE:  # before a terabyte of something else is read
@@ -285,6 +297,8 @@ def _check_version(file: h5py.File, path: Path) -> None:
     if file.attrs.get("format") != FORMAT:
         raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_MAKE)
     found, known = str(file.attrs["format_version"]), FORMAT_VERSION
+    if int(found.partition(".")[0]) < int(known.partition(".")[0]):
+        raise SurfaceError(f"{path}: format version {found}; this landscape-cli reads {known}", hint=_HOW_TO_MAKE)
     if int(found.partition(".")[0]) > int(known.partition(".")[0]):
         raise SurfaceVersionError(
             f"{path}: format version {found}; this landscape-cli reads up to {known}",
@@ -317,7 +331,12 @@ def _read(file: h5py.File) -> Surface:
         axis.name: Direction(_load(file[axis.name].attrs["direction"]), _norm(file[axis.name], grid)) for axis in axes
     }
     metrics = {name: _read_metric(file, name, grid) for name in json.loads(file.attrs["metrics"])}
+    if not metrics:
+        raise ValueError("it holds no metrics")
     provenance = file["provenance"]
+    environment = json.loads(provenance["environment"].asstr()[()])
+    if not isinstance(environment, list):
+        raise ValueError("environment is not a list")  # noqa: TRY004  # a malformed file, not a bug
     return Surface(
         grid=grid,
         metrics=metrics,
@@ -328,7 +347,7 @@ def _read(file: h5py.File) -> Surface:
             config=provenance["config"].asstr()[()],
             resolved=_load(provenance["resolved"].asstr()[()]),
             identity=_load(provenance["identity"].asstr()[()]),
-            environment=json.loads(provenance["environment"].asstr()[()]),
+            environment=environment,
         ),
         created=str(file.attrs["created"]),
         updated=str(file.attrs["updated"]),
@@ -337,13 +356,17 @@ def _read(file: h5py.File) -> Surface:
 
 
 def _read_metric(file: h5py.File, name: str, grid: Grid) -> Metric:
+    values, std = _array(file[name], grid), _array(file[f"{name}_std"], grid)
     attributes = file[name].attrs
+    num_examples = int(attributes["num_examples"])
+    if num_examples < 1:
+        raise ValueError(f"{name} is a mean over {num_examples} examples")
     return Metric(
-        values=_array(file[name], grid).astype(np.float64),
-        std=_array(file[f"{name}_std"], grid).astype(np.float64),
+        values=values.astype(np.float64),
+        std=std.astype(np.float64),
         centre=float(attributes["centre"]),
         centre_std=float(attributes["centre_std"]),
-        num_examples=int(attributes["num_examples"]),
+        num_examples=num_examples,
     )
 
 
@@ -357,6 +380,8 @@ def _norm(scale: h5py.Dataset, grid: Grid) -> tuple[float, ...]:
 def _array(dataset: h5py.Dataset, grid: Grid) -> np.ndarray:
     if dataset.shape != grid.shape:
         raise ValueError(f"{dataset.name} has shape {dataset.shape}; the axes say {grid.shape}")
+    if dataset.dtype.kind not in "biuf":
+        raise ValueError(f"{dataset.name} is of type {dataset.dtype}; expected real numbers")
     return cast(np.ndarray, dataset[()])
 
 

@@ -46,6 +46,7 @@ _TAG = "tag:yaml.org,2002:"
 for _name, _pattern, _first, _convert in _CORE_SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first) if _first else None)
 _CONVERTERS = {_TAG + name: convert for name, _, _, convert in _CORE_SCALARS} | {f"{_TAG}str": str}
+_OLD_BOOLEANS = {"yes", "no", "on", "off"}  # true and false to YAML 1.1, and truthy texts to everything else
 _TAGS = {*_CONVERTERS, f"{_TAG}seq", f"{_TAG}map"}
 
 
@@ -128,6 +129,10 @@ def _build(node: yaml.Node, path: KeyPath, source: Source, parents: tuple[yaml.N
         return [_build(item, (*path, i), source, parents) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         return _build_mapping(node, path, source, parents)
+    if isinstance(node, yaml.ScalarNode) and node.style is None and node.value.lower() in _OLD_BOOLEANS:
+        source.problems.append(
+            f"{source.where(path)}: {node.value} is text in YAML 1.2; write true or false, or quote it"
+        )
     try:
         return _CONVERTERS[node.tag](node.value)
     except ValueError as error:

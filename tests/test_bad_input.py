@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from bad_models import Linear
@@ -58,7 +59,7 @@ CASES = {
     "empty dataset": ("c.yaml", BASE.replace("dataset}", "dataset, length: 0}"), 2, ["c.yaml:5: data.train.dataset: the dataset is empty"]),
     "augmentation": ("c.yaml", BASE.replace("models.dataset", "models.Augmented"), 2, ["example 0 differs when it is read twice", "augmentation"]),
     "labels out of range": ("c.yaml", BASE.replace("dataset}", "dataset, num_classes: 5}"), 4, ["data.train: example", "has the label 4; the model has 4 outputs", "0 … 3"]),
-    "NaN in the data": ("c.yaml", BASE.replace("models.dataset", "models.nan_dataset"), 4, ["train_loss at the checkpoint is nan: the inputs of train hold NaN"]),
+    "NaN in the data": ("c.yaml", BASE.replace("models.dataset", "models.nan_dataset"), 4, ["train_loss at the checkpoint is nan: the data of train hold NaN"]),
     "model returns a tuple": ("c.yaml", BASE.replace("Linear", "ReturnsTuple"), 4, ["data.train: the model returned a tuple; expected one tensor"]),
     "model returns a dict": ("c.yaml", BASE.replace("Linear", "ReturnsDict"), 4, ["data.train: the model returned a dict with logits; expected one tensor"]),
     "model draws random numbers": ("c.yaml", BASE.replace("Linear", "Noisy"), 4, ["does not repeat itself", "draws random numbers"]),
@@ -157,13 +158,30 @@ def test_overwrite_replaces_a_damaged_surface_but_not_a_foreign_file(
     folder: Path, landscape: Callable[..., Outcome]
 ) -> None:
     landscape("scan", "good.yaml", "-o", "s.h5")
-    Path("s.h5").write_bytes(Path("s.h5").read_bytes()[:500])
+    Path("s.h5").write_bytes(Path("s.h5").read_bytes()[:5000])
     assert landscape("scan", "good.yaml", "-o", "s.h5", "--overwrite").exit_code == 0
     Path("thesis.tex").write_text("precious")
     outcome = landscape("scan", "good.yaml", "-o", "thesis.tex", "--overwrite")
     assert outcome.exit_code == 3
-    assert "--overwrite replaces surface files only" in outcome.stderr
+    assert "not a surface file; --overwrite replaces only those" in outcome.stderr
     assert Path("thesis.tex").read_text() == "precious"
+    with h5py.File("images.h5", "w") as file:
+        file["images"] = [1, 2, 3]
+    assert landscape("scan", "good.yaml", "-o", "images.h5", "--overwrite").exit_code == 3
+    with h5py.File("images.h5") as file:
+        assert list(file["images"]) == [1, 2, 3]
+
+
+def test_a_pipe_is_no_output_and_no_surface_file(folder: Path, landscape: Callable[..., Outcome]) -> None:
+    os.mkfifo("pipe")
+    for command in (
+        ["scan", "good.yaml", "-o", "pipe"],
+        ["scan", "good.yaml", "-o", "pipe", "--overwrite"],
+        ["info", "pipe"],
+    ):
+        outcome = landscape(*command)
+        assert outcome.exit_code in (2, 3)
+        assert "pipe: is a device or a pipe" in outcome.stderr
 
 
 def test_a_failing_overwrite_keeps_the_old_surface(folder: Path, landscape: Callable[..., Outcome]) -> None:

@@ -109,7 +109,7 @@ def relabel(tree: object, names: Iterator[str]) -> object:
 SCALARS = {
     "1e-3": 0.001, "1E5": 1e5, "1.": 1.0, ".5": 0.5, "-.5": -0.5, "+1": 1, "-0.0": -0.0, "1e+3": 1000.0,
     "010": 10, "00": 0, "0x1F": 31, "0o14": 12, "1_000": "1_000", "0b1": "0b1", "1:30": "1:30",
-    "no": "no", "yes": "yes", "on": "on", "off": "off", "y": "y", "n": "n",
+    "y": "y", "n": "n", "nein": "nein",
     "true": True, "False": False, "TRUE": True, "tRUE": "tRUE",
     "null": None, "~": None, "": None, "Null": None, "nULL": "nULL", "'null'": "null",
     ".inf": math.inf, "-.inf": -math.inf, "+.inf": math.inf, ".Inf": math.inf, "-.INF": -math.inf,
@@ -411,7 +411,7 @@ def test_override_changes_its_key_and_nothing_else(tree: dict[str, object], data
         ("axes.x.start=-1e-3", lambda config: config.axes.x.start == -0.001),
         ("axes.y.num=3", lambda config: config.axes.y.num == 3),
         ("checkpoint.path=a=b.pt", lambda config: config.checkpoint.path == Path("a=b.pt")),
-        ("checkpoint.key=no", lambda config: config.checkpoint.key == "no"),
+        ("checkpoint.key='no'", lambda config: config.checkpoint.key == "no"),
         ("checkpoint.key=", lambda config: config.checkpoint.key is None),
         ("checkpoint.key=''", lambda config: config.checkpoint.key == ""),
         ("checkpoint.expect.test_accuracy=0.9", lambda config: config.checkpoint.expect.values["test_accuracy"] == 0.9),
@@ -826,4 +826,11 @@ def test_command_line_lists_every_problem_and_exits_2(landscape: Callable[..., O
     for words in (f"{path}:11: axes.x.num: found 0", f"{path}:12: metrcs: unknown key", "--set slices.num=0: slices"):
         assert words in outcome.stderr
     assert "Traceback" not in outcome.stderr
-    assert outcome.stdout == ""
+    assert outcome.stdout == f"{path}: not valid\n"
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "No", "OFF"])
+def test_booleans_of_yaml_1_1_are_refused_because_they_would_be_truthy_texts(word: str) -> None:
+    _, source = parse_yaml(f"train: {word}\n", name="c.yaml")
+    assert source.problems == [f"c.yaml:1: train: {word} is text in YAML 1.2; write true or false, or quote it"]
+    assert parse_yaml(f"train: '{word}'\n", name="c.yaml")[1].problems == []

@@ -208,8 +208,8 @@ def test_labels_out_of_range_are_found_with_their_position(wrong: int) -> None:
     labels[17] = wrong
     data = Batches(data.inputs, labels, 5, "")
     with pytest.raises(EvaluationError, match=f"example 17 has the label {wrong}; the model has 4 outputs"):
-        check_labels(classifier(), {"train": data}, ["loss"])
-    check_labels(classifier(), {"train": data}, [])  # a regression loss does not care
+        check_labels(classifier(), {"train": data}, {"loss": "cross_entropy"})
+    check_labels(classifier(), {"train": data}, {})  # a regression loss does not care
 
 
 class TrainsForever(nn.BatchNorm1d):

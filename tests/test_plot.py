@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,7 +14,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib import colormaps
@@ -186,12 +187,14 @@ def test_a_plateau_at_the_lowest_value_is_filled(floor: float, partial: bool) ->
     assert not any(is_grey(around(a, b)) for a in (-1.75, 1.75) for b in (-1.75, 1.75))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(values=arrays(np.float64, (3, 3), elements=st.floats(-1e12, 1e12) | st.floats(1e-12, 1e12)))
+@example(values=2.3025 + 1e-4 * np.repeat([[-1.0], [0.0], [1.0]], 3, axis=1))
 def test_levels_rise_and_cover_all_values(values: np.ndarray) -> None:
     surface = surface_of(lambda s, a, b: values[int(a), int(b)], range(3), range(3))
     filled = contours(plot(surface), filled=True)
     assert (np.diff(filled.levels) > 0).all()
+    assert np.diff(filled.norm(filled.levels)).min() > 1e-3  # no two that look like one
     assert len(filled.levels) <= 18
     assert filled.levels[0] <= values.min()
     assert filled.levels[-1] >= values.max()
@@ -209,7 +212,7 @@ def test_levels_cover_values_next_to_a_power_of_ten(low: float) -> None:
 
 
 @pytest.mark.parametrize("partial", [False, True])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_diverged_points_are_hatched_and_never_filled(partial: bool, value: float) -> None:
     x, y = line(-1.0, 1.0, 9), line(-1.0, 1.0, 7)
     evaluated = np.ones((1, 9, 7), dtype=bool)
@@ -255,7 +258,7 @@ def test_a_complete_surface_is_not_called_partial() -> None:
         assert "PARTIAL" not in title(plot(surface_of(lambda s, *c: sum(c), line(-1, 1, 5), y)))
 
 
-@pytest.mark.parametrize("num_points", range(10))
+@pytest.mark.parametrize("num_points", [0, 1, 2, 3, 4, 7, 19])
 def test_every_moment_of_a_scan_is_a_picture(num_points: int) -> None:
     x, y = line(-1.0, 1.0, 5), line(-1.0, 2.0, 4)
     order = Grid((Axis("x", tuple(x)), Axis("y", tuple(y)))).scan_order()
@@ -265,7 +268,7 @@ def test_every_moment_of_a_scan_is_a_picture(num_points: int) -> None:
     assert f"PARTIAL: {num_points} of 20 points" in title(figure)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     values=arrays(np.float64, (1, 3, 4), elements=st.floats(-1e12, 1e12) | st.sampled_from([math.nan, math.inf])),
     evaluated=arrays(np.bool_, (1, 3, 4)),
@@ -315,14 +318,24 @@ def test_the_checkpoint_is_marked_where_it_is_on_the_plane() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(0.0, 1.0), (2.3020, 2.3030), (1e6, 1e6 + 1), (1e-12, 2e-12), (0.1, 3e7), (-5.0, -4.9), (3.0, 3.0)],
+    [
+        (0.0, 1.0),
+        (2.302, 2.303),
+        (2.3024, 2.3026),
+        (1e6, 1e6 + 1),
+        (1e-12, 2e-12),
+        (0.1, 3e7),
+        (-5.0, -4.9),
+        (3.0, 3.0),
+    ],
 )
-def test_ticks_of_the_colour_bar_can_be_told_apart(low: float, high: float) -> None:
-    figure = plot(surface_of(lambda s, a, b: low + (high - low) * a, line(0, 1, 5), line(0, 1, 4)))
+def test_ticks_of_the_colour_bar_can_be_told_apart_and_read(low: float, high: float) -> None:
+    figure = plot(surface_of(lambda s, a, b: low + (high - low) * a, line(0, 1, 11), line(0, 1, 4)))
     cast(FigureCanvasAgg, figure.canvas).draw()
     labels = [label.get_text() for label in figure.axes[1].get_yticklabels() if label.get_text()]
     assert labels
     assert len(labels) == len(set(labels))
+    assert max(map(len, labels)) <= 10  # 2.3026, and not 2.3026000000000004
 
 
 # ---------------------------------------------------------------- the line
@@ -495,8 +508,7 @@ def test_any_surface_is_a_picture_without_a_warning(tmp_path: Path, kind: str, d
     assert (tmp_path / "s.png").read_bytes().startswith(MAGIC[".png"])
 
 
-@pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])
-@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize(("suffix", "dimensions"), [(".png", 1), (".pdf", 1), (".svg", 1), (".PNG", 2), (".pdf", 2)])
 def test_the_suffix_decides_the_format(tmp_path: Path, suffix: str, dimensions: int) -> None:
     y = line(-1.0, 1.0, 4) if dimensions == 2 else None
     evaluated = np.random.default_rng(0).random((30, 5, 4)[: dimensions + 1]) < 0.9
@@ -534,6 +546,7 @@ def test_provenance_of_any_kind_is_text_and_no_markup(tmp_path: Path, resolved: 
     ("model", "checkpoint"),
     [
         ("landscape_cli.examples.SmallResNet", "configs/digits.pt"),
+        ("my_models.WideResNet28x10WithStochasticDepthAndSqueezeExcitation", "last.pt"),
         ("timm.vit_base_patch16_clip_quickgelu_224", "runs/resnet18_cifar10_lr0.1_wd5e-4_bs128_seed42_300.safetensors"),
     ],
 )
@@ -638,6 +651,8 @@ def test_dpi_is_the_resolution_of_a_png(tmp_path: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount command here")
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:

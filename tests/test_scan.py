@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from landscape_cli import Surface, load_config, load_surface, scan, scan_model
+from landscape_cli.compute.device import choose_device
 from landscape_cli.compute.directions import Context, random
 from landscape_cli.compute.normalization import layout_of
-from landscape_cli.compute.problem import choose_device
-from landscape_cli.compute.scan import Preflight, Silent
+from landscape_cli.compute.observer import Preflight, Silent
 from landscape_cli.compute.subspace import parameters_of
 from landscape_cli.errors import ConfigError, EvaluationError, LandscapeError, ResumeMismatchError, UsageError
 from landscape_cli.examples import SmallResNet, digits
@@ -281,7 +281,7 @@ def test_a_model_whose_code_changed_is_refused_by_its_centre(tmp_path: Path) -> 
     scan(config, tmp_path / "s.h5", should_stop=StopAfter(0), observer=Listening())
     assert any("differs by rounding" in note for note in notes)
     Adjustable.value = 2.0
-    with pytest.raises(ResumeMismatchError, match="the code of the model or of a metric has changed"):
+    with pytest.raises(ResumeMismatchError, match="the code of the model, of a metric or of a direction has changed"):
         scan(config, tmp_path / "s.h5")
 
 
@@ -387,7 +387,7 @@ def test_what_scan_model_cannot_use_is_refused() -> None:
     model, dataset = regression()
     with pytest.raises(EvaluationError, match="cannot be copied: TypeError: holds a socket"):
         scan_model(NotCopyable(3, 2), {"a": dataset}, axes=LINE, loss="mse")
-    with pytest.raises(ConfigError, match="at least one split"):
+    with pytest.raises(ConfigError, match="found no split"):
         scan_model(model, {}, axes=LINE)
     with pytest.raises(ConfigError, match=r"axes\.x\.num"):
         scan_model(model, {"a": dataset}, axes={"x": {"num": 0}})

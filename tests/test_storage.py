@@ -158,6 +158,8 @@ def python(code: str, *args: object, **options: object) -> subprocess.Popen[str]
 
 
 def mounted(folder: Path, *options: str) -> None:
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount command here")
     result = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
     if result.returncode:
         pytest.skip(f"mounting a file system is not permitted here: {result.stderr.strip()}")
@@ -176,7 +178,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 # ---------------------------------------------------------------- round trip
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(surface=surfaces())
 def test_saved_surface_is_read_back_bit_for_bit(tmp_path: Path, surface: Surface) -> None:
     save_surface(surface, tmp_path / "s.h5")
@@ -307,6 +309,14 @@ def test_saving_again_keeps_when_it_was_created(tmp_path: Path, monkeypatch: pyt
     assert (surface.created, surface.updated) == ("2023-11-14T22:13:20+00:00", "2023-11-14T22:14:20+00:00")
 
 
+def test_a_pinned_time_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("today", "9" * 30):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+        with pytest.raises(UsageError, match=f"SOURCE_DATE_EPOCH.*{value}"):
+            save_surface(small_surface(), tmp_path / "s.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---------------------------------------------------------------- damaged files
 
 
@@ -405,6 +415,15 @@ def test_a_path_that_leads_through_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_name_too_long_for_the_file_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SurfaceError, match="File name too long"):
         load_surface(tmp_path / ("s" * 300))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    os.mkfifo(path)
+    with pytest.raises(SurfaceError, match="pipe"):
+        load_surface(path)
+    with pytest.raises(UsageError, match="pipe"), exclusive(path):
+        pass
 
 
 def test_a_huge_foreign_file_is_refused_by_its_first_bytes(tmp_path: Path) -> None:
@@ -630,6 +649,33 @@ def test_a_part_of_the_wrong_kind_is_refused_and_never_a_crash(tmp_path: Path, p
         except Exception as error:  # noqa: BLE001  # all of them, in one list
             unexpected[kind] = repr(error)
     assert unexpected == {}
+
+
+def set_item(name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        attributes = dict(file[name].attrs)
+        del file[name]
+        file[name] = value
+        file[name].attrs.update(attributes)
+
+    return change
+
+
+NONSENSE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "no metrics": (lambda file: file.attrs.__setitem__("metrics", "[]"), "metrics"),
+    "a mean over nothing": (lambda file: file["b_loss"].attrs.__setitem__("num_examples", 0), "b_loss.* 0 examples"),
+    "texts for values": (set_item("b_loss", [[["1", "2"]] * 3]), "b_loss.* real numbers"),
+    "complex values": (set_item("b_loss", np.ones((1, 3, 2), dtype=complex)), "b_loss.* real numbers"),
+    "environments that are none": (set_item("provenance/environment", "{}"), "environment"),
+    "coordinates that fall": (lambda file: file["x"].write_direct(np.array([1.0, 0.0, -1.0])), "strictly increasing"),
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_content_that_makes_no_sense_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    change, words = NONSENSE[kind]
+    with pytest.raises(SurfaceError, match=words):
+        load_surface(edited(tmp_path, change))
 
 
 def test_a_direction_without_a_length_for_each_slice_is_refused(tmp_path: Path) -> None:
@@ -893,18 +939,20 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     remove_leftovers(path)
 
 
-def test_only_surface_like_files_can_be_overwritten(tmp_path: Path) -> None:
-    text = tmp_path / "thesis.tex"
-    text.write_text(r"\documentclass{book}")
-    with pytest.raises(SurfaceError, match="not an HDF5 file") as error:
-        check_overwritable(text)
-    assert "remove the file yourself" in str(error.value.hint)
-    assert text.read_text() == r"\documentclass{book}"
-    (tmp_path / "empty.h5").touch()
-    save_surface(small_surface(), tmp_path / "s.h5")
-    (tmp_path / "half.h5").write_bytes((tmp_path / "s.h5").read_bytes()[:1000])
-    for name in ("empty.h5", "s.h5", "half.h5"):
-        check_overwritable(tmp_path / name)
+def test_only_surface_files_can_be_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    for make in (write_foreign_hdf5, lambda path: path.write_text(r"\documentclass{book}")):
+        make(path)
+        before = path.read_bytes()
+        with pytest.raises(SurfaceError, match=f"^{re.escape(str(path))}: not a surface file") as error:
+            check_overwritable(path)
+        assert "remove the file yourself" in str(error.value.hint)
+        assert path.read_bytes() == before
+    save_surface(small_surface(), path)
+    whole = path.read_bytes()
+    for content in (whole, whole[: len(whole) // 2], whole[:-1], b""):
+        path.write_bytes(content)
+        check_overwritable(path)
 
 
 # ---------------------------------------------------------------- files of released versions

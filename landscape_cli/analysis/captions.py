@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from landscape_cli.surface import Surface
 
-_MAX_NAME = 36
+_MAX_NAME = 28
 _FOOTER_WIDTH = 112
 
 

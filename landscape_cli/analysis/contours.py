@@ -155,7 +155,8 @@ def _log_levels(low: float, high: float) -> FloatArray:
 
 def _cover(levels: FloatArray, low: float, high: float) -> FloatArray:
     """Make the outermost levels cover the values: ticks are rounded, 0.3 to 0.30000000000000004."""
-    inner = levels[(levels > low) & (levels < high)]
+    tolerance = 1e-6 * (high - low) if levels[1] - levels[0] > 1e-5 * (high - low) else 0.0
+    inner = levels[(levels > low + tolerance) & (levels < high - tolerance)]
     return np.concatenate([[min(levels[0], low)], inner, [max(levels[-1], high)]])
 
 

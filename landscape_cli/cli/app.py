@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,7 +15,7 @@ from landscape_cli import __version__
 from landscape_cli.cli import read, scanning
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.signals import StopRequested
-from landscape_cli.errors import LandscapeError
+from landscape_cli.errors import LandscapeError, OutputError
 
 app = typer.Typer(
     name="landscape",
@@ -49,11 +52,23 @@ def landscape(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without ± gets a question mark, not a traceback
+            stream.reconfigure(errors="replace")
     try:
-        app(args=args, prog_name="landscape")
+        try:
+            app(args=args, prog_name="landscape")
+        finally:
+            sys.stdout.flush()
     except LandscapeError as error:
         TALK.error(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # what is left cannot be written
+        TALK.error(OutputError(f"the result cannot be printed: {error.strerror}"))
+        sys.exit(OutputError.exit_code)
     except StopRequested as stop:
         TALK.note("stopped before the first point; no file was touched")
         sys.exit(stop.exit_code)

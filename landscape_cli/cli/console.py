@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
@@ -19,13 +21,13 @@ from rich.text import Text
 from landscape_cli.errors import LandscapeError
 
 if TYPE_CHECKING:
-    from landscape_cli.compute.scan import Preflight
+    from landscape_cli.compute.observer import Preflight
 
 _MAX_VERBOSITY = 2
 
 
 class Talk:
-    """How much is said, and where: 0 errors only, 1 the usual, 2 also repairs and the causes of errors."""
+    """How much is said: 0 errors only, 1 the usual, 2 also the causes of errors."""
 
     def __init__(self) -> None:
         self.verbosity = 1
@@ -41,14 +43,14 @@ class Talk:
 
     def note(self, message: str) -> None:
         """Say something on stderr."""
-        self.stderr.print(Text(message), soft_wrap=True)
+        self.stderr.print(Text(printable(message)), soft_wrap=True)
 
     def error(self, error: LandscapeError) -> None:
         """Say what went wrong and what to do next; with --verbose also what caused it."""
         console = Console(stderr=True, highlight=False)
-        console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        console.print(Text.assemble(("error: ", "bold red"), printable(str(error))), soft_wrap=True)
         if error.hint:
-            console.print(Text.assemble(("hint: ", "bold cyan"), error.hint), soft_wrap=True)
+            console.print(Text.assemble(("hint: ", "bold cyan"), printable(error.hint)), soft_wrap=True)
         if self.verbosity == _MAX_VERBOSITY:
             console.print(Text("".join(traceback.format_exception(error)), style="dim"), soft_wrap=True)
 
@@ -58,18 +60,32 @@ TALK = Talk()
 
 def print_json(report: BaseModel) -> None:
     """Print a report as JSON on stdout; values that are not finite are null."""
-    sys.stdout.write(report.model_dump_json(indent=2, by_alias=True) + "\n")
+    # ASCII, so that it can be printed in every encoding and hold file names that are not UTF-8
+    sys.stdout.write(json.dumps(_finite(report.model_dump(mode="json")), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     """Print names and values on stdout, nothing cut off."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(title, style="bold"))
+    console.print(Text(printable(title), style="bold"))
     rows = list(rows)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        for i, text in enumerate(value.splitlines() or [""]):
+        for i, text in enumerate(printable(value).splitlines() or [""]):
             console.print(Text.assemble(("  " + (name if i == 0 else "").ljust(width + 2), "cyan"), text))
+
+
+def printable(text: str) -> str:
+    """Text from files without what a terminal would obey: control characters are shown, not sent."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def number(value: float) -> str:
@@ -77,8 +93,10 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def with_error(value: float, standard_error: float) -> str:
+def with_error(value: float, standard_error: float | None) -> str:
     """``value ± standard error``, four and two significant digits."""
+    if standard_error is None:
+        return f"{value:.4g} ± unknown"
     return f"{value:.4g} ± {standard_error:.2g}"
 
 

@@ -26,9 +26,10 @@ def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: V
 
 
 def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
-    share = report.num_evaluated / report.num_points
+    percent = 100 * report.num_evaluated // report.num_points
+    share = "<1%" if report.num_evaluated and not percent else f"{percent}%"
     state = "complete" if report.complete else "partial: run the same scan again to complete it"
-    yield "points", f"{report.num_evaluated:,} of {report.num_points:,} ({share:.0%}), {state}"
+    yield "points", f"{report.num_evaluated:,} of {report.num_points:,} ({share}), {state}"
     for name, axis in report.axes.items():
         yield f"axis {name}", _axis_row(axis)
     yield "slices", f"{report.num_slices}"
@@ -37,6 +38,8 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     yield "model", report.model or "unknown"
     if report.checkpoint:
         yield "checkpoint", f"{report.checkpoint} (sha256 {(report.checkpoint_sha256 or '')[:12]}…)"
+    for note in report.checkpoint_notes:
+        yield "", note
     yield "fingerprint", f"{report.fingerprint[:12]}…"
     yield "created", f"{report.created} by {report.writer}"
     yield "updated", report.updated
@@ -50,19 +53,20 @@ def _axis_row(axis: AxisReport) -> str:
     arguments = ", ".join(f"{key}: {value}" for key, value in axis.direction.items() if key != "_target_")
     direction = f"{axis.direction.get('_target_')}{f' ({arguments})' if arguments else ''}"
     return (
-        f"{axis.num} points from {axis.start:g} to {axis.stop:g}, direction {direction}, length {number(axis.norm[0])}"
+        f"{axis.num} points from {axis.start:g} to {axis.stop:g}, direction {direction}, length {_length(axis.norm[0])}"
     )
+
+
+def _length(norm: float | None) -> str:
+    return "not finite" if norm is None else number(norm)
 
 
 def _metric_row(metric: MetricReport) -> str:
-    centre = "not finite" if metric.centre is None else with_error(metric.centre, metric.centre_standard_error or 0.0)
-    span = (
-        "nothing evaluated"
-        if metric.min is None or metric.max is None
-        else f"{number(metric.min)} … {number(metric.max)}"
-    )
-    diverged = f", {metric.num_not_finite:,} points not finite" if metric.num_not_finite else ""
-    return f"centre {centre} (n = {metric.num_examples:,}), on the grid {span}{diverged}"
+    centre = "not finite" if metric.centre is None else with_error(metric.centre, metric.centre_standard_error)
+    span = [f"{number(metric.min)} … {number(metric.max)}"] if metric.min is not None and metric.max is not None else []
+    diverged = [f"{metric.num_not_finite:,} points not finite"] if metric.num_not_finite else []
+    grid = ", ".join(span + diverged) or "nothing evaluated"
+    return f"centre {centre} (n = {metric.num_examples:,}), on the grid {grid}"
 
 
 def plot(

@@ -28,7 +28,7 @@ class AxisReport(BaseModel):
     stop: float
     num: int
     direction: dict[str, JsonValue] = Field(description="The recipe as configured")
-    norm: list[float] = Field(description="Euclidean length of the direction, per slice")
+    norm: list[Number] = Field(description="Euclidean length of the direction, per slice")
 
 
 class MetricReport(BaseModel):
@@ -55,6 +55,7 @@ class InfoReport(BaseModel):
     model: str | None = Field(description="Target of the model")
     checkpoint: str | None = Field(description="Path of the checkpoint as configured")
     checkpoint_sha256: str | None
+    checkpoint_notes: list[str] = Field(description="What was found and repaired when it was loaded")
     fingerprint: str = Field(description="SHA-256 of everything that decides the numbers")
     created: str
     updated: str
@@ -111,6 +112,7 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         model=_text(_section(surface.provenance.identity, "model").get("_target_")),
         checkpoint=_text(checkpoint.get("path")),
         checkpoint_sha256=_text(_section(surface.provenance.identity, "checkpoint").get("sha256")),
+        checkpoint_notes=_texts(_section(surface.provenance.resolved, "loaded").get("notes")),
         fingerprint=surface.fingerprint,
         created=surface.created,
         updated=surface.updated,
@@ -150,6 +152,10 @@ def _metric_report(metric: Metric, surface: Surface) -> MetricReport:
 def _section(mapping: object, key: str) -> dict[str, JsonValue]:
     value = mapping.get(key) if isinstance(mapping, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def _texts(value: JsonValue) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _text(value: JsonValue) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -42,15 +43,15 @@ def scan(
         from landscape_cli.config import load_config
         from landscape_cli.storage import load_surface
 
-        loaded = load_config(config, overrides or ())
-        surface = run_scan(
-            loaded,
-            output,
-            overwrite=overwrite,
-            unsafe_load=unsafe_load,
-            observer=display,
-            should_stop=signals.requested,
-        )
+        with redirect_stdout(sys.stderr):  # data sets and models that print must not spoil the JSON
+            surface = run_scan(
+                load_config(config, overrides or ()),
+                output,
+                overwrite=overwrite,
+                unsafe_load=unsafe_load,
+                observer=display,
+                should_stop=signals.requested,
+            )
     report = scan_report(
         load_surface(output), output, num_computed=display.num_computed, seconds=time.perf_counter() - start
     )
@@ -83,10 +84,13 @@ def validate(
     """Check CONFIG without scanning: keys, targets, checkpoint, data, and that the model repeats itself."""
     TALK.configure(quiet=quiet, verbose=verbose)
     _prepare_process()
+    from landscape_cli.compute.validate import Validation
     from landscape_cli.compute.validate import validate as run_validate
     from landscape_cli.config import load_config
 
-    result = run_validate(load_config(config, overrides or ()), data=not no_data, unsafe_load=unsafe_load)
+    result = Validation()
+    with redirect_stdout(sys.stderr), result.collect():
+        result = run_validate(load_config(config, overrides or ()), data=not no_data, unsafe_load=unsafe_load)
     if json:
         problems = [problem_report(error) for error in result.problems]
         print_json(ValidateReport(config=str(config), valid=not problems, problems=problems, notes=result.notes))

@@ -40,7 +40,10 @@ class StopSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
+            if self._received is not None:  # the process is about to end with its exit code: nothing may kill it before
+                signal.signal(number, signal.SIG_IGN)
+            else:
+                signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
 
     def defer(self) -> None:
         """From now on there is something to save: note signals instead of acting on them."""

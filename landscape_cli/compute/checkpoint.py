@@ -58,6 +58,7 @@ def load_weights(
             or are not finite.
     """
     path = config.path
+    before = _stamp(path)
     content = _read(path, where, unsafe=unsafe)
     candidates = _choose_key(content, config, where)
     fits = {
@@ -73,8 +74,11 @@ def load_weights(
         warnings.simplefilter("ignore")  # of casts, which our notes name
         model.load_state_dict(dict(fit.matched), strict=False)
     _check_finite(model, path)
+    sha256 = _sha256(path)
+    if _stamp(path) != before:
+        raise CheckpointError(f"{path}: was replaced while it was read", hint="Run the same command again.")
     notes = ([f"weights found under {key!r}"] if key else []) + [*fit.notes()]
-    return Loaded(_sha256(path), len(fit.matched), len(model.state_dict()), tuple(notes))
+    return Loaded(sha256, len(fit.matched), len(model.state_dict()), tuple(notes))
 
 
 def _best(fits: Mapping[str, Fit], config: CheckpointConfig) -> tuple[str, Fit]:
@@ -174,6 +178,15 @@ def _is_safetensors(head: bytes, path: Path) -> bool:
 def _refused_global(error: pickle.UnpicklingError) -> str | None:
     found = re.search(r"(?:GLOBAL|[Uu]nsupported (?:global|class))[:\s]+(?:GLOBAL\s+)?([\w.]+)", str(error))
     return found[1] if found else None
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a training run saves a newer checkpoint under the same name."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _sha256(path: Path) -> str:

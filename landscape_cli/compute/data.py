@@ -45,8 +45,8 @@ class Batches:
             yield _map(self.inputs, itemgetter(part)), self.targets[part]
 
     def num_not_finite(self) -> int:
-        """How many input values are NaN or infinite."""
-        return sum(int((~torch.isfinite(tensor)).sum()) for tensor in tensors_of(self.inputs))
+        """How many values of inputs and targets are NaN or infinite."""
+        return sum(int((~torch.isfinite(tensor)).sum()) for tensor in [*tensors_of(self.inputs), self.targets])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batches:
         """The same batches on a device, floating-point tensors in ``dtype``; integers stay integers."""

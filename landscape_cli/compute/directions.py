@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,9 +33,6 @@ class Context:
     seed: int
     slice_index: int
     axis: str
-
-
-Direction: TypeAlias = Callable[[Context], Params]
 
 
 def random(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape_cli.compute.data import Batches, Inputs, tensors_of
-from landscape_cli.compute.metrics import PerExample
+from landscape_cli.compute.device import OUT_OF_MEMORY, device_errors
+from landscape_cli.compute.metrics import BINARY_METRICS, IGNORED_LABEL, PerExample
 from landscape_cli.errors import EvaluationError
 
 # metric name ("train_loss") → mean and sample standard deviation over the examples
@@ -53,7 +55,8 @@ def evaluate(
             if sums is None:
                 return None
             totals[split] = sums
-        host = torch.stack(list(totals.values())).cpu()  # (splits, metrics, 2)
+        with device_errors("evaluating the model"):
+            host = torch.stack(list(totals.values())).cpu()  # (splits, metrics, 2)
     return {
         f"{split}_{name}": _mean_and_std(float(total), float(squares), len(splits[split]))
         for split, rows in zip(totals, host.tolist(), strict=True)
@@ -83,7 +86,7 @@ def _forward(model: nn.Module, inputs: Inputs, split: str) -> Tensor:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(inputs))
         raise EvaluationError(
             f"data.{split}: the model raised {type(error).__name__} on inputs of shape {shapes}: {error}",
-            hint=_OUT_OF_MEMORY
+            hint=OUT_OF_MEMORY
             if isinstance(error, torch.OutOfMemoryError)
             else "Check that model and data fit together.",
         ) from error
@@ -94,9 +97,6 @@ def _forward(model: nn.Module, inputs: Inputs, split: str) -> Tensor:
             hint="Wrap the model in a function of yours that returns the logits, and name that function in `model:`.",
         )
     return outputs
-
-
-_OUT_OF_MEMORY = "Set a smaller data.<split>.batch_size, or num_examples."
 
 
 def call(model: nn.Module, inputs: Inputs) -> object:
@@ -112,7 +112,8 @@ def _measure(metric: PerExample, name: str, outputs: Tensor, targets: Tensor, sp
     except Exception as error:  # the user's metric may raise anything
         raise EvaluationError(
             f"data.{split}: {name} raised {type(error).__name__} on outputs {_shape(outputs)} "
-            f"and targets {_shape(targets)} ({targets.dtype}): {error}"
+            f"and targets {_shape(targets)} ({targets.dtype}): {error}",
+            hint=OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else None,
         ) from error
     if not isinstance(values, Tensor) or values.shape != targets.shape[:1]:
         found = f"a tensor of shape {_shape(values)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
@@ -140,40 +141,44 @@ def _mean_and_std(total: float, squares: float, count: int) -> tuple[float, floa
 def _exact_arithmetic() -> Iterator[None]:
     """True float32 and deterministic convolutions on GPUs, whose default for convolutions is TF32 (errors of 1e-3)."""
     cudnn = torch.backends.cudnn
-    wanted = [*_true_float32(), (cudnn, "deterministic", True), (cudnn, "benchmark", False)]
-    before = [getattr(owner, name) for owner, name, _ in wanted]
-    for owner, name, value in wanted:
-        setattr(owner, name, value)
+    restore = [*_set_true_float32(), _set(cudnn, "deterministic", value=True), _set(cudnn, "benchmark", value=False)]
     try:
         yield
     finally:
-        for (owner, name, _), value in zip(wanted, before, strict=True):
-            setattr(owner, name, value)
+        for undo in restore:
+            undo()
 
 
-def _true_float32() -> list[tuple[object, str, object]]:
-    """The settings that turn TF32 off, in that of torch's two interfaces which the caller has used: they do not mix."""
+def _set_true_float32() -> list[Callable[[], None]]:
+    """Turn TF32 off in that of torch's two interfaces which the caller has used: they do not mix. Returns the undos."""
     cudnn: Any = torch.backends.cudnn
-    matmul = torch.backends.cuda.matmul
-    old: list[tuple[object, str, object]] = [(cudnn, "allow_tf32", False), (matmul, "allow_tf32", False)]
     try:
-        for owner, name, _ in old:
-            getattr(owner, name)
+        precision = torch.get_float32_matmul_precision()
+        undo = _set(cudnn, "allow_tf32", value=False)
+        torch.set_float32_matmul_precision("highest")
     except RuntimeError:  # torch 2.9 or later, and the caller has set fp32_precision
-        return [(owner, "fp32_precision", "ieee") for owner in (matmul, cudnn.conv, cudnn.rnn)]
-    return old
+        owners = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+        return [_set(owner, "fp32_precision", value="ieee") for owner in owners]
+    return [undo, partial(torch.set_float32_matmul_precision, precision)]
+
+
+def _set(owner: object, name: str, *, value: object) -> Callable[[], None]:
+    """Set an attribute; return what sets it back."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    return partial(setattr, owner, name, before)
 
 
 # ---------------------------------------------------------------- self-check
 
 
-def check_labels(model: nn.Module, splits: Splits, class_index_metrics: list[str]) -> None:
+def check_labels(model: nn.Module, splits: Splits, class_index_metrics: Mapping[str, str]) -> None:
     """Look for class indices that the model has no output for, before a GPU dies of one.
 
     Args:
         model: In eval mode.
         splits: As for `evaluate`.
-        class_index_metrics: Names of the configured metrics that use a target as an index.
+        class_index_metrics: Name → target of the configured metrics that use a label as an index.
 
     Raises:
         EvaluationError: Naming the label and its position.
@@ -185,19 +190,21 @@ def check_labels(model: nn.Module, splits: Splits, class_index_metrics: list[str
         with torch.inference_mode(), _exact_arithmetic():
             outputs = _forward(model, inputs, split)
         labels = batches.targets
-        if labels.is_floating_point() or outputs.ndim < 2 or outputs.shape[1] == 1:
+        if labels.is_floating_point() or outputs.ndim < 2:
+            continue
+        if outputs.shape[1] == 1 and set(class_index_metrics.values()) <= BINARY_METRICS:
             continue
         num_classes = outputs.shape[1]
-        wrong = (
-            ((labels < 0) | (labels >= num_classes)).flatten(1).any(1)
-            if labels.ndim > 1
-            else (labels < 0) | (labels >= num_classes)
-        )
+        wrong = (labels < 0) | (labels >= num_classes)
+        if any("." in target for target in class_index_metrics.values()):
+            wrong &= labels != IGNORED_LABEL
+        wrong = wrong.reshape(len(labels), -1).any(dim=1)
         if bool(wrong.any()):
             example = int(wrong.nonzero()[0])
             raise EvaluationError(
                 f"data.{split}: example {example} has the label {labels[example].tolist()}; "
-                f"the model has {num_classes} outputs, so {class_index_metrics[0]} expects 0 … {num_classes - 1}",
+                f"the model has {num_classes} outputs, so {next(iter(class_index_metrics))} expects "
+                f"0 … {num_classes - 1}",
                 hint="Check num_classes of the model and the labels of the dataset.",
             )
 
@@ -220,27 +227,40 @@ def check_repeats(model: nn.Module, splits: Splits, metrics: Metrics, first: Val
             f"the model does not stay itself: evaluating it changes the buffer {changed[0]}",
             hint="A BatchNorm or a counter stays in training mode although the model is in eval mode.",
         )
-    difference = _largest_difference(first, second)
-    if difference <= _REPEAT_RTOL:
-        return difference
-    name = max(first, key=lambda name: _largest_difference({name: first[name]}, {name: second[name]}))
+    num_examples = {name: len(splits[split]) for split in splits for name in first if name.startswith(f"{split}_")}
+    on_cpu = all(batches.targets.device.type == "cpu" for batches in splits.values())
+    name = disagreement(first, second, num_examples, 0.0 if on_cpu else _REPEAT_RTOL)
+    if name is None:
+        return max(abs(first[name][0] - second[name][0]) / (abs(first[name][0]) or 1.0) for name in first)
     raise EvaluationError(
         f"the model does not repeat itself: {name} at the checkpoint is {first[name][0]!r}, then {second[name][0]!r}",
         hint=f"{_cause(model, splits, metrics)} A surface of such a model would be noise.",
     )
 
 
-def _largest_difference(first: Values, second: Values) -> float:
-    def difference(a: float, b: float) -> float:
-        if a == b or (math.isnan(a) and math.isnan(b)):
-            return 0.0
-        relative = abs(a - b) / max(abs(a), abs(b))
-        return relative if math.isfinite(relative) else math.inf
+def disagreement(first: Values, second: Values, num_examples: Mapping[str, int], rtol: float) -> str | None:
+    """The name of a metric whose means differ by more than rounding; None where there is none.
 
-    return max(difference(first[name][0], second[name][0]) for name in first)
+    Args:
+        first: Values at one point.
+        second: Values at the same point.
+        num_examples: n of each metric.
+        rtol: Relative rounding; a tenth of it is allowed in absolute terms, because float32 losses are rounded so, and
+            three examples whose class flips for metrics other than the loss. 0 allows nothing.
+    """
+    for name, (a, _) in first.items():
+        b = second[name][0]
+        flips = 3 / num_examples[name] if rtol and not name.endswith("_loss") else 0.0
+        same = a == b or (math.isnan(a) and math.isnan(b))
+        if not same and not abs(a - b) <= rtol * max(abs(a), abs(b)) + rtol / 10 + flips:
+            return name
+    return None
 
 
 def _cause(model: nn.Module, splits: Splits, metrics: Metrics) -> str:
+    changed = _inputs_changed_by(model, splits)
+    if changed is not None:
+        return f"Its forward pass changes its inputs in place (data.{changed}): write x = x - mean, not x -= mean."
     training = [name for name, module in model.named_modules() if name and module.training]
     if training:
         return f"The module {training[0]} switches itself back to training mode."
@@ -255,3 +275,14 @@ def _cause(model: nn.Module, splits: Splits, metrics: Metrics) -> str:
             "without training=self.training."
         )
     return "It depends on something else than weights and inputs: a counter, the time, another random source."
+
+
+def _inputs_changed_by(model: nn.Module, splits: Splits) -> str | None:
+    for split, batches in splits.items():
+        inputs, _ = next(iter(batches))
+        before = [tensor.clone() for tensor in tensors_of(inputs)]
+        with torch.inference_mode():
+            _forward(model, inputs, split)
+        if not all(torch.equal(old, new) for old, new in zip(before, tensors_of(inputs), strict=True)):
+            return split
+    return None

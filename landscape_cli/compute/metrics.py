@@ -66,8 +66,8 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.ndim == 1 or outputs.shape[1] == 1:
         outputs, targets = _same_shape("accuracy", outputs, targets)
         return _per_example(((outputs > 0) == (targets > 0.5)) & ~outputs.isnan())
-    right = (outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1)
-    return _per_example(right)
+    _check_class_indices("accuracy", outputs, targets)
+    return _per_example((outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1))
 
 
 def error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -83,6 +83,7 @@ def top_k(outputs: Tensor, targets: Tensor, *, k: int = 5) -> Tensor:
     """
     if not 1 <= k <= outputs.shape[1]:
         raise ValueError(f"top_k: k is {k}, but the model has {outputs.shape[1]} outputs")
+    _check_class_indices("top_k", outputs, targets)
     right = (outputs.topk(k, dim=1).indices == targets.unsqueeze(1)).any(dim=1)
     return _per_example(right & ~outputs.isnan().any(dim=1))
 
@@ -99,16 +100,34 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 }
 # These index the outputs by the target: an index out of range is a device-side assertion on a GPU, so it is looked
 # for before.
-CLASS_INDEX_METRICS = frozenset({"cross_entropy", "nll", "accuracy", "error", "top_k"})
+CLASS_INDEX_METRICS = frozenset(
+    {
+        *("cross_entropy", "nll", "accuracy", "error", "top_k"),
+        *("torch.nn.functional.cross_entropy", "torch.nn.functional.nll_loss"),
+        *("torch.nn.CrossEntropyLoss", "torch.nn.NLLLoss"),
+    }
+)
+# These take a single output as the logit of a binary classifier instead.
+BINARY_METRICS = frozenset({"accuracy", "error"})
+IGNORED_LABEL = -100  # what torch's own losses leave out by default
 
 
 def _same_shape(name: str, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Give (B, 1) outputs and (B,) targets one shape: broadcasting would silently compare every pair of examples."""
-    if outputs.numel() != targets.numel() or len(outputs) != len(targets):
+    meaningful = [[size for size in tensor.shape if size != 1] for tensor in (outputs, targets)]
+    if meaningful[0] != meaningful[1] or len(outputs) != len(targets):
         raise ValueError(
             f"{name}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must have the same shape"
         )
     return outputs.reshape(targets.shape), targets.to(outputs.dtype)
+
+
+def _check_class_indices(name: str, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse targets that are no class indices of these outputs: comparing them would broadcast, silently."""
+    expected = (*outputs.shape[:1], *outputs.shape[2:])
+    if tuple(targets.shape) != expected or targets.is_floating_point():
+        found = f"{targets.dtype} of shape {tuple(targets.shape)}"
+        raise ValueError(f"{name}: targets are {found}; expected class indices of shape {expected}")
 
 
 def _per_example(values: Tensor) -> Tensor:  # (B, …) -> (B,)

@@ -51,10 +51,15 @@ def layout_of(model: nn.Module) -> Layout:
     ConvTranspose, whose weight is (in, out / groups, …). A vector (bias, BatchNorm scale) is one unit as a whole.
     """
     layout: dict[str, Units] = {}
-    for prefix, module in model.named_modules():
-        for name, _ in module.named_parameters(recurse=False):
-            transposed = isinstance(module, _TRANSPOSED) and name == "weight"
-            layout[f"{prefix}.{name}".lstrip(".")] = Units(1, module.groups) if transposed else Units()
+    modules = dict(model.named_modules())
+    for prefix, module in modules.items():
+        # weight_norm and the like keep the tensors that make up the weight in a module below
+        owner = (
+            modules[prefix.partition("parametrizations.")[0].rstrip(".")] if "parametrizations." in prefix else module
+        )
+        for name, parameter in module.named_parameters(recurse=False):
+            transposed = isinstance(owner, _TRANSPOSED) and parameter.ndim == len(owner.kernel_size) + 2
+            layout[f"{prefix}.{name}".lstrip(".")] = Units(1, owner.groups) if transposed else Units()
     return layout
 
 

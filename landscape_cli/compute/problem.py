@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,17 +12,18 @@ from typing import cast
 
 import torch
 from pydantic import JsonValue
-from torch import nn
+from torch import Tensor, nn
 
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches, load_batches
+from landscape_cli.compute.device import choose_device, device_errors
 from landscape_cli.compute.directions import DIRECTIONS, Context, check_direction
 from landscape_cli.compute.evaluate import DTYPES, Metrics, Splits, Values, evaluate, never
 from landscape_cli.compute.instantiate import bind, check, instantiate
 from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.subspace import Params, Subspace, norm, parameters_of
-from landscape_cli.config import Component, Config, Settings
+from landscape_cli.config import NAME_PATTERN, Config, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean
 from landscape_cli.grid import Grid
 
@@ -43,8 +45,7 @@ class Problem:
         directions: Axis name → direction function.
         where: Axis name → ``file:line: key``, for messages.
         identity: Everything that decides the numbers.
-        class_index_metrics: Names of the metrics that use a target as an index.
-        notes: What was found and repaired on the way.
+        class_index_metrics: Name → target of the metrics that use a label as an index.
         loaded: How the checkpoint fitted; None for a model that came with its weights.
     """
 
@@ -57,7 +58,7 @@ class Problem:
     where: Mapping[str, str]
     device: torch.device
     identity: dict[str, JsonValue]
-    class_index_metrics: list[str]
+    class_index_metrics: dict[str, str]
     loaded: Loaded | None = None
     _origin: Params = field(default_factory=dict)
     _live: Params = field(default_factory=dict)
@@ -84,8 +85,10 @@ class Problem:
             size = sum(tensor.nbytes for tensor in self._origin.values()) * len(self.grid.axes)
             if size * (len(self._subspaces) + 1) > _DIRECTION_CACHE_BYTES:
                 self._subspaces.clear()
-            drawn = tuple(self._draw(axis.name, slice_index) for axis in self.grid.axes)
-            self._subspaces[slice_index] = Subspace(self._origin, drawn)
+            drawn = [self._draw(axis.name, slice_index) for axis in self.grid.axes]
+            with device_errors("moving the directions to the device"):
+                directions = tuple({name: tensor.to(self.device) for name, tensor in each.items()} for each in drawn)
+            self._subspaces[slice_index] = Subspace(self._origin, directions)
         return self._subspaces[slice_index]
 
     def norms(self) -> dict[str, tuple[float, ...]]:
@@ -103,8 +106,21 @@ class Problem:
             direction = self.directions[axis](context)
         except Exception as error:  # the user's direction may raise anything
             raise ConfigError(f"{where}: the direction raised {type(error).__name__}: {error}") from error
-        checked = check_direction(direction, context, where)
-        return {name: tensor.to(self.device) for name, tensor in checked.items()}
+        return check_direction(direction, context, where)
+
+    def check_directions_repeat(self) -> None:
+        """Draw the first slice twice: it may be drawn again at any time, here and when the scan is resumed.
+
+        Raises:
+            ConfigError: A direction differs from one call to the next.
+        """
+        for axis in self.grid.axes:
+            first, second = (self._draw(axis.name, 0) for _ in range(2))
+            if not all(torch.equal(first[name], second[name]) for name in first):
+                raise ConfigError(
+                    f"{self.where[axis.name]}: the direction differs from one call to the next",
+                    hint="Draw from a generator seeded with context.seed, context.slice_index and context.axis.",
+                )
 
 
 # ---------------------------------------------------------------- from a config
@@ -162,13 +178,21 @@ def _check_expected_names(config: Config) -> list[str]:
 def build_model(config: Config) -> nn.Module:
     """Call the target of ``model``; its initial weights do not touch the caller's random state."""
     with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)  # what the checkpoint does not set is the same in every run
         model = instantiate(config.model, partial(config.where, "model"))
     if not isinstance(model, nn.Module):
         raise ConfigError(
             f"{config.where('model')}: {config.model.target}(…) is a {type(model).__name__}; expected a torch.nn.Module"
         )
+    _refuse_complex(model)
     # before the weights are loaded: a float64 checkpoint must not pass through float32
     return model.to(DTYPES[config.evaluation.precision])
+
+
+def _refuse_complex(model: nn.Module) -> None:
+    found = [name for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor) and tensor.is_complex()]
+    if found:
+        raise EvaluationError(f"the model has complex tensors, which cannot be scanned: {', '.join(found[:5])}")
 
 
 def build_batches(config: Config, split: str) -> Batches:
@@ -214,19 +238,25 @@ def problem_from_model(
         "model": {"_target_": f"{type(model).__module__}.{type(model).__qualname__}"},
         "checkpoint": {"weights_sha256": _weights_sha256(own)},
     }
+    if batch_size < 1:
+        raise ConfigError(f"batch_size: found {batch_size}; expected at least 1")
+    wrong = [name for name in datasets if not re.fullmatch(NAME_PATTERN, str(name))]
+    if wrong or not datasets:
+        found = ", ".join(map(repr, wrong)) or "no split"
+        raise ConfigError(f"data: found {found}; expected names such as in {{'train': dataset}}")
     batches = {
         name: load_batches(dataset, where=f"data[{name!r}]", batch_size=batch_size)
         for name, dataset in datasets.items()
     }
-    if not batches:
-        raise ConfigError("data: expected at least one split, such as {'train': dataset}")
+    _refuse_complex(own)
     own = own.to(DTYPES[settings.evaluation.precision])
     return _assemble(own, batches, bind_metrics(settings), settings, identity, None)
 
 
 def _weights_sha256(model: nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -249,7 +279,7 @@ def _assemble(
     where = {name: partial(settings.where, "axes", name, "direction") for name, _ in settings.axes.items()}
     resolved = settings.resolved()
     identity |= {key: resolved[key] for key in ("loss", "metrics", "axes", "slices", "evaluation")}
-    names = [f"{split}_{metric}" for split in batches for metric in metrics]
+    names = [f"{split}_{metric}{end}" for split in batches for metric in metrics for end in ("", "_std")]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
@@ -259,9 +289,12 @@ def _assemble(
         name: {"fingerprint": split.fingerprint, "num_examples": len(split), "batch_size": split.batch_size}
         for name, split in batches.items()
     }
-    return Problem(
-        model=model.to(device).eval().requires_grad_(requires_grad=False),
-        splits={name: split.to(device, dtype) for name, split in batches.items()},
+    with device_errors("moving the model and the data to the device"):
+        model = model.to(device).eval().requires_grad_(requires_grad=False)
+        splits = {name: split.to(device, dtype) for name, split in batches.items()}
+    problem = Problem(
+        model=model,
+        splits=splits,
         metrics=metrics,
         grid=settings.grid(),
         context=context,
@@ -272,37 +305,17 @@ def _assemble(
         where={name: locate() for name, locate in where.items()},
         device=device,
         identity=identity,
-        class_index_metrics=[
-            name for name, component in _components(settings).items() if component.target in CLASS_INDEX_METRICS
-        ],
+        class_index_metrics={
+            name: component.target
+            for name, component in {"loss": settings.loss, **settings.metrics}.items()
+            if component.target in CLASS_INDEX_METRICS
+        },
         loaded=loaded,
     )
-
-
-def _components(settings: Settings) -> dict[str, Component]:
-    return {"loss": settings.loss, **settings.metrics}
+    if any(axis.direction.target not in DIRECTIONS for _, axis in settings.axes.items()):
+        problem.check_directions_repeat()
+    return problem
 
 
 def _copy_to_cpu(params: Params) -> Params:
     return {name: tensor.to("cpu", copy=True) for name, tensor in params.items()}
-
-
-def choose_device(name: str, where: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device that exists.
-
-    Raises:
-        ConfigError: There is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise ConfigError(f"{where}: found {name!r}; expected auto, cpu, cuda or cuda:0, cuda:1, …")
-    if kind == "cpu":
-        return torch.device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or 0) >= count:
-        raise ConfigError(
-            f"{where}: found {name!r}, but this machine has {count} CUDA devices; use device: auto or cpu"
-        )
-    return torch.device("cuda", int(index or torch.cuda.current_device()))

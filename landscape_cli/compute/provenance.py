@@ -52,7 +52,9 @@ def _git() -> str | None:
         return None
     commit = _output(git, "rev-parse", "HEAD")
     changes = _output(git, "status", "--porcelain", "--untracked-files=no") if commit else None
-    return f"{commit}+changes" if changes else commit
+    if commit and changes is None:
+        return f"{commit}+unknown"
+    return f"{commit}+changes" if changes else commit or None
 
 
 def _output(*command: str) -> str | None:
@@ -60,4 +62,4 @@ def _output(*command: str) -> str | None:
         result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() or None if result.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -5,80 +5,27 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol
 
-from pydantic import JsonValue, ValidationError
 from torch import nn
 
-from landscape_cli.compute.evaluate import Values, check_labels, check_repeats, never
+from landscape_cli.compute.evaluate import Values, never
+from landscape_cli.compute.observer import Observer, Preflight, Silent
+from landscape_cli.compute.preflight import check_centre, measure_corner
 from landscape_cli.compute.problem import Problem, problem_from_config, problem_from_model
 from landscape_cli.compute.provenance import describe_device, environment
-from landscape_cli.config import Config, Expect, Settings, differing_keys, fingerprint
-from landscape_cli.errors import CheckpointError, ConfigError, EvaluationError, ResumeMismatchError
-from landscape_cli.storage import check_overwritable, exclusive, load_surface, remove_leftovers, save_surface, timestamp
+from landscape_cli.compute.resume import check_identity, existing_surface, resume
+from landscape_cli.config import Config, Expect, Settings, fingerprint, parse_settings
+from landscape_cli.errors import OutputError
+from landscape_cli.storage import exclusive, remove_leftovers, save_surface, timestamp
 from landscape_cli.surface import Direction, Provenance, Surface
 
-# Between machines the centre differs by rounding (at most 4e-7 measured); more means that the model's code has changed.
-_RESUME_RTOL = 1e-5
 # A save takes about 10 ms, 1 % of the default cadence of 1 s. Where it takes over 200 ms (a very large surface, a slow
 # disk), it is done less often, so that saving never takes more than a sixth of the time.
 _MIN_SECONDS_PER_SAVE_SECOND = 5.0
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """What is known before the first point.
-
-    Attributes:
-        centre: Metric → value at the checkpoint and its standard error.
-        num_examples: Split → n.
-        num_parameters: Of the model, tied tensors counted once.
-        checkpoint: What was matched and repaired; empty for a model in hand.
-        num_points, num_pending: Points of the grid, and how many of them are still to be evaluated.
-        seconds_per_point: Measured at the centre.
-        repeat_difference: Largest relative difference between two evaluations of the centre; 0 on a CPU.
-    """
-
-    centre: Mapping[str, tuple[float, float]]
-    num_examples: Mapping[str, int]
-    num_parameters: int
-    checkpoint: Sequence[str]
-    device: str
-    precision: str
-    num_points: int
-    num_pending: int
-    seconds_per_point: float
-    repeat_difference: float
-
-
-class Observer(Protocol):
-    """Whoever wants to see a scan work."""
-
-    def note(self, message: str) -> None:
-        """Hear something worth telling."""
-
-    def preflight(self, preflight: Preflight) -> None:
-        """See what is about to be scanned."""
-
-    def progress(self, num_evaluated: int) -> None:
-        """See that another point is done; ``num_evaluated`` counts those of earlier runs too."""
-
-
-class Silent:
-    """An observer that looks away."""
-
-    def note(self, message: str) -> None:
-        """Do nothing."""
-
-    def preflight(self, preflight: Preflight) -> None:
-        """Do nothing."""
-
-    def progress(self, num_evaluated: int) -> None:
-        """Do nothing."""
 
 
 def scan(
@@ -167,10 +114,7 @@ def scan_model(
         "evaluation": evaluation or {},
         "runtime": runtime or {},
     }
-    try:
-        settings = Settings.model_validate(sections)
-    except ValidationError as error:
-        raise ConfigError([f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]) from error
+    settings = parse_settings(sections)
     return _scan(
         lambda: problem_from_model(model, data, settings, batch_size=batch_size),
         settings,
@@ -193,51 +137,41 @@ def _scan(
     should_stop: Callable[[], bool],
 ) -> Surface:
     with exclusive(output) if output else nullcontext():
-        existing = _existing(output, overwrite=overwrite)
+        existing = existing_surface(output, overwrite=overwrite)
         problem = make_problem()
         surface = _fresh_surface(problem, settings)
         if existing is not None:
-            _check_identity(existing, surface)
-        centre, seconds, difference = check_centre(problem, settings, expect)
-        surface = _with_centre(surface, centre) if existing is None else _resume(existing, surface, centre, observer)
-        observer.preflight(_preflight(problem, surface, seconds, difference, settings.evaluation.precision))
+            check_identity(existing, surface)
+        centre, difference = check_centre(problem, settings, expect)
+        seconds, warning = measure_corner(problem, centre)
+        if warning is not None:
+            observer.note(warning)
+        precision = settings.evaluation.precision
+        if existing is None:
+            surface = _with_centre(surface, centre)
+        else:
+            surface = resume(existing, surface, problem, centre, precision, observer)
+        observer.preflight(_preflight(problem, surface, seconds, difference, precision))
         _fill(surface, problem, _Saver(surface, output, settings.runtime.save_every), observer, should_stop)
         return surface
 
 
-# ---------------------------------------------------------------- resume
-
-
-def _existing(output: Path | None, *, overwrite: bool) -> Surface | None:
-    if output is None or not output.exists():
-        return None
-    if overwrite:
-        check_overwritable(output)
-        return None
-    return load_surface(output)
-
-
 def _fresh_surface(problem: Problem, settings: Settings) -> Surface:
     names = [(split, metric) for split in problem.splits for metric in problem.metrics]
-    axes = settings.resolved()["axes"]
-    assert isinstance(axes, dict)
     norms = problem.norms()
+    recipes = {name: axis.direction.model_dump(mode="json") for name, axis in settings.axes.items()}
+    loaded = {"loaded": asdict(problem.loaded)} if problem.loaded else {}
     return Surface.empty(
         problem.grid,
         centre={f"{split}_{metric}": (math.nan, math.nan) for split, metric in names},
         num_examples={f"{split}_{metric}": len(problem.splits[split]) for split, metric in names},
-        directions={name: Direction(_recipe(axes[name]), lengths) for name, lengths in norms.items()},
+        directions={name: Direction(recipes[name], lengths) for name, lengths in norms.items()},
         fingerprint=fingerprint(problem.identity),
-        provenance=Provenance(settings.text, settings.resolved(), problem.identity, [environment(problem.device)]),
+        provenance=Provenance(
+            settings.text, {**settings.resolved(), **loaded}, problem.identity, [environment(problem.device)]
+        ),
         created=timestamp(),
     )
-
-
-def _recipe(axis: JsonValue) -> Mapping[str, JsonValue]:
-    assert isinstance(axis, dict)
-    recipe = axis["direction"]
-    assert isinstance(recipe, dict)
-    return recipe
 
 
 def _with_centre(surface: Surface, centre: Values) -> Surface:
@@ -246,64 +180,6 @@ def _with_centre(surface: Surface, centre: Values) -> Surface:
         for name, metric in surface.metrics.items()
     }
     return replace(surface, metrics=metrics)
-
-
-def _check_identity(existing: Surface, wanted: Surface) -> None:
-    if existing.fingerprint == wanted.fingerprint:
-        return
-    differences = differing_keys(dict(existing.provenance.identity), dict(wanted.provenance.identity))
-    raise ResumeMismatchError(
-        "the output file was made by another config, checkpoint or data (file → now):\n"
-        + "\n".join(f"  {line}" for line in differences),
-        hint="Choose another output with -o, or start anew with --overwrite.",
-    )
-
-
-def _resume(existing: Surface, wanted: Surface, centre: Values, observer: Observer) -> Surface:
-    """Continue ``existing``, provided that the model still gives the centre values in it."""
-    for name, metric in existing.metrics.items():
-        mean, _ = centre[name]
-        if not math.isclose(mean, metric.centre, rel_tol=_RESUME_RTOL, abs_tol=1e-12):
-            raise ResumeMismatchError(
-                f"{name} at the checkpoint is now {mean!r}, in the file {metric.centre!r}: "
-                "the code of the model or of a metric has changed",
-                hint="Choose another output with -o, or start anew with --overwrite.",
-            )
-        if mean != metric.centre:
-            observer.note(
-                f"{name} at the checkpoint differs by rounding from the file, which another machine may have made"
-            )
-    here = wanted.provenance.environment
-    seen = list(existing.provenance.environment)
-    environments = seen + [item for item in here if item not in seen]
-    existing.provenance = replace(existing.provenance, environment=environments)
-    return existing
-
-
-# ---------------------------------------------------------------- preflight
-
-
-def check_centre(problem: Problem, settings: Settings, expect: Expect | None = None) -> tuple[Values, float, float]:
-    """Evaluate the centre twice and look at it from all sides before anything long begins.
-
-    Returns:
-        The values; the seconds one evaluation takes; the largest relative difference between the two (0 on a CPU).
-
-    Raises:
-        EvaluationError: The model or a metric fails, a label is out of range, the centre is not finite or does not
-            repeat itself.
-        CheckpointError: The centre is not what `checkpoint.expect` says.
-    """
-    check_labels(problem.model, problem.splits, problem.class_index_metrics)
-    centre = problem.measure_centre()
-    assert centre is not None  # nobody can stop it
-    _check_finite(centre, problem)
-    start = time.perf_counter()
-    difference = check_repeats(problem.model, problem.splits, problem.metrics, centre)
-    seconds = time.perf_counter() - start
-    if expect is not None:
-        _check_expected(centre, expect, settings.where("checkpoint", "expect"))
-    return centre, seconds, difference
 
 
 def _preflight(problem: Problem, surface: Surface, seconds: float, difference: float, precision: str) -> Preflight:
@@ -323,31 +199,6 @@ def _preflight(problem: Problem, surface: Surface, seconds: float, difference: f
     )
 
 
-def _check_finite(centre: Values, problem: Problem) -> None:
-    for name, (mean, _) in centre.items():
-        if not math.isfinite(mean):
-            bad = [split for split, batches in problem.splits.items() if batches.num_not_finite()]
-            cause = (
-                f"the inputs of {', '.join(bad)} hold NaN or infinite values"
-                if bad
-                else "the inputs are finite, so the model overflows"
-            )
-            raise EvaluationError(
-                f"{name} at the checkpoint is {mean}: {cause}",
-                hint="Check the transform of the data and that checkpoint and model belong together.",
-            )
-
-
-def _check_expected(centre: Values, expect: Expect, where: str) -> None:
-    for name, wanted in expect.values.items():
-        found = centre[name][0]
-        if not math.isclose(found, wanted, rel_tol=1e-9, abs_tol=expect.tolerance * (1 + 1e-9)):
-            raise CheckpointError(
-                f"{where}: {name} at the checkpoint is {found:.6g}; expected {wanted:g} ± {expect.tolerance:g}",
-                hint="This is not the model that was trained: check checkpoint, transform and model arguments.",
-            )
-
-
 # ---------------------------------------------------------------- fill and save
 
 
@@ -355,13 +206,18 @@ def _fill(
     surface: Surface, problem: Problem, saver: _Saver, observer: Observer, should_stop: Callable[[], bool]
 ) -> None:
     saver.save()
-    for point in surface.pending().tolist():
-        values = problem.measure(point, should_stop)
-        if values is None:
-            break
-        surface.update(point, values)
-        saver.after_point()
-        observer.progress(surface.num_evaluated)
+    try:
+        for point in surface.pending().tolist():
+            values = problem.measure(point, should_stop)
+            if values is None:
+                break
+            surface.update(point, values)
+            saver.after_point()
+            observer.progress(surface.num_evaluated)
+    except BaseException:  # whatever ends the scan, what is finished stays
+        with suppress(OutputError):  # the first error says more
+            saver.save()
+        raise
     saver.save()
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from landscape_cli.compute.checkpoint import load_weights
+from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.problem import build_batches, build_model, check_components, problem_from_config
-from landscape_cli.compute.scan import check_centre
 from landscape_cli.config import Config
 from landscape_cli.errors import ConfigError, LandscapeError
 

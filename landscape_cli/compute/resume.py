@@ -1,0 +1,87 @@
+"""Continue a surface file only if it is the same scan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from landscape_cli.compute.evaluate import Values, disagreement
+from landscape_cli.compute.observer import Observer
+from landscape_cli.compute.problem import Problem
+from landscape_cli.config import differing_keys
+from landscape_cli.errors import ResumeMismatchError
+from landscape_cli.storage import check_overwritable, load_surface
+from landscape_cli.surface import Surface
+
+# Between machines float32 values differ by rounding, at most 4e-7 measured; far from the centre rounding is amplified.
+_CENTRE_RTOL = {"float32": 1e-5, "float64": 1e-9}
+_POINT_RTOL = {"float32": 1e-3, "float64": 1e-7}
+_HINT = "Choose another output with -o, or start anew with --overwrite."
+
+
+def existing_surface(output: Path | None, *, overwrite: bool) -> Surface | None:
+    """The surface to continue, if there is one."""
+    if output is None or not output.exists():
+        return None
+    if overwrite:
+        check_overwritable(output)
+        return None
+    return load_surface(output)
+
+
+def check_identity(existing: Surface, wanted: Surface) -> None:
+    """Refuse a file that was made by another config, checkpoint or data, with the differing keys."""
+    if existing.fingerprint == wanted.fingerprint:
+        return
+    differences = differing_keys(dict(existing.provenance.identity), dict(wanted.provenance.identity))
+    raise ResumeMismatchError(
+        "the output file was made by another config, checkpoint or data (file → now):\n"
+        + "\n".join(f"  {line}" for line in differences),
+        hint=_HINT,
+    )
+
+
+def resume(
+    existing: Surface, wanted: Surface, problem: Problem, centre: Values, precision: str, observer: Observer
+) -> Surface:
+    """Continue ``existing``, provided that the centre and one other point come out as in the file.
+
+    The fingerprint does not know the code of the model, of metrics and of directions; these two values do.
+
+    Raises:
+        ResumeMismatchError: They differ by more than rounding.
+    """
+    stored = {name: (metric.centre, metric.centre_std) for name, metric in existing.metrics.items()}
+    _compare("the checkpoint", stored, centre, existing, _CENTRE_RTOL[precision])
+    if stored != centre:
+        observer.note("the centre differs by rounding from that of the file, as it does between machines")
+    _check_point(existing, problem, _POINT_RTOL[precision])
+    here = wanted.provenance.environment
+    seen = list(existing.provenance.environment)
+    environments = seen + [item for item in here if item not in seen]
+    return replace(existing, provenance=replace(existing.provenance, environment=environments))
+
+
+def _check_point(existing: Surface, problem: Problem, rtol: float) -> None:
+    for point in existing.grid.scan_order().tolist():
+        _, coordinates = existing.grid.location(point)
+        if any(coordinates) and existing.evaluated.flat[point]:
+            stored = {
+                name: (float(metric.values.flat[point]), float(metric.std.flat[point]))
+                for name, metric in existing.metrics.items()
+            }
+            values = problem.measure(point)
+            assert values is not None  # nobody can stop it
+            _compare(f"the point {coordinates}", stored, values, existing, rtol)
+            return
+
+
+def _compare(where: str, stored: Values, found: Values, surface: Surface, rtol: float) -> None:
+    num_examples = {name: metric.num_examples for name, metric in surface.metrics.items()}
+    name = disagreement(stored, found, num_examples, rtol)
+    if name is not None:
+        raise ResumeMismatchError(
+            f"{name} at {where} is now {found[name][0]!r}, in the file {stored[name][0]!r}: more than rounding between "
+            "machines, so the code of the model, of a metric or of a direction has changed",
+            hint=_HINT,
+        )
