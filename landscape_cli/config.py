@@ -246,6 +246,10 @@ class Settings(Section):
     @field_validator("metrics", mode="before", json_schema_input_type=dict[MetricName, Component] | list[Component])
     @classmethod
     def _name_metrics(cls, metrics: object) -> object:
+        if isinstance(metrics, str):
+            raise ValueError(  # noqa: TRY004  # pydantic collects ValueErrors
+                f"found {metrics!r}; expected a list such as [{metrics}], or a mapping"
+            )
         return _named(metrics) if isinstance(metrics, list) else metrics
 
     @field_validator("metrics")
@@ -343,11 +347,17 @@ def _validate(model: type[_SettingsType], data: Mapping[str, object], source: So
         settings = model.model_validate(data)
     except ValidationError as error:
         source.problems.extend(_describe(details, source) for details in error.errors())
-        raise ConfigError(source.problems) from error
+        raise ConfigError(sorted(source.problems, key=_line)) from error
     if source.problems:
         raise ConfigError(source.problems)
     settings._source = source
     return settings
+
+
+def _line(problem: str) -> int:
+    """The line that a problem is located on; 0 for those of the command line."""
+    found = re.search(r":(\d+): ", problem)
+    return int(found[1]) if found else 0
 
 
 def _describe(details: ErrorDetails, source: Source) -> str:

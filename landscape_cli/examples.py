@@ -65,8 +65,12 @@ def digits(*, train: bool) -> TensorDataset:
     Returns:
         Images (n, 1, 8, 8) float32 in [−1, 1] and labels (n,) int64.
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415  # the extra `demo`, not needed by the rest of this module
-
+    try:
+        from sklearn.datasets import load_digits  # noqa: PLC0415  # the extra `demo`, for this function alone
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "scikit-learn is missing; install it with: pip install 'landscape-cli[demo]'"
+        ) from error
     data = load_digits()
     images = torch.from_numpy(data.images).float().unsqueeze(1) / (_PIXEL_MAX / 2) - 1
     labels = torch.from_numpy(data.target).long()

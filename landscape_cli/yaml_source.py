@@ -69,6 +69,9 @@ class Source:
     def where(self, path: KeyPath) -> str:
         """``file:line: a.b.c`` for a key path; the line is that of the nearest key that exists."""
         dotted = ".".join(map(str, path))
+        for known, label in self.lines.items():  # an override below it is the likelier culprit
+            if known[: len(path)] == path and path and isinstance(label, str):
+                return f"{label}: {dotted}"
         for length in range(len(path), -1, -1):
             line = self.lines.get(path[:length])
             if isinstance(line, int):

@@ -36,6 +36,14 @@ class ReturnsDict(Linear):
         return {"logits": super().forward(input)}
 
 
+class Talkative(Linear):
+    """Prints in the forward pass."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        print("hello")  # noqa: T201
+        return super().forward(input)
+
+
 class Noisy(Linear):
     """Draws random numbers in the forward pass."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -197,6 +198,40 @@ def test_an_output_folder_that_does_not_exist_is_refused_first(folder: Path, lan
     assert outcome.exit_code == 2
     assert "the folder runs/today does not exist" in outcome.stderr
     assert "mkdir -p runs/today" in outcome.stderr
+
+
+def test_a_surface_is_not_called_as_something_else(folder: Path, landscape: Callable[..., Outcome]) -> None:
+    outcome = landscape("scan", "good.yaml", "-o", "s.png")
+    assert outcome.exit_code == 2
+    assert "a surface file is no .png file" in outcome.stderr
+    assert "-o s.h5" in outcome.stderr
+
+
+def test_what_a_model_prints_does_not_spoil_the_json(folder: Path, landscape: Callable[..., Outcome]) -> None:
+    Path("good.yaml").write_text(BASE.replace("Linear", "Talkative"))
+    outcome = landscape("scan", "good.yaml", "-o", "s.h5", "--json")
+    assert outcome.exit_code == 0
+    assert json.loads(outcome.stdout)["status"] == "complete"
+    assert "hello" in outcome.stderr
+
+
+def test_validate_prints_json_also_for_yaml_that_cannot_be_read(
+    folder: Path, landscape: Callable[..., Outcome]
+) -> None:
+    outcome = landscape("validate", "absent.yaml", "--json")
+    assert outcome.exit_code == 2
+    assert json.loads(outcome.stdout)["valid"] is False
+
+
+def test_a_scan_that_leaves_some_weights_to_chance_can_be_resumed(
+    folder: Path, landscape: Callable[..., Outcome]
+) -> None:
+    weights = torch.load("weights.pt", weights_only=True)
+    torch.save({"weight": weights["weight"]}, "weights.pt")
+    partial = ("--set", "checkpoint.strict=false")
+    assert landscape("scan", "good.yaml", "-o", "s.h5", *partial).exit_code == 0
+    assert landscape("scan", "good.yaml", "-o", "s.h5", *partial).exit_code == 0
+    assert "partial match allowed" in landscape("info", "s.h5").stdout
 
 
 def test_the_cause_of_an_error_is_shown_on_request(folder: Path, landscape: Callable[..., Outcome]) -> None:

@@ -220,3 +220,45 @@ def test_what_a_device_raises_is_an_evaluation_error(error: Exception, words: st
     assert "runtime.device=cpu" in str(raised.value.hint)
     with pytest.raises(ZeroDivisionError), device_errors("moving it"):
         raise ZeroDivisionError
+
+
+# ---------------------------------------------------------------- what a reader in a hurry would do
+
+
+def doubling(context: Context) -> dict[str, Tensor]:
+    """A direction that works in place."""
+    return {name: tensor.mul_(2) for name, tensor in context.params.items()}
+
+
+def test_a_direction_that_works_in_place_does_not_change_the_checkpoint() -> None:
+    model = nn.Linear(3, 4)
+    axes = {"x": {**LINE["x"], "direction": doubling}}
+    surface = scan_model(model, {"a": data()}, axes=axes, slices={"num": 3})
+    inputs, labels = data().tensors
+    plain = torch.nn.functional.cross_entropy(model(inputs), labels).item()
+    assert surface.metrics["a_loss"].centre == pytest.approx(plain, rel=1e-6)
+    assert surface.directions["x"].norm == pytest.approx([surface.directions["x"].norm[0]] * 3)
+
+
+def test_scan_model_takes_functions_and_modules_as_they_are() -> None:
+    options = {"axes": LINE, "metrics": {"right": accuracy}}
+    by_function = scan_model(nn.Linear(3, 4), {"a": data()}, loss=nn.CrossEntropyLoss(reduction="none"), **options)  # type: ignore[arg-type]
+    assert list(by_function.metrics) == ["a_loss", "a_right"]
+    assert by_function.provenance.resolved["loss"] == {"_target_": "torch.nn.modules.loss.CrossEntropyLoss"}
+    with pytest.raises(ConfigError, match="data: found a TensorDataset; expected a mapping"):
+        scan_model(nn.Linear(3, 4), data(), axes=LINE)  # type: ignore[arg-type]
+
+
+def test_a_finished_file_is_not_touched_by_running_the_command_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, output = nn.Linear(3, 4), tmp_path / "s.h5"
+    scan_model(model, {"a": data()}, axes=LINE, output=output)
+    before = (output.stat().st_mtime_ns, output.read_bytes())
+    assert scan_model(model, {"a": data()}, axes=LINE, output=output).complete
+    assert (output.stat().st_mtime_ns, output.read_bytes()) == before
+
+
+def test_an_axis_without_zero_is_told() -> None:
+    observer = Listening()
+    scan_model(nn.Linear(3, 4), {"a": data()}, axes={"x": {"num": 4}}, observer=observer)
+    assert any("0 is not on the x axis" in note for note in observer.notes)

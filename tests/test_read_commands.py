@@ -107,7 +107,7 @@ def test_info_counts_a_partial_file_and_says_what_to_do(tmp_path: Path, landscap
     surface.evaluated[0, :2] = False
     save_surface(surface, tmp_path / "s.h5")
     assert rows(landscape("info", tmp_path / "s.h5"))["points"] == (
-        "12 of 20 (60%), partial: run the same scan again to complete it"
+        "12 of 20 (60%), partial: still running, or stopped (then the same command completes it)"
     )
 
 
@@ -456,3 +456,20 @@ def test_text_in_a_file_cannot_steer_the_terminal(tmp_path: Path, landscape: Lan
     assert outcome.exit_code == 0
     assert not {"\x1b", "\x07", "\r", "\b", "\x9b"} & set(outcome.stdout)
     assert "[bold red]markup[/] :smile:" in outcome.stdout
+
+
+def test_a_picture_never_replaces_the_surface_that_it_shows(file: Path, landscape: Landscape) -> None:
+    link = file.with_name("s.png")
+    link.symlink_to(file)
+    before = file.read_bytes()
+    outcome = landscape("plot", file, "-o", link)
+    assert outcome.exit_code == 2
+    assert "is the surface file itself" in outcome.stderr
+    assert file.read_bytes() == before
+
+
+def test_a_pipe_that_is_closed_is_not_called_a_bug(file: Path) -> None:
+    command = f"'{sys.executable}' -m landscape_cli info '{file}' | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() in ("0", "141")  # 0 where it had written all before the pipe was closed
+    assert result.stderr == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 
 import landscape_cli
@@ -21,15 +23,28 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_session_runs(tmp_path: Path) -> None:
-    (session,) = blocks("python")
-    code = session.replace('"digits.h5"', repr(str(tmp_path / "digits.h5"))).replace(
-        '"digits.png"', repr(str(tmp_path / "d.png"))
+    _, session = blocks("python")
+    code = session.replace('"coarse.h5"', repr(str(tmp_path / "coarse.h5"))).replace(
+        '"coarse.png"', repr(str(tmp_path / "d.png"))
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     said = [line.split("# ")[1] for line in session.splitlines() if line.startswith("print")]
     assert finished.stdout.splitlines() == said
     assert (tmp_path / "d.png").stat().st_size > 10_000
+
+
+def test_the_functions_of_ones_own_work_as_shown() -> None:
+    own, _ = blocks("python")
+    functions: dict[str, object] = {}
+    exec(own, functions)
+    model = torch.nn.Linear(3, 4)
+    dataset = torch.utils.data.TensorDataset(torch.randn(8, 3), torch.arange(8) % 4)
+    axes = {"x": {"start": 0, "stop": 1, "num": 2, "direction": functions["towards_zero"]}}
+    surface = landscape_cli.scan_model(model, {"test": dataset}, axes=axes, metrics=[functions["margin"]])
+    assert surface["test_loss"][0, 1] == pytest.approx(math.log(4), rel=1e-6)  # all logits are zero
+    assert surface["test_margin"][0, 1] == 0.0
+    assert surface["test_margin"][0, 0] > 0.0
 
 
 @pytest.mark.slow

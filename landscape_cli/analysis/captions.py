@@ -18,7 +18,7 @@ def title(surface: Surface, what: str, slice_index: int | None) -> str:
     model = _text(_section(surface, "model").get("_target_")).rpartition(".")[2]
     lines = [f"{_shorten(model)}: {what}" if model else what]
     if slice_index is not None:
-        lines.append(f"slice {slice_index} of {surface.grid.num_slices}")
+        lines.append(f"slice {slice_index} of {surface.grid.num_slices}, counting from 0")
     if not surface.complete:
         lines.append(f"PARTIAL: {surface.num_evaluated:,} of {surface.grid.num_points:,} points")
     return "\n".join(lines)
@@ -48,11 +48,12 @@ def footer(surface: Surface) -> str:
     checkpoint = Path(_text(_section(surface, "checkpoint").get("path"))).name
     sizes = {split_of(surface, name): metric.num_examples for name, metric in surface.metrics.items()}
     evaluation = _section(surface, "evaluation")
+    batchnorm = _text(evaluation.get("batchnorm"))
     num_slices = surface.grid.num_slices
     parts = [
         _shorten(" ".join(checkpoint.split())),
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items()),
-        f"BatchNorm {_text(evaluation.get('batchnorm'))}" if _text(evaluation.get("batchnorm")) else "",
+        f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
         _text(evaluation.get("precision")),
         "one slice: no error bar" if num_slices == 1 else f"{num_slices} slices",
     ]

@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.contour import ContourSet
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 
@@ -93,8 +94,10 @@ def _triangulate(x: FloatArray, y: FloatArray) -> Triangulation | None:
     """Triangles between points; None where fewer than three of them span an area."""
     if len(x) < 3:
         return None
-    centred = np.stack([(x - x.mean()) / (np.ptp(x) or 1.0), (y - y.mean()) / (np.ptp(y) or 1.0)])
-    return Triangulation(x, y) if np.linalg.matrix_rank(centred, tol=1e-9) == 2 else None
+    u, v = ((c - c.mean()) / (np.ptp(c) or 1.0) for c in (x, y))  # of one scale, or a very flat plane is degenerate
+    if np.linalg.matrix_rank(np.stack([u, v]), tol=1e-9) < 2:
+        return None
+    return Triangulation(x, y, Triangulation(u, v).triangles)
 
 
 def _hatch(ax: Axes, triangles: Triangulation, diverged: BoolArray) -> None:
@@ -115,7 +118,8 @@ def _label_lines(ax: Axes, lines: ContourSet) -> None:
         if len(np.asarray(path.vertices)) and path.get_extents().width > width
     ]
     texts = dict(zip(labelled, distinct(labelled), strict=True))
-    ax.clabel(lines, levels=labelled, fmt=texts, fontsize=6.5)
+    for text in ax.clabel(lines, levels=labelled, fmt=texts, fontsize=6.5):
+        text.set_path_effects([withStroke(linewidth=1.2, foreground="0.3")])  # legible on yellow, too
 
 
 def _color_bar(ax: Axes, levels: FloatArray, norm: Normalize, label: str) -> None:

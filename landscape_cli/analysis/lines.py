@@ -101,6 +101,7 @@ def _handles(
 
 def _split_colors(surface: Surface, names: list[str]) -> dict[str, str]:
     splits = list(dict.fromkeys(split_of(surface, name) for name in names))
+    splits.sort(key=lambda split: {"train": 0, "test": 1}.get(split, 2))  # the same colours in every picture
     return {name: _COLORS[splits.index(split_of(surface, name)) % len(_COLORS)] for name in names}
 
 

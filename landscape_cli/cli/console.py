@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -18,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from landscape_cli.errors import LandscapeError
+from landscape_cli.errors import ConfigError, LandscapeError
 
 if TYPE_CHECKING:
     from landscape_cli.compute.observer import Preflight
@@ -48,9 +51,14 @@ class Talk:
     def error(self, error: LandscapeError) -> None:
         """Say what went wrong and what to do next; with --verbose also what caused it."""
         console = Console(stderr=True, highlight=False)
-        console.print(Text.assemble(("error: ", "bold red"), printable(str(error))), soft_wrap=True)
+        message = str(error)
+        if isinstance(error, ConfigError) and len(error.problems) > 1:
+            message = "\n  ".join([f"{len(error.problems)} problems", *error.problems])
+        console.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
         if error.hint:
             console.print(Text.assemble(("hint: ", "bold cyan"), printable(error.hint)), soft_wrap=True)
+        if " raised " in message and self.verbosity < _MAX_VERBOSITY:
+            console.print(Text("--verbose shows the traceback", style="dim"))
         if self.verbosity == _MAX_VERBOSITY:
             console.print(Text("".join(traceback.format_exception(error)), style="dim"), soft_wrap=True)
 
@@ -61,7 +69,7 @@ TALK = Talk()
 def print_json(report: BaseModel) -> None:
     """Print a report as JSON on stdout; values that are not finite are null."""
     # ASCII, so that it can be printed in every encoding and hold file names that are not UTF-8
-    sys.stdout.write(json.dumps(_finite(report.model_dump(mode="json")), indent=2, allow_nan=False) + "\n")
+    _write(json.dumps(_finite(report.model_dump(mode="json")), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(value: JsonValue) -> JsonValue:
@@ -74,13 +82,25 @@ def _finite(value: JsonValue) -> JsonValue:
 
 def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     """Print names and values on stdout, nothing cut off."""
-    console = Console(highlight=False, soft_wrap=True)
+    content = io.StringIO()
+    console = Console(file=content, highlight=False, soft_wrap=True, force_terminal=sys.stdout.isatty())
     console.print(Text(printable(title), style="bold"))
     rows = list(rows)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         for i, text in enumerate(printable(value).splitlines() or [""]):
             console.print(Text.assemble(("  " + (name if i == 0 else "").ljust(width + 2), "cyan"), text))
+    _write(content.getvalue())
+
+
+def _write(text: str) -> None:
+    """Write to stdout; a reader that has gone away (``| head``) ends the command with 128 + SIGPIPE, as others."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def printable(text: str) -> str:
@@ -182,10 +202,7 @@ def _panel(preflight: Preflight) -> Panel:
     estimate = preflight.num_pending * preflight.seconds_per_point
     done = preflight.num_points - preflight.num_pending
     resumed = f" ({done:,} done before)" if done else ""
-    table.add_row(
-        "points",
-        f"{preflight.num_pending:,} to do{resumed}, about {duration(estimate)}",
-    )
+    table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(estimate)}")
     if preflight.repeat_difference:
         table.add_row(
             "note", f"kernels are not deterministic: the centre repeats itself to {preflight.repeat_difference:.1g}"

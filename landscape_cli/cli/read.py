@@ -11,6 +11,7 @@ import typer
 from landscape_cli.cli.console import TALK, number, print_json, print_table, with_error
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, info_report
+from landscape_cli.errors import UsageError
 
 
 def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -28,7 +29,7 @@ def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: V
 def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     percent = 100 * report.num_evaluated // report.num_points
     share = "<1%" if report.num_evaluated and not percent else f"{percent}%"
-    state = "complete" if report.complete else "partial: run the same scan again to complete it"
+    state = "complete" if report.complete else "partial: still running, or stopped (then the same command completes it)"
     yield "points", f"{report.num_evaluated:,} of {report.num_points:,} ({share}), {state}"
     for name, axis in report.axes.items():
         yield f"axis {name}", _axis_row(axis)
@@ -88,5 +89,8 @@ def plot(
     from landscape_cli.analysis.plot import plot as draw
     from landscape_cli.storage import load_surface
 
-    draw(load_surface(file), output, kind=kind, metric=metric, slice_index=slice_index, dpi=dpi)
+    surface = load_surface(file)
+    if output.exists() and output.samefile(file):
+        raise UsageError(f"{output}: is the surface file itself", hint="Choose another name for the picture with -o.")
+    draw(surface, output, kind=kind, metric=metric, slice_index=slice_index, dpi=dpi)
     TALK.note(f"drawn: {output}")

@@ -112,7 +112,7 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         model=_text(_section(surface.provenance.identity, "model").get("_target_")),
         checkpoint=_text(checkpoint.get("path")),
         checkpoint_sha256=_text(_section(surface.provenance.identity, "checkpoint").get("sha256")),
-        checkpoint_notes=_texts(_section(surface.provenance.resolved, "loaded").get("notes")),
+        checkpoint_notes=_texts(_section(surface.provenance.resolved, "found").get("notes")),
         fingerprint=surface.fingerprint,
         created=surface.created,
         updated=surface.updated,

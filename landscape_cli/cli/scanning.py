@@ -15,6 +15,9 @@ from landscape_cli.cli.console import TALK, ScanDisplay, duration, print_json, p
 from landscape_cli.cli.options import ConfigFile, Json, Overrides, Quiet, UnsafeLoad, Verbose
 from landscape_cli.cli.reports import ScanReport, ValidateReport, problem_report, scan_report
 from landscape_cli.cli.signals import StopSignals
+from landscape_cli.errors import UsageError
+
+_OTHER_SUFFIXES = {".png", ".pdf", ".svg", ".yaml", ".yml", ".json", ".pt", ".pth", ".ckpt", ".safetensors", ".py"}
 
 
 def scan(
@@ -36,6 +39,10 @@ def scan(
     A config is code: its targets are imported.
     """
     TALK.configure(quiet=quiet, verbose=verbose)
+    if output.suffix.lower() in _OTHER_SUFFIXES:
+        raise UsageError(
+            f"{output}: a surface file is no {output.suffix} file", hint=f"Such as: -o {output.with_suffix('.h5')}"
+        )
     start = time.perf_counter()
     with StopSignals() as signals, ScanDisplay(on_preflight=signals.defer) as display:
         _prepare_process()
@@ -96,7 +103,7 @@ def validate(
         print_json(ValidateReport(config=str(config), valid=not problems, problems=problems, notes=result.notes))
     elif not quiet:
         verdict = "valid" if not result.problems else "not valid"
-        print_table(f"{config}: {verdict}", [("ok", note) for note in result.notes])
+        print_table(f"{config}: {verdict}", [("note" if "partial" in note else "ok", note) for note in result.notes])
     for error in result.problems:
         TALK.error(error)
     if result.problems:

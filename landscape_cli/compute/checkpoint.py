@@ -57,7 +57,7 @@ def load_weights(
         CheckpointError: The file is missing, unsafe or unreadable, its weights are ambiguous, do not fit the model,
             or are not finite.
     """
-    path = config.path
+    path = config.path.expanduser()
     before = _stamp(path)
     content = _read(path, where, unsafe=unsafe)
     candidates = _choose_key(content, config, where)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
 from landscape_cli.compute.subspace import Params
+from landscape_cli.config import Component
 from landscape_cli.errors import ConfigError
 
 
@@ -64,6 +67,15 @@ def random(
 
 
 DIRECTIONS: dict[str, Callable[..., Params]] = {"random": random}
+
+
+def recipe(component: Component) -> dict[str, JsonValue]:
+    """A direction as configured, with the defaults of a built-in one filled in, for people who look at the file."""
+    given = component.model_dump(mode="json")
+    function = DIRECTIONS.get(component.target)
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()} if function else {}
+    filled: dict[str, JsonValue] = {name: value for name, value in defaults.items() if isinstance(value, str)}
+    return {**filled, **given}
 
 
 def _gaussian(context: Context, name: str, like: Tensor) -> Tensor:

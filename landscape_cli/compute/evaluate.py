@@ -119,7 +119,7 @@ def _measure(metric: PerExample, name: str, outputs: Tensor, targets: Tensor, sp
         found = f"a tensor of shape {_shape(values)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise EvaluationError(
             f"data.{split}: {name} returned {found}; expected one value per example, shape ({len(targets)},)",
-            hint="Losses of torch need reduction='none'.",
+            hint="Losses of torch need reduction='none'." if isinstance(values, Tensor) and not values.ndim else None,
         )
     return values
 

@@ -140,7 +140,7 @@ def _check_arguments(
 ) -> list[str]:
     try:
         signature = inspect.signature(target, eval_str=builtin)
-    except (ValueError, TypeError):  # some C functions have none; they complain when called
+    except (ValueError, TypeError, NameError):  # some C functions have none; they complain when called
         return []
     if builtin:
         return _check_types(signature, component, where)
@@ -168,7 +168,9 @@ def _check_types(signature: inspect.Signature, component: Component, where: Wher
         for name, parameter in signature.parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    schema = create_model("Arguments", __config__=ConfigDict(extra="forbid", strict=True), **fields)  # type: ignore[call-overload]
+    schema = create_model(
+        "Arguments", __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True), **fields
+    )  # type: ignore[call-overload]
     try:
         schema.model_validate(component.kwargs)
     except ValidationError as error:

@@ -73,5 +73,7 @@ def _check_expected(centre: Values, expect: Expect, where: str) -> None:
         if not math.isclose(found, wanted, rel_tol=1e-9, abs_tol=expect.tolerance * (1 + 1e-9)):
             raise CheckpointError(
                 f"{where}: {name} at the checkpoint is {found:.6g}; expected {wanted:g} ± {expect.tolerance:g}",
-                hint="This is not the model that was trained: check checkpoint, transform and model arguments.",
+                hint="Shares are fractions: 0.92, not 92."
+                if wanted > 1 and not name.endswith("_loss")
+                else "This is not the model that was trained: check checkpoint, transform and model arguments.",
             )

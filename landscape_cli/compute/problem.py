@@ -19,7 +19,7 @@ from landscape_cli.compute.data import Batches, load_batches
 from landscape_cli.compute.device import choose_device, device_errors
 from landscape_cli.compute.directions import DIRECTIONS, Context, check_direction
 from landscape_cli.compute.evaluate import DTYPES, Metrics, Splits, Values, evaluate, never
-from landscape_cli.compute.instantiate import bind, check, instantiate
+from landscape_cli.compute.instantiate import Target, bind, check, instantiate
 from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.subspace import Params, Subspace, norm, parameters_of
@@ -91,6 +91,11 @@ class Problem:
             self._subspaces[slice_index] = Subspace(self._origin, directions)
         return self._subspaces[slice_index]
 
+    @property
+    def has_batchnorm(self) -> bool:
+        """Whether any layer has running statistics, which the points share with the checkpoint."""
+        return any("running_mean" in name for name, _ in self.model.named_buffers())
+
     def norms(self) -> dict[str, tuple[float, ...]]:
         """Axis name → Euclidean length of the direction in each slice."""
         norms: dict[str, list[float]] = {axis.name: [] for axis in self.grid.axes}
@@ -100,7 +105,9 @@ class Problem:
         return {name: tuple(lengths) for name, lengths in norms.items()}
 
     def _draw(self, axis: str, slice_index: int) -> Params:
-        context = Context(self.context.params, self.context.layout, self.context.seed, slice_index, axis)
+        # its own copy: a direction that works in place must not change θ*
+        params = {name: tensor.clone() for name, tensor in self.context.params.items()}
+        context = Context(params, self.context.layout, self.context.seed, slice_index, axis)
         where = self.where[axis]
         try:
             direction = self.directions[axis](context)
@@ -148,7 +155,7 @@ def problem_from_config(config: Config, *, unsafe_load: bool = False) -> Problem
             "strict": config.checkpoint.strict,
         },
     }
-    return _assemble(model, batches, bind_metrics(config), config, identity, loaded)
+    return _assemble(model, batches, bind_metrics(config, {}), config, identity, loaded, {})
 
 
 def check_components(config: Config) -> list[str]:
@@ -208,14 +215,14 @@ def build_batches(config: Config, split: str) -> Batches:
     )
 
 
-def bind_metrics(settings: Settings) -> dict[str, PerExample]:
+def bind_metrics(settings: Settings, own: Mapping[str, Target]) -> dict[str, PerExample]:
     """The loss and the metrics as functions of (outputs, targets), by name."""
     components = {"loss": (settings.loss, partial(settings.where, "loss"))}
     components |= {
         name: (metric, partial(settings.where, "metrics", name)) for name, metric in settings.metrics.items()
     }
     return {
-        name: cast(PerExample, bind(component, where, METRICS, num_positional=2))
+        name: cast(PerExample, bind(component, where, {**METRICS, **own}, num_positional=2))
         for name, (component, where) in components.items()
     }
 
@@ -224,11 +231,21 @@ def bind_metrics(settings: Settings) -> dict[str, PerExample]:
 
 
 def problem_from_model(
-    model: nn.Module, datasets: Mapping[str, object], settings: Settings, *, batch_size: int
+    model: nn.Module, datasets: Mapping[str, object], settings: Settings, own: Mapping[str, Target], *, batch_size: int
 ) -> Problem:
-    """Measure a model in hand; it is copied, so the caller's stays as it is."""
+    """Measure a model in hand; it is copied, so the caller's stays as it is.
+
+    Args:
+        model: A trained module.
+        datasets: Split name → map-style dataset.
+        settings: What to measure; its targets may be names in ``own``.
+        own: Functions of the caller by name.
+        batch_size: Examples per forward pass.
+    """
+    if not isinstance(datasets, Mapping):
+        raise ConfigError(f"data: found a {type(datasets).__name__}; expected a mapping such as {{'test': dataset}}")
     try:
-        own = copy.deepcopy(model)
+        copied = copy.deepcopy(model)
     except Exception as error:  # deepcopy raises whatever the model's attributes raise
         raise EvaluationError(
             f"the model cannot be copied: {type(error).__name__}: {error}",
@@ -236,7 +253,7 @@ def problem_from_model(
         ) from error
     identity: dict[str, JsonValue] = {
         "model": {"_target_": f"{type(model).__module__}.{type(model).__qualname__}"},
-        "checkpoint": {"weights_sha256": _weights_sha256(own)},
+        "checkpoint": {"weights_sha256": _weights_sha256(copied)},
     }
     if batch_size < 1:
         raise ConfigError(f"batch_size: found {batch_size}; expected at least 1")
@@ -248,9 +265,9 @@ def problem_from_model(
         name: load_batches(dataset, where=f"data[{name!r}]", batch_size=batch_size)
         for name, dataset in datasets.items()
     }
-    _refuse_complex(own)
-    own = own.to(DTYPES[settings.evaluation.precision])
-    return _assemble(own, batches, bind_metrics(settings), settings, identity, None)
+    _refuse_complex(copied)
+    copied = copied.to(DTYPES[settings.evaluation.precision])
+    return _assemble(copied, batches, bind_metrics(settings, own), settings, identity, None, own)
 
 
 def _weights_sha256(model: nn.Module) -> str:
@@ -272,6 +289,7 @@ def _assemble(
     settings: Settings,
     identity: dict[str, JsonValue],
     loaded: Loaded | None,
+    own: Mapping[str, Target],
 ) -> Problem:
     device = choose_device(settings.runtime.device, settings.where("runtime", "device"))
     dtype = DTYPES[settings.evaluation.precision]
@@ -299,7 +317,7 @@ def _assemble(
         grid=settings.grid(),
         context=context,
         directions={
-            name: cast(DirectionFunction, bind(axis.direction, where[name], DIRECTIONS, num_positional=1))
+            name: cast(DirectionFunction, bind(axis.direction, where[name], {**DIRECTIONS, **own}, num_positional=1))
             for name, axis in settings.axes.items()
         },
         where={name: locate() for name, locate in where.items()},

@@ -29,13 +29,13 @@ def existing_surface(output: Path | None, *, overwrite: bool) -> Surface | None:
     return load_surface(output)
 
 
-def check_identity(existing: Surface, wanted: Surface) -> None:
+def check_identity(existing: Surface, wanted: Surface, output: Path) -> None:
     """Refuse a file that was made by another config, checkpoint or data, with the differing keys."""
     if existing.fingerprint == wanted.fingerprint:
         return
     differences = differing_keys(dict(existing.provenance.identity), dict(wanted.provenance.identity))
     raise ResumeMismatchError(
-        "the output file was made by another config, checkpoint or data (file → now):\n"
+        f"{output}: was made by another config, checkpoint or data (file → now):\n"
         + "\n".join(f"  {line}" for line in differences),
         hint=_HINT,
     )

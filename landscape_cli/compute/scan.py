@@ -12,7 +12,9 @@ from pathlib import Path
 
 from torch import nn
 
+from landscape_cli.compute.directions import recipe
 from landscape_cli.compute.evaluate import Values, never
+from landscape_cli.compute.instantiate import Target
 from landscape_cli.compute.observer import Observer, Preflight, Silent
 from landscape_cli.compute.preflight import check_centre, measure_corner
 from landscape_cli.compute.problem import Problem, problem_from_config, problem_from_model
@@ -39,8 +41,8 @@ def scan(
 ) -> Surface:
     """Evaluate the surface that a config describes, and keep the file ``output`` up to date while doing so.
 
-    Run again, it computes the missing points only. The finished file is the same, bit for bit, whether or not it was
-    interrupted.
+    Run again, it computes the missing points only. On one machine the finished values are the same, bit for bit,
+    whether or not it was interrupted.
 
     Args:
         config: From `landscape_cli.load_config`.
@@ -89,8 +91,8 @@ def scan_model(
         model: A trained module.
         data: Split name → map-style dataset of (input, target).
         axes: As in the YAML, such as ``{"x": {"num": 21}, "y": {"num": 21}}``.
-        loss: As in the YAML.
-        metrics: As in the YAML: a list or a mapping.
+        loss: As in the YAML, or a function of (outputs, targets) that gives one value per example.
+        metrics: As in the YAML: a list or a mapping, of names or of such functions.
         slices: As in the YAML, such as ``{"num": 5}``.
         evaluation: As in the YAML, such as ``{"precision": "float64"}``.
         runtime: As in the YAML.
@@ -106,17 +108,18 @@ def scan_model(
     Raises:
         LandscapeError: As `scan`.
     """
+    own: dict[str, Target] = {}
     sections = {
-        "axes": axes,
-        "loss": loss,
-        "metrics": list(metrics) if isinstance(metrics, tuple) else metrics,
+        "axes": _by_name(axes, own),
+        "loss": _by_name(loss, own),
+        "metrics": _by_name(metrics, own),
         "slices": slices or {},
         "evaluation": evaluation or {},
         "runtime": runtime or {},
     }
     settings = parse_settings(sections)
     return _scan(
-        lambda: problem_from_model(model, data, settings, batch_size=batch_size),
+        lambda: problem_from_model(model, data, settings, own, batch_size=batch_size),
         settings,
         Path(output) if output is not None else None,
         expect=None,
@@ -124,6 +127,20 @@ def scan_model(
         observer=observer or Silent(),
         should_stop=should_stop,
     )
+
+
+def _by_name(value: object, own: dict[str, Target]) -> object:
+    """Replace functions by their dotted names, as the YAML would give them, and collect them in ``own``."""
+    if isinstance(value, Mapping):
+        return {key: _by_name(item, own) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_by_name(item, own) for item in value]
+    if not callable(value):
+        return value
+    named = value if hasattr(value, "__qualname__") else type(value)
+    name = f"{named.__module__}.{named.__qualname__}"
+    own[name] = value
+    return name
 
 
 def _scan(
@@ -141,26 +158,33 @@ def _scan(
         problem = make_problem()
         surface = _fresh_surface(problem, settings)
         if existing is not None:
-            check_identity(existing, surface)
+            assert output is not None  # where it was read from
+            check_identity(existing, surface, output)
         centre, difference = check_centre(problem, settings, expect)
         seconds, warning = measure_corner(problem, centre)
         if warning is not None:
             observer.note(warning)
+        for axis in problem.grid.axes:
+            if 0.0 not in axis.coordinates:
+                observer.note(
+                    f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
+                )
         precision = settings.evaluation.precision
         if existing is None:
             surface = _with_centre(surface, centre)
         else:
             surface = resume(existing, surface, problem, centre, precision, observer)
         observer.preflight(_preflight(problem, surface, seconds, difference, precision))
-        _fill(surface, problem, _Saver(surface, output, settings.runtime.save_every), observer, should_stop)
+        saver = _Saver(surface, output, settings.runtime.save_every, is_saved=existing is not None)
+        _fill(surface, problem, saver, observer, should_stop)
         return surface
 
 
 def _fresh_surface(problem: Problem, settings: Settings) -> Surface:
     names = [(split, metric) for split in problem.splits for metric in problem.metrics]
     norms = problem.norms()
-    recipes = {name: axis.direction.model_dump(mode="json") for name, axis in settings.axes.items()}
-    loaded = {"loaded": asdict(problem.loaded)} if problem.loaded else {}
+    recipes = {name: recipe(axis.direction) for name, axis in settings.axes.items()}
+    found = {"has_batchnorm": problem.has_batchnorm, **(asdict(problem.loaded) if problem.loaded else {})}
     return Surface.empty(
         problem.grid,
         centre={f"{split}_{metric}": (math.nan, math.nan) for split, metric in names},
@@ -168,7 +192,7 @@ def _fresh_surface(problem: Problem, settings: Settings) -> Surface:
         directions={name: Direction(recipes[name], lengths) for name, lengths in norms.items()},
         fingerprint=fingerprint(problem.identity),
         provenance=Provenance(
-            settings.text, {**settings.resolved(), **loaded}, problem.identity, [environment(problem.device)]
+            settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(problem.device)]
         ),
         created=timestamp(),
     )
@@ -224,10 +248,10 @@ def _fill(
 class _Saver:
     """Saves so often that a killed process loses at most ``save_every`` seconds of finished work, or one point."""
 
-    def __init__(self, surface: Surface, output: Path | None, save_every: float) -> None:
+    def __init__(self, surface: Surface, output: Path | None, save_every: float, *, is_saved: bool) -> None:
         self._surface, self._output, self._save_every = surface, output, save_every
         self._last = self._cost = 0.0
-        self._saved: int | None = None
+        self._saved = surface.num_evaluated if is_saved else None  # a complete file stays untouched
         if output is not None:
             remove_leftovers(output)
 

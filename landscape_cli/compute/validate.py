@@ -59,15 +59,19 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
             result.notes.append(f"data.{split}: {len(batches)} examples")
     if not result.problems:
         with result.collect():
-            check_centre(problem_from_config(config, unsafe_load=unsafe_load), config, config.checkpoint.expect)
-            result.notes.append("the centre evaluates and repeats itself")
+            problem = problem_from_config(config, unsafe_load=unsafe_load)
+            problem.subspace(0)
+            result.notes.append("directions: every tensor has one")
+            centre, _ = check_centre(problem, config, config.checkpoint.expect)
+            result.notes.append("centre: " + ", ".join(f"{name} {mean:.4g}" for name, (mean, _) in centre.items()))
+            result.notes.append("the centre repeats itself")
     return result
 
 
 def _check_model(config: Config, result: Validation, *, may_be_absent: bool, unsafe_load: bool) -> None:
     model = build_model(config)
     result.notes.append(f"model: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
-    if may_be_absent and not config.checkpoint.path.exists():
+    if may_be_absent and not config.checkpoint.path.expanduser().exists():
         result.notes.append(f"checkpoint not checked: {config.checkpoint.path} is not there")
         return
     loaded = load_weights(model, config.checkpoint, where=config.where("checkpoint"), unsafe=unsafe_load)
