@@ -79,7 +79,7 @@ def plot(
         figure = Figure(figsize=(6.4, 5.2) if kind == "contour" else (6.4, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         ax: Axes = figure.add_subplot()
-        ax.locator_params(axis="x", nbins=5)
+        ax.locator_params(nbins=5)
         PLOTS[kind](surface, ax, metric=metric, slice_index=slice_index)
         figure.supxlabel(footer(surface), fontsize=6.5, color="0.45", parse_math=False)
         if path is not None and suffix is not None:

@@ -112,8 +112,8 @@ def validate(
 
 def _prepare_process() -> None:
     """Search the working directory for targets, as ``python -m`` would, and tame OpenMP before torch loads it."""
-    # Threads that spin at barriers fight whatever else wants a core. ms per point on 2 cores, idle and shared: 35 and up to
-    # 1,386 by default, 40 and 96 with few spins, 55 and 110 with none.
+    # Threads that spin at barriers fight whatever else wants a core. ms per point on 2 cores, idle and shared:
+    # 35 and up to 1,386 by default, 40 and 96 with few spins, 55 and 110 with none.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
