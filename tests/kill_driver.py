@@ -54,29 +54,40 @@ def wait_until(pid: int, condition: Callable[[], bool]) -> None:
         time.sleep(0.0002)
 
 
-def kill_often(config: str, output: str, num_kills: int, seed: int) -> dict[str, object]:
-    """Kill and resume ``num_kills`` times, reading the file after each, then let it finish."""
-    moments = random.Random(seed)
-    evaluated, leftovers, killed = [], 0, 0
+def kill_often(config: str, output: str, reference: str, num_kills: int, seed: int) -> dict[str, object]:
+    """Kill and resume ``num_kills`` times, reading the file after each, then let it finish.
+
+    Where a scan gets done in between, its file must equal the reference, and the killing goes on with a new one.
+    """
+    moments, path = random.Random(seed), Path(output)
+    rounds: list[list[int]] = [[]]
+    leftovers, killed, identical = 0, 0, True
     while killed < num_kills:
-        since = Path(output).stat().st_mtime_ns if Path(output).exists() else 0
+        since = path.stat().st_mtime_ns if path.exists() else 0
         pid = start(config, output)
         if killed % 3:
-            wait_until(pid, lambda path=Path(output), since=since: path.exists() and path.stat().st_mtime_ns != since)
+            wait_until(pid, lambda since=since: path.exists() and path.stat().st_mtime_ns != since)
         if killed % 3 == 2:
             time.sleep(0.01)
-            wait_until(pid, lambda path=Path(output): bool(temporaries(path)))
+            wait_until(pid, lambda: bool(temporaries(path)))
         else:
             time.sleep(moments.uniform(0.0, 1.5))
         os.kill(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status == 0:
+            identical = identical and path.read_bytes() == Path(reference).read_bytes()
+            path.unlink()
+            rounds.append([])
+            continue
         if status != -signal.SIGKILL:
-            raise SystemExit(f"it ended by itself with {status} after {killed} kills: the scan is too short")
+            raise SystemExit(f"it ended by itself with {status}")
         killed += 1
-        leftovers += bool(temporaries(Path(output)))
-        if Path(output).exists():
-            evaluated.append(load_surface(output).num_evaluated)
-    return {"evaluated": evaluated, "leftovers": leftovers, "exit_code": run(config, output)}
+        leftovers += bool(temporaries(path))
+        if path.exists():
+            rounds[-1].append(load_surface(output).num_evaluated)
+    exit_code = run(config, output)
+    identical = identical and path.read_bytes() == Path(reference).read_bytes()
+    return {"rounds": rounds, "leftovers": leftovers, "exit_code": exit_code, "identical": identical}
 
 
 if __name__ == "__main__":
@@ -84,8 +95,10 @@ if __name__ == "__main__":
     digits(train=True)
     config, output, num_kills, seed = sys.argv[1:]
     reference = str(Path(output).with_name("reference.h5"))
-    result = {"reference_exit_code": run(config, reference), **kill_often(config, output, int(num_kills), int(seed))}
-    result["identical"] = Path(output).read_bytes() == Path(reference).read_bytes()
+    result = {
+        "reference_exit_code": run(config, reference),
+        **kill_often(config, output, reference, int(num_kills), int(seed)),
+    }
     result["num_points"] = load_surface(output).grid.num_points
     result["left_in_folder"] = sorted(path.name for path in Path(output).parent.iterdir())
     sys.stdout.write(json.dumps(result))
