@@ -148,18 +148,19 @@ def _check_repeats(subset: Subset[object], inputs: Inputs, targets: Tensor, wher
     for index in np.linspace(0, len(targets) - 1, min(_NUM_REPEATED, len(targets)), dtype=int).tolist():
         again, target = _split(default_collate([subset[index]]), where)
         pairs = zip([*tensors_of(again), target], [*tensors_of(inputs), targets], strict=True)
-        if not all(_same_bytes(new[0], old[index]) for new, old in pairs):
+        if not all(_sametensor_bytes(new[0], old[index]) for new, old in pairs):
             raise ConfigError(
                 f"{where}: example {index} differs when it is read twice; expected a dataset that repeats itself",
                 hint="Remove random augmentation (crops, flips, noise) from the transform; use the one for evaluation.",
             )
 
 
-def _same_bytes(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(_bytes(a), _bytes(b))  # bytes, so that NaN equals itself
+def _sametensor_bytes(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(tensor_bytes(a), tensor_bytes(b))  # bytes, so that NaN equals itself
 
 
-def _bytes(tensor: Tensor) -> Tensor:
+def tensor_bytes(tensor: Tensor) -> Tensor:
+    """(nbytes,) the bytes of a tensor of any type, on the CPU: what fingerprints are made of."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
@@ -167,7 +168,7 @@ def _fingerprint(tensors: Sequence[Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_bytes(tensor).numpy().data)
+        digest.update(tensor_bytes(tensor).numpy().data)
     return digest.hexdigest()
 
 

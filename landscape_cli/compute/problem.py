@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from landscape_cli.compute.checkpoint import Loaded, load_weights
-from landscape_cli.compute.data import Batches, load_batches
+from landscape_cli.compute.data import Batches, load_batches, tensor_bytes
 from landscape_cli.compute.device import choose_device, device_errors
 from landscape_cli.compute.directions import DIRECTIONS, Context, check_direction
 from landscape_cli.compute.evaluate import DTYPES, Metrics, Splits, Values, evaluate, never
@@ -145,7 +145,11 @@ def problem_from_config(config: Config, *, unsafe_load: bool = False) -> Problem
         raise ConfigError(problems)
     model = build_model(config)
     loaded = load_weights(model, config.checkpoint, where=config.where("checkpoint"), unsafe=unsafe_load)
-    batches = {name: build_batches(config, name) for name in config.data}
+    return assemble_problem(config, model, loaded, {name: build_batches(config, name) for name in config.data})
+
+
+def assemble_problem(config: Config, model: nn.Module, loaded: Loaded, batches: Mapping[str, Batches]) -> Problem:
+    """Put together what has been built from a config; takes over the model."""
     identity: dict[str, JsonValue] = {
         "model": config.model.model_dump(mode="json"),
         "checkpoint": {
@@ -275,7 +279,7 @@ def _weights_sha256(model: nn.Module) -> str:
     tensors = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensor_bytes(tensor).numpy().data)
     return digest.hexdigest()
 
 

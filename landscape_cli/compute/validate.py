@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from landscape_cli.compute.checkpoint import load_weights
+from torch import nn
+
+from landscape_cli.compute.checkpoint import Loaded, load_weights
+from landscape_cli.compute.data import Batches
 from landscape_cli.compute.preflight import check_centre
-from landscape_cli.compute.problem import build_batches, build_model, check_components, problem_from_config
+from landscape_cli.compute.problem import assemble_problem, build_batches, build_model, check_components
 from landscape_cli.config import Config
 from landscape_cli.errors import ConfigError, LandscapeError
 
@@ -48,18 +51,21 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
         result.problems.append(ConfigError(components))
         return result
     result.notes.append("every target found, every argument fits")
+    model = loaded = None
     with result.collect():
-        _check_model(config, result, may_be_absent=not data, unsafe_load=unsafe_load)
+        model = build_model(config)
+        loaded = _check_weights(model, config, result, may_be_absent=not data, unsafe_load=unsafe_load)
     if not data:
         result.notes.append("data not checked")
         return result
+    batches: dict[str, Batches] = {}
     for split in config.data:
         with result.collect():
-            batches = build_batches(config, split)
-            result.notes.append(f"data.{split}: {len(batches)} examples")
-    if not result.problems:
+            batches[split] = build_batches(config, split)
+            result.notes.append(f"data.{split}: {len(batches[split])} examples")
+    if not result.problems and loaded is not None:
         with result.collect():
-            problem = problem_from_config(config, unsafe_load=unsafe_load)
+            problem = assemble_problem(config, model, loaded, batches)
             problem.subspace(0)
             result.notes.append("directions: every tensor has one")
             centre, _ = check_centre(problem, config, config.checkpoint.expect)
@@ -68,12 +74,14 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
     return result
 
 
-def _check_model(config: Config, result: Validation, *, may_be_absent: bool, unsafe_load: bool) -> None:
-    model = build_model(config)
+def _check_weights(
+    model: nn.Module, config: Config, result: Validation, *, may_be_absent: bool, unsafe_load: bool
+) -> Loaded | None:
     result.notes.append(f"model: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
     if may_be_absent and not config.checkpoint.path.expanduser().exists():
         result.notes.append(f"checkpoint not checked: {config.checkpoint.path} is not there")
-        return
+        return None
     loaded = load_weights(model, config.checkpoint, where=config.where("checkpoint"), unsafe=unsafe_load)
     result.notes.append(f"checkpoint: {loaded.num_matched} of {loaded.num_tensors} tensors matched")
     result.notes.extend(f"checkpoint: {note}" for note in loaded.notes)
+    return loaded
