@@ -113,6 +113,21 @@ def normalize_component(value: JsonValue) -> JsonValue:
     return {key: normalize_component(item) for key, item in value.items()}
 
 
+def _auto_or(least: int) -> BeforeValidator:
+    """Accept ``auto`` or a whole number of at least ``least``; by hand, because pydantic reports a union twice."""
+
+    def check(value: object) -> object:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+            return value
+        raise ValueError(f"found {value!r}; expected auto or a whole number of at least {least}")
+
+    return BeforeValidator(check, json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=least)])
+
+
+AutoCount = Annotated[Literal["auto"] | int, _auto_or(1)]
+AutoNumber = Annotated[Literal["auto"] | int, _auto_or(0)]
+
+
 # ---------------------------------------------------------------- sections
 
 
@@ -146,7 +161,7 @@ class SplitConfig(Section):
     dataset: Component = Field(description="Any map-style dataset")
     num_examples: PositiveInt | None = Field(None, description="Size of a seeded fixed subset; null = all")
     seed: int = Field(0, ge=0, description="Seed of the subset")
-    batch_size: PositiveInt = Field(256, description="Examples per forward pass")
+    batch_size: AutoCount = Field("auto", description="Examples per forward pass; auto measures what is fastest")
 
 
 class AxisConfig(Section):
@@ -197,34 +212,115 @@ class EvaluationConfig(Section):
     """WHAT is measured: inside the fingerprint."""
 
     batchnorm: Literal["frozen"] = Field("frozen", description="Running statistics stay those of the checkpoint")
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float64", "float32", "tf32", "bfloat16"] = Field(
+        "float32", description="float32 is true float32 on GPUs too; tf32 and bfloat16 are faster there and rounder"
+    )
 
 
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min|h)?\s*")
 _UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
 
 
-def _seconds(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value)
+def parse_duration(text: str) -> float:
+    """Seconds of text such as 500ms, 1s, 2m or 3h; a bare number is seconds.
+
+    Raises:
+        ValueError: For anything else.
+    """
+    match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("expected a duration such as 500ms, 1s or 2m")
     return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _seconds(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kKMGT]?)(i?)B?\s*")
+
+
+def _bytes(value: object) -> object:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        base = 1024 if match[3] else 1000
+        return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ValueError(f"found {value!r}; expected auto, bytes, or a size such as 500MB or 8GB")
+
+
+def _devices(value: object) -> object:
+    if value in ("auto", "all"):
+        return value
+    numbers = value if isinstance(value, list | tuple) else []
+    if numbers and all(type(number) is int and number >= 0 for number in numbers) and len({*numbers}) == len(numbers):
+        return tuple(numbers)
+    raise ValueError(f"found {value!r}; expected auto, all, or different numbers such as [0, 1]")
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(
+        _seconds,
+        json_schema_input_type=Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=rf"^{_DURATION.pattern}$")],
+    ),
+    Field(ge=0),
+]
+Size = Annotated[
+    Literal["auto"] | int,
+    BeforeValidator(
+        _bytes,
+        json_schema_input_type=Literal["auto"]
+        | Annotated[int, Field(ge=0)]
+        | Annotated[str, Field(pattern=rf"^{_SIZE.pattern}$")],
+    ),
+]
+Devices = Annotated[
+    Literal["auto", "all"] | tuple[int, ...],
+    BeforeValidator(
+        _devices,
+        json_schema_input_type=Literal["auto", "all"]
+        | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)],
+    ),
+]
+
+
+class MemoryConfig(Section):
+    """How much memory the data may take before they are streamed: bytes, or text such as 8GB."""
+
+    device: Size = Field("auto", description="On each GPU; auto is 40 % of what is free")
+    host: Size = Field("auto", description="In main memory, beyond that on disk; auto is 40 % of what is free")
 
 
 class RuntimeConfig(Section):
     """HOW it is computed: outside the fingerprint, may change on resume."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:1, …")
-    save_every: Annotated[
-        float,
-        BeforeValidator(
-            _seconds,
-            json_schema_input_type=Annotated[float, Field(ge=0)]
-            | Annotated[str, Field(pattern=rf"^{_DURATION.pattern}$")],
-        ),
-    ] = Field(1.0, ge=0, description="Save after this much finished work: seconds, or text such as 500ms or 2m")
+    devices: Devices = Field(
+        "auto", description="CUDA devices, each with a process of its own: all, or [0, 1]; auto is all for long scans"
+    )
+    processes: AutoCount = Field("auto", description="On a CPU, each with its share of the cores; auto is one per core")
+    workers: AutoNumber = Field("auto", description="Processes that decode the data; 0 decodes in the main process")
+    engine: Literal["auto", "sequential", "channels_last", "compiled", "stacked", "mlp", "graphs"] = Field(
+        "auto", description="How points are evaluated; auto measures what is fastest and gives the same values"
+    )
+    points_per_call: AutoCount = Field(
+        "auto", description="Points that the engines stacked, mlp and graphs take at once"
+    )
+    memory: MemoryConfig = MemoryConfig()
+    cache: Path | None = Field(
+        None, strict=False, description="Folder for data that do not fit in memory; by default that of the system"
+    )
+    save_every: Duration = Field(
+        1.0, description="Save after this much finished work: seconds, or text such as 500ms or 2m"
+    )
+
+    @model_validator(mode="after")
+    def _check_devices(self) -> Self:
+        if self.devices != "auto" and (self.device == "cpu" or ":" in self.device):
+            raise ValueError(f"device: {self.device} is one device; leave it at auto where devices are given")
+        return self
 
 
 _MAX_POINTS = 100_000_000

@@ -102,6 +102,7 @@ def _write(surface: Surface, file: h5py.File) -> None:
     group["resolved"] = _dump(surface.provenance.resolved)
     group["identity"] = _dump(surface.provenance.identity)
     group["environment"] = _dump(list(surface.provenance.environment))
+    group["engine"] = _dump(surface.provenance.engine)
 
 
 def _attach(scales: list[h5py.Dataset], *datasets: h5py.Dataset) -> None:
@@ -348,6 +349,7 @@ def _read(file: h5py.File) -> Surface:
             resolved=_load(provenance["resolved"].asstr()[()]),
             identity=_load(provenance["identity"].asstr()[()]),
             environment=environment,
+            engine=_load(provenance["engine"].asstr()[()]) if "engine" in provenance else {},
         ),
         created=str(file.attrs["created"]),
         updated=str(file.attrs["updated"]),

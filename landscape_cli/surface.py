@@ -60,12 +60,15 @@ class Provenance:
         resolved: The config with defaults and overrides filled in.
         identity: What the fingerprint is the hash of: everything that decides the numbers.
         environment: Versions, git, device and command of each distinct environment that contributed.
+        engine: How the points were evaluated: the plan, which is kept on resume, and how far its values differ from
+            plain evaluation at the centre and at a corner.
     """
 
     config: str = ""
     resolved: Mapping[str, JsonValue] = field(default_factory=dict)
     identity: Mapping[str, JsonValue] = field(default_factory=dict)
     environment: Sequence[JsonValue] = ()
+    engine: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass

@@ -8,8 +8,9 @@ import math
 import os
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -132,20 +133,42 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def size(num_bytes: int) -> str:
+    """``36 MB``, ``1.2 GB``."""
+    return _scaled(num_bytes, (" B", " kB", " MB", " GB", " TB"))
+
+
+def _scaled(value: float, units: Sequence[str]) -> str:
+    """Two significant digits, or all digits before the point, in the unit of thousands that fits."""
+    power = min(len(units) - 1, max(0, math.floor(math.log10(value) / 3))) if value > 0 else 0
+    value /= 1000**power
+    return f"{value:.2g}{units[power]}" if value < 10 else f"{value:.0f}{units[power]}"
+
+
 class _Rate(ProgressColumn):
-    """Points per second of this run."""
+    """Points and samples per second of this run."""
+
+    def __init__(self, samples_per_point: int) -> None:
+        super().__init__()
+        self._samples_per_point = samples_per_point
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.3g} points/s" if speed else "")
+        return Text(
+            f"{speed:.3g} points/s, {_scaled(speed * self._samples_per_point, ('', 'k', 'M', 'G'))} samples/s"
+            if speed
+            else ""
+        )
 
 
 class ScanDisplay:
-    """Shows a scan on stderr: the preflight panel, then a progress bar where stderr is a terminal."""
+    """Shows a scan on stderr: the preflight panel, and progress bars where stderr is a terminal."""
 
     def __init__(self, *, on_preflight: Callable[[], None]) -> None:
         self._on_preflight = on_preflight
         self.num_computed = 0
+        self.seen: Preflight | None = None
+        self._started = self._last = 0.0
         self._progress: Progress | None = None
         self._bar = None if TALK.verbosity == 0 or not sys.stderr.isatty() else TALK.stderr
 
@@ -155,37 +178,63 @@ class ScanDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end_progress()
+
+    @property
+    def seconds_filling(self) -> float:
+        """From the preflight to the last point."""
+        return self._last - self._started
+
+    def _end_progress(self) -> None:
         if self._progress is not None:
             self._progress.stop()
+            self._progress = None
 
     def note(self, message: str) -> None:
         """Say something."""
         TALK.note(message)
 
+    def decoding(self, split: str, num_done: int, num_examples: int) -> None:
+        """Move the bar of a split that is being decoded."""
+        if self._bar is None:
+            return
+        if self._progress is None:
+            columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=self._bar, transient=True)
+            self._progress.start()
+        found = [task.id for task in self._progress.tasks if task.fields["split"] == split]
+        task = found[0] if found else self._progress.add_task(f"decoding {split}", total=num_examples, split=split)
+        self._progress.update(task, completed=num_done)
+
     def preflight(self, preflight: Preflight) -> None:
         """Show what is about to be scanned."""
+        self._end_progress()
+        self.seen = preflight
         self._on_preflight()
+        self._started = self._last = time.perf_counter()
         TALK.stderr.print(_panel(preflight))
-        if self._bar is not None and preflight.num_pending:
+
+    def progress(self, num_evaluated: int) -> None:
+        """Count the points and move the bar."""
+        assert self.seen is not None  # the preflight comes first
+        before = self.seen.num_points - self.seen.num_pending
+        self.num_computed = num_evaluated - before
+        self._last = time.perf_counter()
+        if self._bar is None:
+            return
+        if self._progress is None:
             columns = (
                 TextColumn("points"),
                 BarColumn(None),
                 MofNCompleteColumn(),
-                _Rate(),
+                _Rate(self.seen.num_passes),
                 TextColumn("left"),
                 TimeRemainingColumn(),
             )
             self._progress = Progress(*columns, console=self._bar)
-            self._progress.add_task(
-                "points", total=preflight.num_points, completed=preflight.num_points - preflight.num_pending
-            )
+            self._progress.add_task("points", total=self.seen.num_points, completed=before)
             self._progress.start()
-
-    def progress(self, num_evaluated: int) -> None:
-        """Count the point and move the bar."""
-        self.num_computed += 1
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=num_evaluated)
+        self._progress.update(self._progress.task_ids[0], completed=num_evaluated)
 
 
 def _panel(preflight: Preflight) -> Panel:
@@ -195,16 +244,27 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("model", f"{preflight.num_parameters:,} parameters")
     for i, note in enumerate(preflight.checkpoint):
         table.add_row("checkpoint" if i == 0 else "", Text(note))
-    table.add_row("data", ", ".join(f"{name} {size:,} examples" for name, size in preflight.num_examples.items()))
+    examples = ", ".join(f"{name} {num:,} examples" for name, num in preflight.num_examples.items())
+    table.add_row("data", f"{examples}, {preflight.data}")
     for i, (name, (value, error)) in enumerate(preflight.centre.items()):
         table.add_row("centre" if i == 0 else "", f"{name} {with_error(value, error)}")
-    table.add_row("device", f"{preflight.device}, {preflight.precision}")
-    estimate = preflight.num_pending * preflight.seconds_per_point
+    in_processes = f", in {preflight.processes} processes" if preflight.processes > 1 else ""
+    table.add_row("device", f"{preflight.device}, {preflight.precision}{in_processes}")
+    table.add_row("engine", preflight.engine)
+    if preflight.differences:
+        table.add_row("", f"differs from plain float32 evaluation by {differences_in_words(preflight.differences)}")
     done = preflight.num_points - preflight.num_pending
     resumed = f" ({done:,} done before)" if done else ""
-    table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(estimate)}")
+    table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(preflight.seconds)}")
+    if preflight.memory_bytes is not None:
+        table.add_row("memory", f"about {size(preflight.memory_bytes)}")
     if preflight.repeat_difference:
         table.add_row(
             "note", f"kernels are not deterministic: the centre repeats itself to {preflight.repeat_difference:.1g}"
         )
     return Panel(table, title="landscape scan", title_align="left", box=box.ROUNDED, border_style="dim", expand=False)
+
+
+def differences_in_words(differences: Mapping[str, object]) -> str:
+    """``2e-08 at the centre, 1e-07 at the corner``."""
+    return ", ".join(f"{value:.1g} at the {where}" for where, value in differences.items() if isinstance(value, float))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
@@ -12,6 +12,9 @@ from pydantic.json_schema import models_json_schema
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.surface import Metric, Surface
+
+if TYPE_CHECKING:
+    from landscape_cli.compute.observer import Preflight
 
 
 def _finite_or_null(value: float | None) -> float | None:
@@ -61,6 +64,26 @@ class InfoReport(BaseModel):
     updated: str
     writer: str
     environment: list[JsonValue] = Field(description="Each distinct environment that contributed")
+    engine: dict[str, JsonValue] = Field(
+        description="How the points were evaluated, and how far that is from plain evaluation; empty where unknown"
+    )
+
+
+class PlanReport(BaseModel):
+    """How a scan evaluates points and what it will take: what ``landscape scan --dry-run --json`` prints."""
+
+    num_points: int = Field(description="Points of the grid over all slices")
+    num_pending: int = Field(description="Points still to be evaluated")
+    seconds: float = Field(description="Predicted for the pending points")
+    seconds_per_point: float = Field(description="Measured at one point, in one process")
+    memory_bytes: int | None = Field(description="Predicted peak: of one GPU, or of all processes in main memory")
+    device: str
+    precision: str
+    processes: int
+    data: str = Field(description="Where the decoded data are")
+    engine: dict[str, JsonValue] = Field(
+        description="Engine, chunk sizes, points per call, threads; centre, reference and the relative difference"
+    )
 
 
 class ScanReport(InfoReport):
@@ -69,6 +92,8 @@ class ScanReport(InfoReport):
     status: Literal["complete", "stopped"] = Field(description="stopped: run the same command again")
     num_computed: int = Field(description="Points evaluated by this run")
     seconds: float = Field(description="Wall time of this run")
+    points_per_second: Number = Field(description="Without what comes before the first point")
+    plan: PlanReport
 
 
 class ProblemReport(BaseModel):
@@ -118,16 +143,37 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         updated=surface.updated,
         writer=surface.writer,
         environment=list(surface.provenance.environment),
+        engine=dict(surface.provenance.engine),
     )
 
 
-def scan_report(surface: Surface, path: Path, *, num_computed: int, seconds: float) -> ScanReport:
+def plan_report(preflight: Preflight, surface: Surface) -> PlanReport:
+    """Describe what a scan takes."""
+    return PlanReport(
+        num_points=preflight.num_points,
+        num_pending=preflight.num_pending,
+        seconds=preflight.seconds,
+        seconds_per_point=preflight.seconds_per_point,
+        memory_bytes=preflight.memory_bytes,
+        device=preflight.device,
+        precision=preflight.precision,
+        processes=preflight.processes,
+        data=preflight.data,
+        engine=dict(surface.provenance.engine),
+    )
+
+
+def scan_report(
+    surface: Surface, path: Path, plan: PlanReport, *, num_computed: int, seconds: float, seconds_filling: float
+) -> ScanReport:
     """Summarise a scan."""
     return ScanReport(
         **info_report(surface, path).model_dump(),
         status="complete" if surface.complete else "stopped",
         num_computed=num_computed,
         seconds=seconds,
+        points_per_second=num_computed / seconds_filling if seconds_filling > 0 else None,
+        plan=plan,
     )
 
 
@@ -165,7 +211,7 @@ def _text(value: JsonValue) -> str | None:
 def output_schema() -> dict[str, object]:
     """JSON Schema of every document that a command prints with --json: docs/output.schema.json."""
     _, schema = models_json_schema(
-        [(model, "serialization") for model in (InfoReport, ScanReport, ValidateReport)],
+        [(model, "serialization") for model in (InfoReport, PlanReport, ScanReport, ValidateReport)],
         title="landscape --json output",
     )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
+import platform
 import sys
 import time
 from contextlib import redirect_stdout
@@ -11,10 +14,11 @@ from typing import Annotated
 
 import typer
 
-from landscape_cli.cli.console import TALK, ScanDisplay, duration, print_json, print_table
+from landscape_cli.cli.console import TALK, ScanDisplay, differences_in_words, duration, print_json, print_table
 from landscape_cli.cli.options import ConfigFile, Json, Overrides, Quiet, UnsafeLoad, Verbose
-from landscape_cli.cli.reports import ScanReport, ValidateReport, problem_report, scan_report
+from landscape_cli.cli.reports import ScanReport, ValidateReport, plan_report, problem_report, scan_report
 from landscape_cli.cli.signals import StopSignals
+from landscape_cli.config import parse_duration
 from landscape_cli.errors import UsageError
 
 _OTHER_SUFFIXES = {".png", ".pdf", ".svg", ".yaml", ".yml", ".json", ".pt", ".pth", ".ckpt", ".safetensors", ".py"}
@@ -27,6 +31,15 @@ def scan(
     ],
     overrides: Overrides = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Start anew instead of resuming.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Only measure what the scan would take; write nothing.")
+    ] = False,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Stop after this long, such as 10m, with a whole but coarser surface; exit code 75."
+        ),
+    ] = None,
     unsafe_load: UnsafeLoad = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -44,6 +57,7 @@ def scan(
             f"{output}: a surface file is no {output.suffix} file", hint=f"Such as: -o {output.with_suffix('.h5')}"
         )
     start = time.perf_counter()
+    deadline = start + _seconds(time_budget) if time_budget is not None else math.inf
     with StopSignals() as signals, ScanDisplay(on_preflight=signals.defer) as display:
         _prepare_process()
         from landscape_cli.compute.scan import scan as run_scan
@@ -56,15 +70,33 @@ def scan(
                 output,
                 overwrite=overwrite,
                 unsafe_load=unsafe_load,
+                dry_run=dry_run,
                 observer=display,
-                should_stop=signals.requested,
+                should_stop=lambda: signals.requested() or time.perf_counter() >= deadline,
             )
+    assert display.seen is not None  # a scan that comes back has told
+    if dry_run:
+        plan = plan_report(display.seen, surface)
+        print_json(plan) if json else TALK.note("dry run: nothing was written")
+        return
     report = scan_report(
-        load_surface(output), output, num_computed=display.num_computed, seconds=time.perf_counter() - start
+        load_surface(output),
+        output,
+        plan_report(display.seen, surface),
+        num_computed=display.num_computed,
+        seconds=time.perf_counter() - start,
+        seconds_filling=display.seconds_filling,
     )
     print_json(report) if json else _print_scan(report)
     if not surface.complete:
         raise typer.Exit(signals.exit_code)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--time-budget: found {text!r}; {error}") from error
 
 
 def _print_scan(report: ScanReport) -> None:
@@ -74,6 +106,9 @@ def _print_scan(report: ScanReport) -> None:
         TALK.note(f"stopped: {points} are in {file}; run the same command again")
     else:
         TALK.note(f"{file}: complete; {report.num_computed:,} points computed in {duration(report.seconds)}")
+        reference, differences = report.engine.get("reference"), report.engine.get("difference")
+        if report.plan.precision in ("tf32", "bfloat16") and isinstance(differences, dict):
+            TALK.note(f"{report.plan.precision} differs from {reference} by {differences_in_words(differences)}")
         TALK.note(f"look at it with: landscape plot {file} -o {Path(file).with_suffix('.png')}")
 
 
@@ -116,5 +151,21 @@ def _prepare_process() -> None:
     # 35 and up to 1,386 by default, 40 and 96 with few spins, 55 and 110 with none.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    _keep_freed_memory()
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what is freed, instead of giving it back and faulting it in again page by page.
+
+    Activations are allocated and freed at every forward pass. Measured with ResNet-20: 839 µs per sample before, 606
+    after. For this process only: a library must not decide that for the program that uses it.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -17,10 +17,18 @@ class Preflight:
         num_parameters: Of the model, tied tensors counted once.
         checkpoint: What was matched and repaired; empty for a model in hand.
         device: Name of the device.
-        precision: ``"float32"`` or ``"float64"``.
+        precision: As configured.
+        engine: How points are evaluated, in words.
+        processes: In how many processes.
+        data: Where the decoded data are, in words.
+        memory_bytes: Predicted peak, of the device or of all processes on the host; None where unknown.
         num_points: Points of the grid over all slices.
         num_pending: How many of them are still to be evaluated.
-        seconds_per_point: Measured at one point.
+        seconds: Predicted for the pending points.
+        seconds_per_point: Measured at one point, in one process.
+        num_passes: Forward passes of one example per point: n summed over the splits.
+        differences: Where → largest relative difference of the engine from plain float32 evaluation; empty where the
+            engine is that.
         repeat_difference: Largest relative difference between two evaluations of the centre; 0 on a CPU.
     """
 
@@ -30,9 +38,16 @@ class Preflight:
     checkpoint: Sequence[str]
     device: str
     precision: str
+    engine: str
+    processes: int
+    data: str
+    memory_bytes: int | None
     num_points: int
     num_pending: int
+    seconds: float
     seconds_per_point: float
+    num_passes: int
+    differences: Mapping[str, float]
     repeat_difference: float
 
 
@@ -42,17 +57,23 @@ class Observer(Protocol):
     def note(self, message: str) -> None:
         """Hear something worth telling."""
 
+    def decoding(self, split: str, num_done: int, num_examples: int) -> None:
+        """See how many examples of a split are decoded."""
+
     def preflight(self, preflight: Preflight) -> None:
         """See what is about to be scanned."""
 
     def progress(self, num_evaluated: int) -> None:
-        """See that another point is done; ``num_evaluated`` counts those of earlier runs too."""
+        """See that more points are done; ``num_evaluated`` counts those of earlier runs too."""
 
 
 class Silent:
     """An observer that looks away."""
 
     def note(self, message: str) -> None:
+        """Do nothing."""
+
+    def decoding(self, split: str, num_done: int, num_examples: int) -> None:
         """Do nothing."""
 
     def preflight(self, preflight: Preflight) -> None:

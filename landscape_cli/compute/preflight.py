@@ -1,57 +1,181 @@
-"""Look at the centre from all sides before anything long begins."""
+"""Look at the centre from all sides before anything long begins, and choose how the points are evaluated."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from pydantic import JsonValue
 
-from landscape_cli.compute.evaluate import Values, check_labels, check_repeats
+from landscape_cli.compute.engines.contract import UnsupportedError
+from landscape_cli.compute.evaluate import Evaluator, Values
+from landscape_cli.compute.plan import Plan
+from landscape_cli.compute.precision import ENGINE_RTOL, REDUCED
 from landscape_cli.compute.problem import Problem
+from landscape_cli.compute.selfcheck import check_repeats, disagreement, largest_difference
+from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Expect, Settings
 from landscape_cli.errors import CheckpointError, EvaluationError
 
 
-def check_centre(problem: Problem, settings: Settings, expect: Expect | None = None) -> tuple[Values, float]:
-    """Evaluate the centre twice.
+@dataclass(frozen=True)
+class Trial:
+    """What a plan gives at the centre and at the far corner of the first slice.
+
+    Attributes:
+        centre: Values at the checkpoint.
+        corner: Values at the corner.
+        seconds: Measured at the corner.
+        differences: Where → largest relative difference from the reference; empty for the reference itself.
+        reference: What the differences refer to, in words.
+        reference_centre: Values of the reference at the checkpoint.
+    """
+
+    centre: Values
+    corner: Values
+    seconds: float
+    differences: dict[str, float]
+    reference: str
+    reference_centre: Values
+
+    def to_json(self, plan: Plan) -> dict[str, JsonValue]:
+        """For the surface file."""
+        return {
+            **plan.to_json(),
+            "reference": self.reference,
+            "centre": {name: mean for name, (mean, _) in self.centre.items()},
+            "reference_centre": {name: mean for name, (mean, _) in self.reference_centre.items()},
+            "difference": dict(self.differences),
+        }
+
+
+def check_centre(worker: Worker, settings: Settings, expect: Expect | None = None) -> tuple[Values, float]:
+    """Evaluate the centre twice with the plan of the worker.
 
     Returns:
         The values, and the largest relative difference between the two evaluations (0 on a CPU).
 
     Raises:
-        EvaluationError: The model or a metric fails, a label is out of range, the centre is not finite or does not
+        EvaluationError: The model or a metric fails, a the centre is not finite or does not
             repeat itself.
         CheckpointError: The centre is not what `checkpoint.expect` says.
     """
-    check_labels(problem.model, problem.splits, problem.class_index_metrics)
-    centre = problem.measure_centre()
-    assert centre is not None  # nobody can stop it
-    _check_finite(centre, problem)
-    difference = check_repeats(problem.model, problem.splits, problem.metrics, centre)
+    centre = _centre(worker)
+    _check_finite(centre, worker.problem)
+    difference = check_repeats(worker, centre)
     if expect is not None:
         _check_expected(centre, expect, settings.where("checkpoint", "expect"))
     return centre, difference
 
 
-def measure_corner(problem: Problem, centre: Values) -> tuple[float, str | None]:
-    """Evaluate the far corner of the first slice.
+def reference_of(plan: Plan) -> Plan:
+    """`sequential` in the same chunks and on as many threads."""
+    return Plan("sequential", plan.chunk_sizes, num_threads=plan.num_threads)
 
-    Returns:
-        The seconds it took; and a warning where not a bit of any metric has changed, as with a model that evaluates a
-        copy of its weights.
+
+def choose_plan(worker: Worker, plans: Sequence[Plan], centre: Values, note: Callable[[str], None]) -> Trial:
+    """Take the first plan whose values agree with the reference at the centre and at one far corner.
+
+    The reference is `sequential` in the same chunks, in float32 where the precision is a reduced one.
+
+    Args:
+        worker: Is left with the plan.
+        plans: In the order of preference.
+        centre: Values at the checkpoint with the present plan of the worker.
+        note: Told what is refused.
+
+    Raises:
+        EvaluationError: None of them agrees.
     """
-    corner = int(np.ravel_multi_index((0, *(len(axis) - 1 for axis in problem.grid.axes)), problem.grid.shape))
-    _, coordinates = problem.grid.location(corner)
-    start = time.perf_counter()
-    values = problem.measure(corner)
-    seconds = time.perf_counter() - start
-    if values != centre or not any(coordinates):
-        return seconds, None
-    return seconds, (
+    corner = far_corner(worker.problem)
+    precision = worker.problem.precision
+    is_reduced = precision in REDUCED
+    reasons: list[str] = []
+    known = {} if is_reduced else {worker.plan: centre}
+    for plan in plans:
+        baseline = reference_of(plan)
+        if plan == baseline and not is_reduced:
+            worker.use(plan)
+            at_centre = known.get(plan) or _centre(worker)
+            values, seconds = _corner(worker, corner)
+            return Trial(at_centre, values, seconds, {}, "itself", at_centre)
+        words = "sequential in float32" if is_reduced else "sequential"
+        reference = worker.evaluator(baseline, "float32" if is_reduced else precision)
+        expected = [known.get(baseline) or _evaluate(reference, worker, None), _evaluate(reference, worker, corner)]
+        try:
+            worker.use(plan)
+            found = [_centre(worker)]
+            values, seconds = _corner(worker, corner)
+        except UnsupportedError as error:
+            reasons.append(f"{plan.engine} cannot evaluate this model: {error}")
+            continue
+        found.append(values)
+        differences = {
+            where: largest_difference(a, b) for where, a, b in zip(("centre", "corner"), expected, found, strict=True)
+        }
+        sizes, rtol = num_examples_by_metric(worker), ENGINE_RTOL[precision]
+        agrees = not any(disagreement(a, b, sizes, rtol) for a, b in zip(expected, found, strict=True))
+        if agrees or plan == baseline:  # a reduced precision is as round as it is: the difference is told
+            return Trial(found[0], values, seconds, differences, words, expected[0])
+        told = ", ".join(f"{difference:.1g} at the {where}" for where, difference in differences.items())
+        reasons.append(f"{plan.engine} differs from {words} by {told}")
+        note(f"an engine is not used: {reasons[-1]}")
+    raise EvaluationError(f"runtime.engine: {reasons[-1]}", hint="Use engine: auto, or another one.")
+
+
+def measure_kept(worker: Worker, centre: Values) -> Trial:
+    """The trial of a plan that has been chosen before; only the time is new."""
+    values, seconds = _corner(worker, far_corner(worker.problem))
+    return Trial(centre, values, seconds, {}, "", {})
+
+
+def far_corner(problem: Problem) -> int:
+    """The point with the largest coordinates of the first slice."""
+    return int(np.ravel_multi_index((0, *(len(axis) - 1 for axis in problem.grid.axes)), problem.grid.shape))
+
+
+def warn_if_nothing_moves(problem: Problem, trial: Trial) -> str | None:
+    """A warning where not a bit of any metric has changed, as with a model that evaluates a copy of its weights."""
+    _, coordinates = problem.grid.location(far_corner(problem))
+    if trial.corner != trial.centre or not any(coordinates):
+        return None
+    return (
         f"warning: moving the weights to {coordinates} changes nothing at all. Does the model cache or merge its "
         "weights, or not use those that the directions move?"
     )
+
+
+def num_examples_by_metric(worker: Worker) -> dict[str, int]:
+    """Metric → n."""
+    return {
+        f"{split}_{metric}": len(data) for split, data in worker.splits.items() for metric in worker.network.metrics
+    }
+
+
+def _centre(worker: Worker) -> Values:
+    values = worker.measure_centre()
+    assert values is not None  # nobody can stop it
+    return values
+
+
+def _corner(worker: Worker, corner: int) -> tuple[Values, float]:
+    """The values, and the seconds that one point takes."""
+    size = worker.plan.points_per_call
+    start = time.perf_counter()
+    values = worker.measure([corner] * size)
+    assert values is not None  # nobody can stop it
+    return values[0], (time.perf_counter() - start) / size
+
+
+def _evaluate(evaluator: Evaluator, worker: Worker, point: int | None) -> Values:
+    """Evaluate a point of the grid, or the checkpoint."""
+    slice_index, coordinates = (0, worker.origin) if point is None else worker.problem.grid.location(point)
+    values = evaluator.evaluate(worker.plane(slice_index), [coordinates])
+    assert values is not None  # nobody can stop it
+    return values[0]
 
 
 def _check_finite(centre: Values, problem: Problem) -> None:

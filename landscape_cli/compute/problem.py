@@ -8,22 +8,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
 from landscape_cli.compute.checkpoint import Loaded, load_weights
-from landscape_cli.compute.data import Batches, load_batches, tensor_bytes
-from landscape_cli.compute.device import choose_device, device_errors
+from landscape_cli.compute.data import Batches, Decoding, load_batches, tensor_bytes
 from landscape_cli.compute.directions import DIRECTIONS, Context, check_direction
-from landscape_cli.compute.evaluate import DTYPES, Metrics, Splits, Values, evaluate, never
 from landscape_cli.compute.instantiate import Target, bind, check, instantiate
+from landscape_cli.compute.memory import budget, free_host_bytes
 from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
+from landscape_cli.compute.network import Metrics
 from landscape_cli.compute.normalization import layout_of
-from landscape_cli.compute.subspace import Params, Subspace, norm, parameters_of
-from landscape_cli.config import NAME_PATTERN, Config, Settings
+from landscape_cli.compute.precision import DTYPES, Precision
+from landscape_cli.compute.subspace import Params, norm, parameters_of
+from landscape_cli.config import NAME_PATTERN, Config, RuntimeConfig, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean
 from landscape_cli.grid import Grid
 
@@ -34,62 +35,43 @@ _DIRECTION_CACHE_BYTES = 1 << 30
 
 @dataclass
 class Problem:
-    """A model at the points of a grid. Owns its model: parameters are overwritten at every point.
+    """A model, data and directions on the host; a `Worker` measures it on a device.
 
     Attributes:
-        model: In eval mode, on the device, in the configured precision.
-        splits: On the same device, in the same precision.
+        model: In eval mode, in the type of the configured precision; its parameters will be overwritten.
+        splits: Name → data.
         metrics: Per-example functions by name, the loss first.
         grid: The points.
-        context: θ* on the CPU and the seed; the direction functions get it for each slice and axis.
+        context: θ* and the seed; the direction functions get it for each slice and axis.
         directions: Axis name → direction function.
         where: Axis name → ``file:line: key``, for messages.
+        precision: Of the arithmetic.
         identity: Everything that decides the numbers.
         class_index_metrics: Name → target of the metrics that use a label as an index.
         loaded: How the checkpoint fitted; None for a model that came with its weights.
     """
 
     model: nn.Module
-    splits: Splits
+    splits: Mapping[str, Batches]
     metrics: Metrics
     grid: Grid
     context: Context
     directions: Mapping[str, DirectionFunction]
     where: Mapping[str, str]
-    device: torch.device
+    precision: Precision
     identity: dict[str, JsonValue]
     class_index_metrics: dict[str, str]
     loaded: Loaded | None = None
-    _origin: Params = field(default_factory=dict)
-    _live: Params = field(default_factory=dict)
-    _subspaces: dict[int, Subspace] = field(default_factory=dict)
+    _drawn: dict[int, tuple[Params, ...]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._live = parameters_of(self.model)
-        self._origin = {name: tensor.to(self.device) for name, tensor in self.context.params.items()}
-
-    def measure(self, point: int, should_stop: Callable[[], bool] = never) -> Values | None:
-        """Evaluate every metric at a point of the grid; None when stopped."""
-        slice_index, coordinates = self.grid.location(point)
-        self.subspace(slice_index).write(coordinates, self._live)
-        return evaluate(self.model, self.splits, self.metrics, should_stop)
-
-    def measure_centre(self, should_stop: Callable[[], bool] = never) -> Values | None:
-        """Evaluate every metric at the checkpoint itself; None when stopped."""
-        Subspace(self._origin, ()).write((), self._live)
-        return evaluate(self.model, self.splits, self.metrics, should_stop)
-
-    def subspace(self, slice_index: int) -> Subspace:
-        """The line or plane of one slice, on the device."""
-        if slice_index not in self._subspaces:
-            size = sum(tensor.nbytes for tensor in self._origin.values()) * len(self.grid.axes)
-            if size * (len(self._subspaces) + 1) > _DIRECTION_CACHE_BYTES:
-                self._subspaces.clear()
-            drawn = [self._draw(axis.name, slice_index) for axis in self.grid.axes]
-            with device_errors("moving the directions to the device"):
-                directions = tuple({name: tensor.to(self.device) for name, tensor in each.items()} for each in drawn)
-            self._subspaces[slice_index] = Subspace(self._origin, directions)
-        return self._subspaces[slice_index]
+    def draw(self, slice_index: int) -> tuple[Params, ...]:
+        """The direction of every axis in one slice, on the CPU."""
+        if slice_index not in self._drawn:
+            size = sum(tensor.nbytes for tensor in self.context.params.values()) * len(self.grid.axes)
+            if size * (len(self._drawn) + 1) > _DIRECTION_CACHE_BYTES:
+                self._drawn.clear()
+            self._drawn[slice_index] = tuple(self._draw(axis.name, slice_index) for axis in self.grid.axes)
+        return self._drawn[slice_index]
 
     @property
     def has_batchnorm(self) -> bool:
@@ -100,7 +82,7 @@ class Problem:
         """Axis name → Euclidean length of the direction in each slice."""
         norms: dict[str, list[float]] = {axis.name: [] for axis in self.grid.axes}
         for slice_index in range(self.grid.num_slices):
-            for name, direction in zip(norms, self.subspace(slice_index).directions, strict=True):
+            for name, direction in zip(norms, self.draw(slice_index), strict=True):
                 norms[name].append(norm(direction))
         return {name: tuple(lengths) for name, lengths in norms.items()}
 
@@ -130,11 +112,71 @@ class Problem:
                 )
 
 
+# ---------------------------------------------------------------- data
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def _unseen(split: str, num_done: int, num_examples: int) -> None:
+    """Nobody watches the decoding."""
+
+
+class Decoder:
+    """Decodes splits one after another within one budget of main memory."""
+
+    def __init__(self, runtime: RuntimeConfig, progress: Progress = _unseen) -> None:
+        self._runtime, self._progress = runtime, progress
+        self._left = budget(None if runtime.memory.host == "auto" else runtime.memory.host, free_host_bytes())
+
+    def decode_split(self, config: Config, split: str) -> Batches:
+        """Build and decode the dataset of one split."""
+        section = config.data[split]
+        where = partial(config.where, "data", split, "dataset")
+        dataset = instantiate(section.dataset, where)
+        return self.decode(
+            split, dataset, where(), section.batch_size, num_examples=section.num_examples, seed=section.seed
+        )
+
+    def decode(
+        self,
+        split: str,
+        dataset: object,
+        where: str,
+        batch_size: int | Literal["auto"],
+        *,
+        num_examples: int | None = None,
+        seed: int = 0,
+    ) -> Batches:
+        """Decode a dataset, in memory as long as the budget lasts; arguments as for `load_batches`."""
+        batches = load_batches(
+            dataset,
+            where=where,
+            batch_size=None if batch_size == "auto" else batch_size,
+            num_examples=num_examples,
+            seed=seed,
+            decoding=Decoding(
+                workers=None if self._runtime.workers == "auto" else self._runtime.workers,
+                host_memory=self._left,
+                cache=self._runtime.cache,
+                progress=partial(self._progress, split),
+            ),
+        )
+        if self._left is not None and batches.where_held == "memory":
+            self._left = max(0, self._left - batches.nbytes_held)
+        return batches
+
+
 # ---------------------------------------------------------------- from a config
 
 
-def problem_from_config(config: Config, *, unsafe_load: bool = False) -> Problem:
+def problem_from_config(config: Config, *, unsafe_load: bool = False, progress: Progress = _unseen) -> Problem:
     """Build the model, load the checkpoint and decode the data.
+
+    Args:
+        config: What to measure.
+        unsafe_load: As for `load_weights`.
+        progress: Told the split and how many of how many of its examples are decoded.
 
     Raises:
         ConfigError: A target or its arguments are wrong; all such problems are reported together.
@@ -145,7 +187,8 @@ def problem_from_config(config: Config, *, unsafe_load: bool = False) -> Problem
         raise ConfigError(problems)
     model = build_model(config)
     loaded = load_weights(model, config.checkpoint, where=config.where("checkpoint"), unsafe=unsafe_load)
-    return assemble_problem(config, model, loaded, {name: build_batches(config, name) for name in config.data})
+    decoder = Decoder(config.runtime, progress)
+    return assemble_problem(config, model, loaded, {name: decoder.decode_split(config, name) for name in config.data})
 
 
 def assemble_problem(config: Config, model: nn.Module, loaded: Loaded, batches: Mapping[str, Batches]) -> Problem:
@@ -206,19 +249,6 @@ def _refuse_complex(model: nn.Module) -> None:
         raise EvaluationError(f"the model has complex tensors, which cannot be scanned: {', '.join(found[:5])}")
 
 
-def build_batches(config: Config, split: str) -> Batches:
-    """Build and decode the dataset of one split."""
-    section = config.data[split]
-    where = partial(config.where, "data", split, "dataset")
-    return load_batches(
-        instantiate(section.dataset, where),
-        where=where(),
-        batch_size=section.batch_size,
-        num_examples=section.num_examples,
-        seed=section.seed,
-    )
-
-
 def bind_metrics(settings: Settings, own: Mapping[str, Target]) -> dict[str, PerExample]:
     """The loss and the metrics as functions of (outputs, targets), by name."""
     components = {"loss": (settings.loss, partial(settings.where, "loss"))}
@@ -235,7 +265,13 @@ def bind_metrics(settings: Settings, own: Mapping[str, Target]) -> dict[str, Per
 
 
 def problem_from_model(
-    model: nn.Module, datasets: Mapping[str, object], settings: Settings, own: Mapping[str, Target], *, batch_size: int
+    model: nn.Module,
+    datasets: Mapping[str, object],
+    settings: Settings,
+    own: Mapping[str, Target],
+    *,
+    batch_size: int | Literal["auto"] = "auto",
+    progress: Progress = _unseen,
 ) -> Problem:
     """Measure a model in hand; it is copied, so the caller's stays as it is.
 
@@ -245,6 +281,7 @@ def problem_from_model(
         settings: What to measure; its targets may be names in ``own``.
         own: Functions of the caller by name.
         batch_size: Examples per forward pass.
+        progress: As for `problem_from_config`.
     """
     if not isinstance(datasets, Mapping):
         raise ConfigError(f"data: found a {type(datasets).__name__}; expected a mapping such as {{'test': dataset}}")
@@ -259,16 +296,14 @@ def problem_from_model(
         "model": {"_target_": f"{type(model).__module__}.{type(model).__qualname__}"},
         "checkpoint": {"weights_sha256": _weights_sha256(copied)},
     }
-    if batch_size < 1:
-        raise ConfigError(f"batch_size: found {batch_size}; expected at least 1")
+    if batch_size != "auto" and batch_size < 1:
+        raise ConfigError(f"batch_size: found {batch_size}; expected auto or at least 1")
     wrong = [name for name in datasets if not re.fullmatch(NAME_PATTERN, str(name))]
     if wrong or not datasets:
         found = ", ".join(map(repr, wrong)) or "no split"
         raise ConfigError(f"data: found {found}; expected names such as in {{'train': dataset}}")
-    batches = {
-        name: load_batches(dataset, where=f"data[{name!r}]", batch_size=batch_size)
-        for name, dataset in datasets.items()
-    }
+    decoder = Decoder(settings.runtime, progress)
+    batches = {name: decoder.decode(name, dataset, f"data[{name!r}]", batch_size) for name, dataset in datasets.items()}
     _refuse_complex(copied)
     copied = copied.to(DTYPES[settings.evaluation.precision])
     return _assemble(copied, batches, bind_metrics(settings, own), settings, identity, None, own)
@@ -295,8 +330,6 @@ def _assemble(
     loaded: Loaded | None,
     own: Mapping[str, Target],
 ) -> Problem:
-    device = choose_device(settings.runtime.device, settings.where("runtime", "device"))
-    dtype = DTYPES[settings.evaluation.precision]
     context = Context(_copy_to_cpu(parameters_of(model)), layout_of(model), settings.slices.seed, 0, "x")
     where = {name: partial(settings.where, "axes", name, "direction") for name, _ in settings.axes.items()}
     resolved = settings.resolved()
@@ -308,15 +341,11 @@ def _assemble(
             f"{settings.where('metrics')}: two pairs of split and metric share a name: {', '.join(twice)}"
         )
     identity["data"] = {
-        name: {"fingerprint": split.fingerprint, "num_examples": len(split), "batch_size": split.batch_size}
-        for name, split in batches.items()
+        name: {"fingerprint": split.fingerprint, "num_examples": len(split)} for name, split in batches.items()
     }
-    with device_errors("moving the model and the data to the device"):
-        model = model.to(device).eval().requires_grad_(requires_grad=False)
-        splits = {name: split.to(device, dtype) for name, split in batches.items()}
     problem = Problem(
-        model=model,
-        splits=splits,
+        model=model.eval().requires_grad_(requires_grad=False),
+        splits=batches,
         metrics=metrics,
         grid=settings.grid(),
         context=context,
@@ -325,7 +354,7 @@ def _assemble(
             for name, axis in settings.axes.items()
         },
         where={name: locate() for name, locate in where.items()},
-        device=device,
+        precision=settings.evaluation.precision,
         identity=identity,
         class_index_metrics={
             name: component.target

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from landscape_cli.compute.evaluate import Values, disagreement
+from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Observer
-from landscape_cli.compute.problem import Problem
+from landscape_cli.compute.selfcheck import disagreement
+from landscape_cli.compute.worker import Worker
 from landscape_cli.config import differing_keys
 from landscape_cli.errors import ResumeMismatchError
 from landscape_cli.storage import check_overwritable, load_surface
 from landscape_cli.surface import Surface
 
 # Between machines float32 values differ by rounding, at most 4e-7 measured; far from the centre rounding is amplified.
-_CENTRE_RTOL = {"float32": 1e-5, "float64": 1e-9}
-_POINT_RTOL = {"float32": 1e-3, "float64": 1e-7}
+_CENTRE_RTOL = {"float64": 1e-9, "float32": 1e-5, "tf32": 1e-2, "bfloat16": 2e-2}
+_POINT_RTOL = {"float64": 1e-7, "float32": 1e-3, "tf32": 0.1, "bfloat16": 0.1}
 _HINT = "Choose another output with -o, or start anew with --overwrite."
 
 
@@ -41,9 +42,7 @@ def check_identity(existing: Surface, wanted: Surface, output: Path) -> None:
     )
 
 
-def resume(
-    existing: Surface, wanted: Surface, problem: Problem, centre: Values, precision: str, observer: Observer
-) -> Surface:
+def resume(existing: Surface, wanted: Surface, worker: Worker, centre: Values, observer: Observer) -> Surface:
     """Continue ``existing``, provided that the centre and one other point come out as in the file.
 
     The fingerprint does not know the code of the model, of metrics and of directions; these two values do.
@@ -52,17 +51,18 @@ def resume(
         ResumeMismatchError: They differ by more than rounding.
     """
     stored = {name: (metric.centre, metric.centre_std) for name, metric in existing.metrics.items()}
+    precision = worker.problem.precision
     _compare("the checkpoint", stored, centre, existing, _CENTRE_RTOL[precision])
     if stored != centre:
         observer.note("the centre differs by rounding from that of the file, as it does between machines")
-    _check_point(existing, problem, _POINT_RTOL[precision])
+    _check_point(existing, worker, _POINT_RTOL[precision])
     here = wanted.provenance.environment
     seen = list(existing.provenance.environment)
     environments = seen + [item for item in here if item not in seen]
     return replace(existing, provenance=replace(existing.provenance, environment=environments))
 
 
-def _check_point(existing: Surface, problem: Problem, rtol: float) -> None:
+def _check_point(existing: Surface, worker: Worker, rtol: float) -> None:
     for point in existing.grid.scan_order().tolist():
         _, coordinates = existing.grid.location(point)
         if any(coordinates) and existing.evaluated.flat[point]:
@@ -70,9 +70,9 @@ def _check_point(existing: Surface, problem: Problem, rtol: float) -> None:
                 name: (float(metric.values.flat[point]), float(metric.std.flat[point]))
                 for name, metric in existing.metrics.items()
             }
-            values = problem.measure(point)
+            values = worker.measure([point])
             assert values is not None  # nobody can stop it
-            _compare(f"the point {coordinates}", stored, values, existing, rtol)
+            _compare(f"the point {coordinates}", stored, values[0], existing, rtol)
             return
 
 

@@ -1,33 +1,33 @@
-"""The loop: resume → evaluate → fill → save."""
+"""A whole scan: resume → prepare → fill."""
 
 from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, replace
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import torch
 from torch import nn
 
+from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.directions import recipe
-from landscape_cli.compute.evaluate import Values, never
+from landscape_cli.compute.evaluate import never
+from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.instantiate import Target
-from landscape_cli.compute.observer import Observer, Preflight, Silent
-from landscape_cli.compute.preflight import check_centre, measure_corner
+from landscape_cli.compute.observer import Observer, Silent
+from landscape_cli.compute.prepare import make_worker, one_thread_per_process, prepare
 from landscape_cli.compute.problem import Problem, problem_from_config, problem_from_model
-from landscape_cli.compute.provenance import describe_device, environment
-from landscape_cli.compute.resume import check_identity, existing_surface, resume
+from landscape_cli.compute.provenance import environment
+from landscape_cli.compute.resume import check_identity, existing_surface
+from landscape_cli.compute.team import Team
 from landscape_cli.config import Config, Expect, Settings, fingerprint, parse_settings
-from landscape_cli.errors import OutputError
-from landscape_cli.storage import exclusive, remove_leftovers, save_surface, timestamp
+from landscape_cli.storage import exclusive, timestamp
 from landscape_cli.surface import Direction, Provenance, Surface
-
-# A save takes about 10 ms, 1 % of the default cadence of 1 s. Where it takes over 200 ms (a very large surface, a slow
-# disk), it is done less often, so that saving never takes more than a sixth of the time.
-_MIN_SECONDS_PER_SAVE_SECOND = 5.0
 
 
 def scan(
@@ -36,6 +36,7 @@ def scan(
     *,
     overwrite: bool = False,
     unsafe_load: bool = False,
+    dry_run: bool = False,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> Surface:
@@ -49,6 +50,7 @@ def scan(
         output: Surface file to fill; None keeps the surface in memory.
         overwrite: Start anew instead of resuming; an existing surface file is replaced at the first save.
         unsafe_load: Unpickle a checkpoint that is not a plain archive of tensors, which runs whatever code it contains.
+        dry_run: Do everything up to the first point, tell the observer what the scan would take, and write nothing.
         observer: Is told what happens.
         should_stop: Asked between batches; once true, what is finished is saved and returned.
 
@@ -58,13 +60,15 @@ def scan(
     Raises:
         LandscapeError: See `landscape_cli.errors`; an existing file is never damaged.
     """
+    observer = observer or Silent()
     return _scan(
-        lambda: problem_from_config(config, unsafe_load=unsafe_load),
+        lambda: problem_from_config(config, unsafe_load=unsafe_load, progress=observer.decoding),
         config,
         Path(output) if output is not None else None,
         expect=config.checkpoint.expect,
         overwrite=overwrite,
-        observer=observer or Silent(),
+        dry_run=dry_run,
+        observer=observer,
         should_stop=should_stop,
     )
 
@@ -79,7 +83,7 @@ def scan_model(
     slices: object = None,
     evaluation: object = None,
     runtime: object = None,
-    batch_size: int = 256,
+    batch_size: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     observer: Observer | None = None,
@@ -96,7 +100,7 @@ def scan_model(
         slices: As in the YAML, such as ``{"num": 5}``.
         evaluation: As in the YAML, such as ``{"precision": "float64"}``.
         runtime: As in the YAML.
-        batch_size: Examples per forward pass.
+        batch_size: Examples per forward pass; auto measures what is fastest.
         output: As for `scan`.
         overwrite: As for `scan`.
         observer: As for `scan`.
@@ -118,13 +122,15 @@ def scan_model(
         "runtime": runtime or {},
     }
     settings = parse_settings(sections)
+    observer = observer or Silent()
     return _scan(
-        lambda: problem_from_model(model, data, settings, own, batch_size=batch_size),
+        lambda: problem_from_model(model, data, settings, own, batch_size=batch_size, progress=observer.decoding),
         settings,
         Path(output) if output is not None else None,
         expect=None,
         overwrite=overwrite,
-        observer=observer or Silent(),
+        dry_run=False,
+        observer=observer,
         should_stop=should_stop,
     )
 
@@ -150,37 +156,46 @@ def _scan(
     *,
     expect: Expect | None,
     overwrite: bool,
+    dry_run: bool,
     observer: Observer,
     should_stop: Callable[[], bool],
 ) -> Surface:
-    with exclusive(output) if output else nullcontext():
+    runtime = settings.runtime
+    devices = choose_devices(runtime.device, settings.where("runtime", "device"), runtime.devices)
+    with ExitStack() as stack:
+        if output and not dry_run:
+            stack.enter_context(exclusive(output))
+        cores = stack.enter_context(one_thread_per_process(runtime, devices[0]))
         existing = existing_surface(output, overwrite=overwrite)
         problem = make_problem()
-        surface = _fresh_surface(problem, settings)
+        surface = _fresh_surface(problem, settings, devices[0])
         if existing is not None:
             assert output is not None  # where it was read from
             check_identity(existing, surface, output)
-        centre, difference = check_centre(problem, settings, expect)
-        seconds, warning = measure_corner(problem, centre)
-        if warning is not None:
-            observer.note(warning)
         for axis in problem.grid.axes:
             if 0.0 not in axis.coordinates:
                 observer.note(
                     f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
                 )
-        precision = settings.evaluation.precision
-        if existing is None:
-            surface = _with_centre(surface, centre)
-        else:
-            surface = resume(existing, surface, problem, centre, precision, observer)
-        observer.preflight(_preflight(problem, surface, seconds, difference, precision))
-        saver = _Saver(surface, output, settings.runtime.save_every, is_saved=existing is not None)
-        _fill(surface, problem, saver, observer, should_stop)
+        team = stack.enter_context(Team(observer.note))
+        for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
+            team.add(partial(make_worker, problem, device, runtime))
+        worker = make_worker(problem, devices[0], runtime, observer.note)
+        surface, preflight = prepare(worker, surface, existing, settings, expect, observer, cores, len(devices))
+        if dry_run:
+            observer.preflight(preflight)
+            return surface
+        if preflight.processes == 1:
+            team.dismiss()
+        while len(team) < preflight.processes - 1:
+            team.add(lambda: worker)
+        observer.preflight(preflight)
+        saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None)
+        fill(surface, worker, team, saver, observer, should_stop, preflight.seconds_per_point)
         return surface
 
 
-def _fresh_surface(problem: Problem, settings: Settings) -> Surface:
+def _fresh_surface(problem: Problem, settings: Settings, device: torch.device) -> Surface:
     names = [(split, metric) for split in problem.splits for metric in problem.metrics]
     norms = problem.norms()
     recipes = {name: recipe(axis.direction) for name, axis in settings.axes.items()}
@@ -192,78 +207,7 @@ def _fresh_surface(problem: Problem, settings: Settings) -> Surface:
         directions={name: Direction(recipes[name], lengths) for name, lengths in norms.items()},
         fingerprint=fingerprint(problem.identity),
         provenance=Provenance(
-            settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(problem.device)]
+            settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(device)]
         ),
         created=timestamp(),
     )
-
-
-def _with_centre(surface: Surface, centre: Values) -> Surface:
-    metrics = {
-        name: replace(metric, centre=centre[name][0], centre_std=centre[name][1])
-        for name, metric in surface.metrics.items()
-    }
-    return replace(surface, metrics=metrics)
-
-
-def _preflight(problem: Problem, surface: Surface, seconds: float, difference: float, precision: str) -> Preflight:
-    loaded = problem.loaded
-    matched = [f"{loaded.num_matched} of {loaded.num_tensors} tensors matched", *loaded.notes] if loaded else []
-    return Preflight(
-        centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
-        num_examples={name: len(split) for name, split in problem.splits.items()},
-        num_parameters=sum(tensor.numel() for tensor in problem.context.params.values()),
-        checkpoint=matched,
-        device=describe_device(problem.device),
-        precision=precision,
-        num_points=problem.grid.num_points,
-        num_pending=problem.grid.num_points - surface.num_evaluated,
-        seconds_per_point=seconds,
-        repeat_difference=difference,
-    )
-
-
-# ---------------------------------------------------------------- fill and save
-
-
-def _fill(
-    surface: Surface, problem: Problem, saver: _Saver, observer: Observer, should_stop: Callable[[], bool]
-) -> None:
-    saver.save()
-    try:
-        for point in surface.pending().tolist():
-            values = problem.measure(point, should_stop)
-            if values is None:
-                break
-            surface.update(point, values)
-            saver.after_point()
-            observer.progress(surface.num_evaluated)
-    except BaseException:  # whatever ends the scan, what is finished stays
-        with suppress(OutputError):  # the first error says more
-            saver.save()
-        raise
-    saver.save()
-
-
-class _Saver:
-    """Saves so often that a killed process loses at most ``save_every`` seconds of finished work, or one point."""
-
-    def __init__(self, surface: Surface, output: Path | None, save_every: float, *, is_saved: bool) -> None:
-        self._surface, self._output, self._save_every = surface, output, save_every
-        self._last = self._cost = 0.0
-        self._saved = surface.num_evaluated if is_saved else None  # a complete file stays untouched
-        if output is not None:
-            remove_leftovers(output)
-
-    def after_point(self) -> None:
-        if time.perf_counter() - self._last >= max(self._save_every, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
-            self.save()
-
-    def save(self) -> None:
-        if self._output is None or self._saved == self._surface.num_evaluated:
-            return
-        start = time.perf_counter()
-        save_surface(self._surface, self._output)
-        self._last = time.perf_counter()
-        self._cost = self._last - start
-        self._saved = self._surface.num_evaluated

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Params: TypeAlias = dict[str, Tensor]
+Coordinates: TypeAlias = tuple[float, ...]
 
 
 def parameters_of(model: nn.Module) -> Params:
@@ -22,7 +22,7 @@ def norm(params: Params) -> float:
     return float(torch.stack([tensor.double().square().sum() for tensor in params.values()]).sum().sqrt())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subspace:
     """The points θ(c) = θ* + c₁·d₁ [+ c₂·d₂].
 
@@ -34,7 +34,7 @@ class Subspace:
     origin: Params
     directions: tuple[Params, ...]
 
-    def write(self, coordinates: Sequence[float], into: Params) -> None:
+    def write(self, coordinates: Coordinates, into: Params) -> None:
         """Overwrite the tensors of ``into`` with θ(c), computed from θ* each time.
 
         Never by steps along a line: rounding errors add up, 2.9e-6 after 2,600 steps. A coordinate of 0 adds nothing,
@@ -47,7 +47,7 @@ class Subspace:
                 if coordinate != 0.0:
                     torch._foreach_add_(target, [direction[name] for name in self.origin], alpha=coordinate)
 
-    def point(self, coordinates: Sequence[float]) -> Params:
+    def point(self, coordinates: Coordinates) -> Params:
         """θ(c) as new tensors."""
         params = {name: torch.empty_like(tensor) for name, tensor in self.origin.items()}
         self.write(coordinates, params)

@@ -10,8 +10,11 @@ from torch import nn
 
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches
+from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.preflight import check_centre
-from landscape_cli.compute.problem import assemble_problem, build_batches, build_model, check_components
+from landscape_cli.compute.prepare import make_worker
+from landscape_cli.compute.problem import Decoder, assemble_problem, build_model, check_components
+from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.config import Config
 from landscape_cli.errors import ConfigError, LandscapeError
 
@@ -59,16 +62,20 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
         result.notes.append("data not checked")
         return result
     batches: dict[str, Batches] = {}
+    decoder = Decoder(config.runtime)
     for split in config.data:
         with result.collect():
-            batches[split] = build_batches(config, split)
+            batches[split] = decoder.decode_split(config, split)
             result.notes.append(f"data.{split}: {len(batches[split])} examples")
     if not result.problems and loaded is not None:
         with result.collect():
             problem = assemble_problem(config, model, loaded, batches)
-            problem.subspace(0)
+            problem.draw(0)
             result.notes.append("directions: every tensor has one")
-            centre, _ = check_centre(problem, config, config.checkpoint.expect)
+            devices = choose_devices(config.runtime.device, config.where("runtime", "device"), config.runtime.devices)
+            worker = make_worker(problem, devices[0], config.runtime)
+            check_labels(worker)
+            centre, _ = check_centre(worker, config, config.checkpoint.expect)
             result.notes.append("centre: " + ", ".join(f"{name} {mean:.4g}" for name, (mean, _) in centre.items()))
             result.notes.append("the centre repeats itself")
     return result

@@ -1,0 +1,75 @@
+"""One point at a time, replayed from CUDA graphs: for networks whose kernels take less time than launching them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from landscape_cli.compute.engines.contract import Engine, UnsupportedError
+from landscape_cli.compute.engines.sequential import channels_last, has_convolutions, sequential
+from landscape_cli.compute.engines.stacked import Stacked
+from landscape_cli.compute.network import Network
+from landscape_cli.compute.residency import Chunk
+from landscape_cli.compute.subspace import Coordinates, Subspace
+
+# Every chunk has a graph of its own, which reads the resident data in place; with more chunks launches do not dominate.
+_MAX_CHUNKS = 64
+
+
+class Replayed:
+    """Another engine whose work on each chunk is captured once and then replayed.
+
+    Weights and data stay where they are in memory, so that a graph captured at one point is right at every other.
+    It needs data that are resident on the device: the same chunk must lie in the same place every time.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._graphs: dict[tuple[str, int, int], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        self._places: dict[tuple[str, int, int], int] = {}
+
+    def move_to(self, subspace: Subspace, coordinates: Sequence[Coordinates]) -> None:
+        """Let the engine overwrite its weights, in place."""
+        self._engine.move_to(subspace, coordinates)
+
+    def sums(self, split: str, chunk: Chunk) -> Tensor:
+        """See `Engine.sums`."""
+        key = (split, chunk.start, len(chunk.targets))
+        if key not in self._graphs:
+            if len(self._graphs) == _MAX_CHUNKS:
+                raise UnsupportedError(f"more than {_MAX_CHUNKS} chunks")
+            self._graphs[key] = self._capture(split, chunk)
+            self._places[key] = chunk.targets.data_ptr()
+        if chunk.targets.data_ptr() != self._places[key]:
+            raise UnsupportedError("the data do not stay in one place")
+        graph, sums = self._graphs[key]
+        graph.replay()
+        return sums.clone()  # the next replay overwrites it
+
+    def _capture(self, split: str, chunk: Chunk) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        device = chunk.targets.device
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):  # what libraries allocate and choose at the first calls must not be captured
+            for _ in range(3):
+                self._engine.sums(split, chunk)
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                sums = self._engine.sums(split, chunk)
+        except RuntimeError as error:
+            raise UnsupportedError(f"its work cannot be captured: {(str(error).splitlines() or [''])[0]}") from error
+        return graph, sums
+
+
+def graphs(network: Network, points_per_call: int) -> Replayed:
+    """`sequential` or `channels_last` for one point, `stacked` for several, replayed from CUDA graphs."""
+    if not next(network.model.parameters()).is_cuda:
+        raise UnsupportedError("CUDA graphs need a CUDA device")
+    if points_per_call > 1:
+        return Replayed(Stacked(network, points_per_call))
+    make: Callable[[Network, int], Engine] = channels_last if has_convolutions(network.model) else sequential
+    return Replayed(make(network, 1))

@@ -1,0 +1,240 @@
+"""Everything before the first point: how the points are evaluated, in how many processes, and what it will take."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from pydantic import JsonValue
+
+from landscape_cli.compute.calibrate import calibrate
+from landscape_cli.compute.engines.contract import UnsupportedError
+from landscape_cli.compute.evaluate import Values
+from landscape_cli.compute.memory import free_host_bytes, num_cores, peak_bytes, resident_bytes
+from landscape_cli.compute.observer import Observer, Preflight
+from landscape_cli.compute.plan import Plan
+from landscape_cli.compute.preflight import (
+    Trial,
+    check_centre,
+    choose_plan,
+    measure_kept,
+    reference_of,
+    warn_if_nothing_moves,
+)
+from landscape_cli.compute.problem import Problem
+from landscape_cli.compute.provenance import describe_device
+from landscape_cli.compute.resume import resume
+from landscape_cli.compute.selfcheck import check_labels
+from landscape_cli.compute.worker import Worker
+from landscape_cli.config import Expect, RuntimeConfig, Settings
+from landscape_cli.surface import Surface
+
+# Below, starting helpers and their devices costs more than they bring.
+_SECONDS_WORTH_HELPERS = {"cpu": 1.0, "cuda": 60.0}
+_SHARE_OF_FREE_MEMORY = 0.8
+
+
+def make_worker(
+    problem: Problem, device: torch.device, runtime: RuntimeConfig, note: Callable[[str], None] = lambda _: None
+) -> Worker:
+    """A worker within the memory that the config allows."""
+    return Worker(problem, device, None if runtime.memory.device == "auto" else runtime.memory.device, note)
+
+
+@contextmanager
+def one_thread_per_process(runtime: RuntimeConfig, device: torch.device) -> Iterator[int]:
+    """Use one thread on a CPU, unless there is to be one process only; yields the number of cores for processes.
+
+    Two processes of one thread do 1.0 to 4 times the work of one process of two, and one thread gives the same bits
+    on every machine of the same kind.
+    """
+    before, cores = torch.get_num_threads(), num_cores()
+    if device.type == "cpu":
+        torch.set_num_threads(cores if runtime.processes == 1 else 1)
+    try:
+        yield cores
+    finally:
+        torch.set_num_threads(before)
+
+
+def prepare(
+    worker: Worker,
+    surface: Surface,
+    existing: Surface | None,
+    settings: Settings,
+    expect: Expect | None,
+    observer: Observer,
+    cores: int,
+    num_devices: int,
+) -> tuple[Surface, Preflight]:
+    """Choose how points are evaluated, or keep the choice of the file, and look at the centre from all sides.
+
+    Args:
+        worker: Is left with the plan.
+        surface: The one that this config makes, empty.
+        existing: The one in the file.
+        settings: The config.
+        expect: Values that the checkpoint must reproduce.
+        observer: Is told what the user should know.
+        cores: For processes on a CPU.
+        num_devices: GPUs, each of which can have a process.
+
+    Returns:
+        The surface to fill, and what to tell before.
+    """
+    num_pending = surface.grid.num_points - (existing.num_evaluated if existing else 0)
+    before = resident_bytes()
+    check_labels(worker)
+    num_workers = cores if worker.device.type == "cpu" else num_devices
+    trial, repeats_to, is_kept = _try_plans(worker, existing, settings, expect, observer, num_pending, num_workers)
+    warning = warn_if_nothing_moves(worker.problem, trial)
+    if warning is not None:
+        observer.note(warning)
+    stored = existing.provenance.engine if existing else {}
+    if existing is None:
+        surface = _with_centre(surface, trial.centre)
+    else:
+        surface = resume(existing, surface, worker, trial.centre, observer)
+    if not is_kept:
+        earlier = {"earlier": [*_as_list(stored.get("earlier")), _without(stored, "earlier")]} if stored else {}
+        engine = {**trial.to_json(worker.plan), **earlier}
+        surface.provenance = replace(surface.provenance, engine=engine)
+    private = max(0, peak_bytes(torch.device("cpu")) - before) + worker.num_parameter_bytes
+    processes = _num_processes(worker, settings.runtime, num_pending, trial.seconds, cores, num_devices, private)
+    return surface, Preflight(
+        centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
+        num_examples={name: len(split) for name, split in worker.splits.items()},
+        num_parameters=sum(tensor.numel() for tensor in worker.problem.context.params.values()),
+        checkpoint=_checkpoint(worker.problem),
+        device=describe_device(worker.device),
+        precision=worker.problem.precision,
+        engine=worker.plan.describe(),
+        processes=processes,
+        data=_where_data_are(worker),
+        memory_bytes=_peak(worker, processes, private),
+        num_points=surface.grid.num_points,
+        num_pending=num_pending,
+        seconds=num_pending * trial.seconds / processes,
+        seconds_per_point=trial.seconds,
+        num_passes=worker.num_examples,
+        differences=_numbers(surface.provenance.engine.get("difference")),
+        repeat_difference=repeats_to,
+    )
+
+
+def _try_plans(
+    worker: Worker,
+    existing: Surface | None,
+    settings: Settings,
+    expect: Expect | None,
+    observer: Observer,
+    num_pending: int,
+    num_workers: int,
+) -> tuple[Trial, float, bool]:
+    """Keep the plan of the file or choose one, and check the centre with it.
+
+    Returns:
+        What the plan gives, how well the centre repeats itself, and whether the plan is that of the file.
+    """
+    plan = _plan_of(existing, worker, settings.runtime, observer) if existing else None
+    if plan is not None:
+        worker.use(plan)
+        try:
+            centre, repeats_to = check_centre(worker, settings, expect)
+            return measure_kept(worker, centre), repeats_to, True
+        except UnsupportedError as error:
+            observer.note(f"the engine {plan.engine} of the file does not run here: {error}")
+    plans = calibrate(worker, settings.runtime, num_pending, num_workers)
+    worker.use(reference_of(plans[0]))
+    centre, repeats_to = check_centre(worker, settings, expect)
+    return choose_plan(worker, plans, centre, observer.note), repeats_to, False
+
+
+def _plan_of(existing: Surface, worker: Worker, runtime: RuntimeConfig, observer: Observer) -> Plan | None:
+    """The plan of the file, unless the user wants another one."""
+    plan = Plan.from_json(existing.provenance.engine, {name: len(split) for name, split in worker.splits.items()})
+    if plan is None:
+        return None
+    pinned = {name: split.batches.batch_size for name, split in worker.splits.items() if split.batches.batch_size}
+    wanted = replace(
+        plan, chunk_sizes={**plan.chunk_sizes, **{n: min(s, len(worker.splits[n])) for n, s in pinned.items()}}
+    )
+    if runtime.engine != "auto":
+        wanted = replace(wanted, engine=runtime.engine)
+    if runtime.points_per_call != "auto" and plan.points_per_call > 1:
+        wanted = replace(wanted, points_per_call=runtime.points_per_call)
+    if wanted != plan:
+        observer.note(
+            f"the points so far were evaluated by {plan.describe()}; this changes now, and values by rounding"
+        )
+        return None
+    return plan
+
+
+def _num_processes(
+    worker: Worker,
+    runtime: RuntimeConfig,
+    num_pending: int,
+    seconds_per_point: float,
+    cores: int,
+    num_devices: int,
+    private: int,
+) -> int:
+    """How many processes share the points; ``private`` are the bytes that each of them needs for itself."""
+    kind = worker.device.type
+    is_short = num_pending * seconds_per_point < _SECONDS_WORTH_HELPERS[kind]
+    if kind == "cuda":
+        return 1 if is_short and runtime.devices == "auto" else num_devices
+    if worker.plan.num_threads > 1 or "fork" not in multiprocessing.get_all_start_methods():
+        return 1
+    if runtime.processes != "auto":
+        return max(1, min(runtime.processes, num_pending))
+    free = free_host_bytes()
+    if is_short or sys.platform != "linux":
+        return 1
+    fitting = cores if free is None else 1 + int(_SHARE_OF_FREE_MEMORY * free / max(private, 1))
+    return max(1, min(cores, fitting, num_pending))
+
+
+def _peak(worker: Worker, processes: int, private: int) -> int:
+    """Predicted bytes: on one device, or of all processes in main memory."""
+    peak = peak_bytes(worker.device)
+    return peak if worker.device.type == "cuda" else peak + (processes - 1) * private
+
+
+def _where_data_are(worker: Worker) -> str:
+    compressed = "compressed to 8 bits, " if any(split.batches.compressed for split in worker.splits.values()) else ""
+    if all(split.resident for split in worker.splits.values()):
+        return f"{compressed}in memory" if worker.device.type == "cpu" else f"{compressed}on the device"
+    on_disk = any(split.batches.where_held == "disk" for split in worker.splits.values())
+    return f"{compressed}streamed from {'disk' if on_disk else 'main memory'}"
+
+
+def _checkpoint(problem: Problem) -> list[str]:
+    loaded = problem.loaded
+    return [f"{loaded.num_matched} of {loaded.num_tensors} tensors matched", *loaded.notes] if loaded else []
+
+
+def _with_centre(surface: Surface, centre: Values) -> Surface:
+    metrics = {
+        name: replace(metric, centre=centre[name][0], centre_std=centre[name][1])
+        for name, metric in surface.metrics.items()
+    }
+    return replace(surface, metrics=metrics)
+
+
+def _as_list(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
+
+
+def _without(mapping: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _numbers(value: JsonValue) -> dict[str, float]:
+    items = value.items() if isinstance(value, dict) else ()
+    return {name: float(number) for name, number in items if isinstance(number, int | float)}

@@ -1,0 +1,211 @@
+"""Helpers: forked processes that measure points beside this one, with the same data in the same memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from types import TracebackType
+
+from landscape_cli.compute.evaluate import Values
+from landscape_cli.compute.plan import Plan
+from landscape_cli.compute.worker import Worker
+from landscape_cli.errors import EvaluationError, LandscapeError
+
+# points of the grid, all of one slice, that are evaluated in one go
+Block = Sequence[int]
+# blocks that are handed out together
+Task = Sequence[Block]
+
+_SECONDS_TO_FINISH = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a helper answers: the values of a whole task, and the plan, which may have been halved meanwhile."""
+
+    values: Sequence[tuple[int, Values]]
+    plan: Plan
+
+
+@dataclass
+class _Helper:
+    process: ForkProcess
+    connection: Connection
+    tasks: deque[Task] = field(default_factory=deque)
+
+
+class Team:
+    """The helpers of this process. Use it as a context: behind it none of them is left.
+
+    Args:
+        note: Told when a helper is lost, or what it has to say.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._stop = mmap.mmap(-1, 1)  # shared with the helpers
+        self._helpers: list[_Helper] = []
+
+    def add(self, make_worker: Callable[[], Worker]) -> None:
+        """Fork a helper; ``make_worker`` is called in it, before its first task."""
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        others = [ours, *(helper.connection for helper in self._helpers)]
+        process = context.Process(
+            target=_serve, args=(make_worker, theirs, others, self._stop, os.getpid()), daemon=True
+        )
+        with warnings.catch_warnings():
+            # Python warns of forking while there are threads. The helpers use one thread, and no lock of others.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+        theirs.close()
+        self._helpers.append(_Helper(process, ours))
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """End all helpers."""
+        self.stop()
+        for helper in self._helpers:
+            helper.connection.close()
+        for helper in self._helpers:
+            helper.process.join(_SECONDS_TO_FINISH)
+            if helper.process.is_alive():
+                helper.process.kill()
+                helper.process.join()
+        self._helpers.clear()
+
+    def __len__(self) -> int:
+        return len(self._helpers)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any helper has something to do."""
+        return any(helper.tasks for helper in self._helpers)
+
+    def stop(self) -> None:
+        """Let the helpers end what they do at the next chunk of data."""
+        self._stop[0] = 1
+
+    def hand_out(self, tasks: deque[Task], plan: Plan) -> None:
+        """Give every helper a task to do and, while there are enough, one to go on with."""
+        for helper in list(self._helpers):
+            while tasks and len(helper.tasks) < (2 if len(tasks) > len(self._helpers) else 1):
+                task = tasks.popleft()
+                helper.tasks.append(task)
+                try:
+                    helper.connection.send((task, plan))
+                except (BrokenPipeError, ConnectionError):
+                    self._lose(helper, tasks)
+                    break
+
+    def collect(self, tasks: deque[Task], timeout: float) -> Iterator[Done]:
+        """What the helpers have done; tasks of a helper that has died go back to ``tasks``.
+
+        Args:
+            tasks: What is still to be done.
+            timeout: Seconds to wait for the first answer.
+
+        Raises:
+            LandscapeError: What a helper has raised.
+        """
+        ready = wait([helper.connection for helper in self._helpers if helper.tasks], timeout)
+        for helper in [helper for helper in self._helpers if helper.connection in ready]:
+            try:
+                answer = helper.connection.recv()
+            except (EOFError, ConnectionError):
+                self._lose(helper, tasks)
+                continue
+            task = helper.tasks.popleft()
+            match answer:
+                case Done():
+                    yield answer
+                case None:  # it was stopped
+                    tasks.append(task)
+                case BaseException():
+                    raise answer
+                case str():
+                    helper.tasks.appendleft(task)
+                    self._note(answer)
+
+    def _lose(self, helper: _Helper, tasks: deque[Task]) -> None:
+        helper.process.join(_SECONDS_TO_FINISH)
+        tasks.extendleft(reversed(helper.tasks))
+        self._helpers.remove(helper)
+        helper.connection.close()
+        code = helper.process.exitcode
+        cause = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+        hint = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
+        self._note(f"a helper process was ended {cause}{hint}; the others go on with its points")
+
+
+def _serve(
+    make_worker: Callable[[], Worker],
+    connection: Connection,
+    others: Iterable[Connection],
+    stop: mmap.mmap,
+    parent: int,
+) -> None:
+    """The life of a helper: tasks in, values out, until the pipe is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides when to stop
+    _die_with_parent()
+    for other in others:
+        other.close()  # else the pipe of another helper would never seem closed
+
+    def should_stop() -> bool:
+        return bool(stop[0]) or os.getppid() != parent
+
+    worker: Worker | None = None
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            task, plan = connection.recv()
+            try:
+                worker = worker or make_worker()
+                worker.say = connection.send
+                worker.use(plan)
+                connection.send(_do(worker, task, should_stop))
+            except Exception as error:  # noqa: BLE001  # the parent raises it
+                connection.send(_sendable(error))
+
+
+def _do(worker: Worker, task: Task, should_stop: Callable[[], bool]) -> Done | None:
+    found: list[tuple[int, Values]] = []
+    for block in task:
+        values = worker.measure(block, should_stop)
+        if values is None:
+            return None
+        found += zip(block, values, strict=True)
+    return Done(found, worker.plan)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error itself where it is ours; others may hold what cannot be pickled."""
+    if isinstance(error, LandscapeError):
+        error.__cause__ = None
+        return error
+    return EvaluationError(f"a helper process failed: {type(error).__name__}: {error}")
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process together with the one that forked it, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,127 @@
+"""A problem on one device: the model that is moved, the data, and the planes of the slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from landscape_cli.compute.device import device_errors
+from landscape_cli.compute.evaluate import Evaluator, Values, never
+from landscape_cli.compute.memory import budget, free_bytes
+from landscape_cli.compute.network import Network
+from landscape_cli.compute.plan import DEFAULT_CHUNK, Plan
+from landscape_cli.compute.precision import DTYPES, Precision
+from landscape_cli.compute.problem import Problem
+from landscape_cli.compute.residency import Split, place
+from landscape_cli.compute.subspace import Coordinates, Subspace
+
+# Planes are drawn and moved again when the scan comes back to a slice, unless they fit in here.
+_PLANE_CACHE_BYTES = 1 << 30
+
+
+class Worker:
+    """Measures a problem on a device. Takes over the problem's model.
+
+    Args:
+        problem: What to measure.
+        device: Where.
+        data_bytes: What the data may take of the device; None for 40 % of what is free.
+        note: Told what the user should know.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        device: torch.device,
+        data_bytes: int | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.problem, self.device, self.say = problem, device, note
+        dtype = DTYPES[problem.precision]
+        with device_errors("moving the model and the data to the device"):
+            self.network = Network(problem.model.to(device), problem.metrics)
+            self._weights = {name: tensor.to(device) for name, tensor in problem.context.params.items()}
+            left = budget(data_bytes, free_bytes(device))
+            self.splits: dict[str, Split] = {}
+            for name, batches in problem.splits.items():
+                split = place(batches, device, dtype, left)
+                left = None if left is None else max(0, left - split.nbytes_on_device)
+                self.splits[name] = split
+        self._planes: dict[int, Subspace] = {}
+        self._memory_format = self.network.memory_format
+        self._evaluator = self.evaluator(self.reference_plan)
+
+    @property
+    def origin(self) -> Coordinates:
+        """The coordinates of the checkpoint in every plane."""
+        return (0.0,) * len(self.problem.grid.axes)
+
+    @property
+    def num_examples(self) -> int:
+        """Of all splits together."""
+        return sum(map(len, self.splits.values()))
+
+    @property
+    def num_parameter_bytes(self) -> int:
+        """Of one set of weights."""
+        return sum(tensor.nbytes for tensor in self._weights.values())
+
+    @property
+    def reference_plan(self) -> Plan:
+        """`sequential` in chunks as configured, or of 256 examples."""
+        sizes = {
+            name: min(split.batches.batch_size or DEFAULT_CHUNK, len(split)) for name, split in self.splits.items()
+        }
+        return Plan("sequential", sizes, num_threads=torch.get_num_threads())
+
+    def _say(self, message: str) -> None:
+        self.say(message)  # a helper process replaces it
+
+    def evaluator(self, plan: Plan, precision: Precision | None = None) -> Evaluator:
+        """An evaluator of its own for the network and the data of this worker."""
+        return Evaluator(self.network, self.splits, precision or self.problem.precision, plan, self._say)
+
+    @property
+    def plan(self) -> Plan:
+        """How points are evaluated; it is halved when memory does not suffice."""
+        return self._evaluator.plan
+
+    def use(self, plan: Plan) -> None:
+        """Go on with another plan, on as many threads as it says."""
+        self._evaluator.use(plan)
+        if self.device.type == "cpu" and torch.get_num_threads() != plan.num_threads:
+            torch.set_num_threads(plan.num_threads)
+
+    def measure(self, points: Sequence[int], should_stop: Callable[[], bool] = never) -> list[Values] | None:
+        """Evaluate every metric at points of one slice of the grid; None when stopped."""
+        locations = [self.problem.grid.location(point) for point in points]
+        assert len({slice_index for slice_index, _ in locations}) == 1
+        return self.measure_at(locations[0][0], [coordinates for _, coordinates in locations], should_stop)
+
+    def measure_at(
+        self, slice_index: int, coordinates: Sequence[Coordinates], should_stop: Callable[[], bool] = never
+    ) -> list[Values] | None:
+        """Evaluate every metric at any coordinates of a slice."""
+        return self._evaluator.evaluate(self.plane(slice_index), coordinates, should_stop)
+
+    def measure_centre(self, should_stop: Callable[[], bool] = never) -> Values | None:
+        """Evaluate every metric at the checkpoint itself, as at every other point; None when stopped."""
+        values = self.measure_at(0, [self.origin], should_stop)
+        return None if values is None else values[0]
+
+    def plane(self, slice_index: int) -> Subspace:
+        """The line or plane of one slice, on the device."""
+        if self._memory_format != self.network.memory_format:
+            self._memory_format = self.network.memory_format
+            self._weights = self.network.laid_out(self._weights)
+            self._planes.clear()
+        if slice_index not in self._planes:
+            size = sum(tensor.nbytes for tensor in self._weights.values()) * len(self.problem.grid.axes)
+            if size * (len(self._planes) + 1) > _PLANE_CACHE_BYTES:
+                self._planes.clear()
+            drawn = self.problem.draw(slice_index)
+            with device_errors("moving the directions to the device"):
+                moved = [{name: tensor.to(self.device) for name, tensor in each.items()} for each in drawn]
+            self._planes[slice_index] = Subspace(self._weights, tuple(map(self.network.laid_out, moved)))
+        return self._planes[slice_index]
