@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from workers import worker_of
 
 from landscape_cli import load_surface, scan_model
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.directions import Context
-from landscape_cli.compute.evaluate import check_labels, disagreement
 from landscape_cli.compute.metrics import accuracy, mse, top_k
 from landscape_cli.compute.normalization import NORMALIZATIONS, layout_of
 from landscape_cli.compute.observer import Silent
+from landscape_cli.compute.selfcheck import check_labels, disagreement
 from landscape_cli.compute.subspace import parameters_of
 from landscape_cli.errors import ConfigError, EvaluationError, ResumeMismatchError
 
@@ -98,13 +99,13 @@ def test_labels_are_checked_for_single_outputs_and_for_the_losses_of_torch(targe
     inputs = torch.zeros(3, 3)
     for labels, model in ((torch.tensor([0, 1, 0]), nn.Linear(3, 1)), (torch.tensor([0, 4, 0]), nn.Linear(3, 4))):
         with pytest.raises(EvaluationError, match="example 1 has the label"):
-            check_labels(model, {"a": Batches(inputs, labels, 3, "")}, {"loss": target})
+            check_labels(worker_of(model, {"a": Batches(inputs, labels, 3, "")}, class_index_metrics={"loss": target}))
     ignored = Batches(inputs, torch.tensor([0, -100, 0]), 3, "")
     if "." in target:
-        check_labels(nn.Linear(3, 4), {"a": ignored}, {"loss": target})
+        check_labels(worker_of(nn.Linear(3, 4), {"a": ignored}, class_index_metrics={"loss": target}))
     else:
         with pytest.raises(EvaluationError, match="example 1 has the label -100"):
-            check_labels(nn.Linear(3, 4), {"a": ignored}, {"loss": target})
+            check_labels(worker_of(nn.Linear(3, 4), {"a": ignored}, class_index_metrics={"loss": target}))
 
 
 # ---------------------------------------------------------------- directions that would differ
@@ -193,7 +194,7 @@ def test_what_was_finished_before_an_error_is_saved(tmp_path: Path) -> None:
     calls = iter(range(1000))
 
     def fails_late(outputs: Tensor, targets: Tensor) -> Tensor:
-        if next(calls) > 5:
+        if next(calls) > 7:
             raise ZeroDivisionError("late")
         return torch.ones(len(targets))
 
@@ -204,7 +205,7 @@ def test_what_was_finished_before_an_error_is_saved(tmp_path: Path) -> None:
         scan_model(
             nn.Linear(3, 4), {"a": data()}, axes=LINE, metrics=["late"], output=output, runtime={"save_every": "10m"}
         )
-    assert load_surface(output).num_evaluated == 3  # after the centre twice and the corner
+    assert load_surface(output).num_evaluated == 3  # after two of calibration, the centre twice and the corner
 
 
 @pytest.mark.parametrize(

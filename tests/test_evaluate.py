@@ -7,6 +7,7 @@ import math
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from workers import evaluate, worker_of
 
 from landscape_cli.compute.data import Batches, load_batches
-from landscape_cli.compute.evaluate import check_labels, check_repeats, evaluate
 from landscape_cli.compute.metrics import accuracy, cross_entropy, mse
+from landscape_cli.compute.selfcheck import check_labels, check_repeats
 from landscape_cli.errors import EvaluationError
 
 
@@ -47,7 +49,6 @@ def test_values_equal_a_plain_evaluation_bit_for_bit() -> None:
             total += F.cross_entropy(outputs, targets, reduction="none").double().sum()
             right += int((outputs.argmax(1) == targets).sum())
     values = evaluate(model, {"train": data}, METRICS)
-    assert values is not None
     assert values["train_loss"][0] == total.item() / 23
     assert values["train_accuracy"][0] == right / 23
 
@@ -60,7 +61,6 @@ def test_mean_and_std_over_examples_are_exact_for_any_batch_size(num_examples: i
     with torch.no_grad():
         losses = F.cross_entropy(model(data.inputs), data.targets, reduction="none").double().tolist()
     values = evaluate(model, {"a": data}, METRICS)
-    assert values is not None
     mean, std = values["a_loss"]
     assert mean == pytest.approx(statistics.fmean(losses), rel=1e-6)
     assert std == pytest.approx(statistics.stdev(losses) if num_examples > 1 else 0.0, rel=1e-4, abs=1e-6)
@@ -69,10 +69,8 @@ def test_mean_and_std_over_examples_are_exact_for_any_batch_size(num_examples: i
 def test_several_splits_are_evaluated_in_one_go() -> None:
     splits = {"train": batches(10), "test": batches(7, seed=1)}
     together = evaluate(classifier(), splits, METRICS)
-    assert together is not None
     for name, split in splits.items():
         alone = evaluate(classifier(), {name: split}, METRICS)
-        assert alone is not None
         assert {key: together[key] for key in alone} == alone
 
 
@@ -86,7 +84,6 @@ def test_constant_losses_have_no_spread_and_infinite_ones_an_unknown_one() -> No
             "inf": lambda o, t: torch.full((len(t),), math.inf),
         },
     )
-    assert values is not None
     assert values["a_loss"][0] == pytest.approx(0.1, rel=1e-7)
     assert values["a_loss"][1] == pytest.approx(0, abs=1e-7)
     assert values["a_inf"][0] == math.inf
@@ -95,14 +92,14 @@ def test_constant_losses_have_no_spread_and_infinite_ones_an_unknown_one() -> No
 
 def test_stopping_between_batches_gives_nothing() -> None:
     calls = iter([False, False, True])
-    assert evaluate(classifier(), {"a": batches()}, METRICS, lambda: next(calls)) is None
+    assert worker_of(classifier(), {"a": batches()}).measure_centre(lambda: next(calls)) is None
 
 
 PRECISION_FLAGS = """
 import torch
 from torch import nn
 from landscape_cli.compute.data import Batches
-from landscape_cli.compute.evaluate import evaluate
+from workers import evaluate
 matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
 
 def read():
@@ -145,7 +142,9 @@ assert read() == before, (before, read())
 def test_float32_is_exact_inside_and_the_settings_of_the_caller_come_back(setting: str) -> None:
     """In processes of their own: torch refuses to read settings that were made in both of its interfaces."""
     code = PRECISION_FLAGS.replace("SETTING", setting)
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
     assert finished.returncode == 0, finished.stderr
 
 
@@ -159,7 +158,6 @@ def test_models_take_tuples_and_dicts_of_tensors() -> None:
     for inputs in [(a, b), {"b": b, "a": a}]:
         data = Batches(inputs, targets, 2, "")
         values = evaluate(TwoInputs(), {"s": data}, {"loss": mse})
-        assert values is not None
         assert values["s_loss"][0] == pytest.approx(((a - b - targets) ** 2).mean().item(), rel=1e-6)
 
 
@@ -208,8 +206,8 @@ def test_labels_out_of_range_are_found_with_their_position(wrong: int) -> None:
     labels[17] = wrong
     data = Batches(data.inputs, labels, 5, "")
     with pytest.raises(EvaluationError, match=f"example 17 has the label {wrong}; the model has 4 outputs"):
-        check_labels(classifier(), {"train": data}, {"loss": "cross_entropy"})
-    check_labels(classifier(), {"train": data}, {})  # a regression loss does not care
+        check_labels(worker_of(classifier(), {"train": data}, class_index_metrics={"loss": "cross_entropy"}))
+    check_labels(worker_of(classifier(), {"train": data}))  # a regression loss does not care
 
 
 class TrainsForever(nn.BatchNorm1d):
@@ -249,29 +247,30 @@ class SwitchesBack(nn.Dropout):
 def test_a_model_that_does_not_repeat_itself_is_refused_with_the_cause(layer: nn.Module, cause: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 6), layer, nn.Linear(6, 4)).eval()
-    splits = {"train": batches()}
-    first = evaluate(model, splits, METRICS)
+    worker = worker_of(model, {"train": batches()})
+    first = worker.measure_centre()
     assert first is not None
     with pytest.raises(EvaluationError, match="does not repeat itself: train_") as raised:
-        check_repeats(model, splits, METRICS, first)
+        check_repeats(worker, first)
     assert cause in str(raised.value.hint)
 
 
 def test_batchnorm_that_keeps_training_is_refused_although_it_repeats_itself() -> None:
     model = nn.Sequential(nn.Linear(6, 6), TrainsForever(6), nn.Linear(6, 4)).eval()
-    splits = {"train": batches()}
-    first = evaluate(model, splits, METRICS)
-    assert first == evaluate(model, splits, METRICS)
+    worker = worker_of(model, {"train": batches()})
+    first = worker.measure_centre()
     assert first is not None
+    assert first == worker.measure_centre()
     with pytest.raises(EvaluationError, match=r"evaluating it changes the buffer 1\.running_mean") as raised:
-        check_repeats(model, splits, METRICS, first)
+        check_repeats(worker, first)
     assert "stays in training mode" in str(raised.value.hint)
 
 
 def test_a_model_that_repeats_itself_differs_by_nothing() -> None:
-    model, splits = classifier(), {"train": batches()}
-    first = evaluate(model, splits, METRICS)
+    model = classifier()
+    worker = worker_of(model, {"train": batches()})
+    first = worker.measure_centre()
     assert first is not None
     before = copy.deepcopy(model.state_dict())
-    assert check_repeats(model, splits, METRICS, first) == 0
+    assert check_repeats(worker, first) == 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -153,12 +153,8 @@ class _Stopwatch:
         self.budget = 0.0
         self.seconds_per_example = 0.0
 
-    def compete(self, candidates: Sequence[_Candidate], *, num_rounds: int = _ROUNDS, must_run: bool = False) -> None:
-        """Measure all candidates in turn until the budget is spent; those that fall behind drop out.
-
-        Raises:
-            EvaluationError: One that must run does not.
-        """
+    def compete(self, candidates: Sequence[_Candidate], *, num_rounds: int = _ROUNDS) -> None:
+        """Measure all candidates in turn until the budget is spent; those that fall behind drop out."""
         order = random.Random(0)  # noqa: S311  # in turn, but not always in the same order
         for each in candidates:
             self._try(each)

@@ -49,27 +49,21 @@ def read(subset: Subset[object], *, where: str, workers: int | None) -> Generato
     Raises:
         ConfigError: A worker process failed, or what the dataset raised in it.
     """
-    length, before, began = len(subset), _file_positions(), time.monotonic()
+    length, before = len(subset), _file_positions()
     parts = _Parts(subset)
-    first = parts.read((0, 1))
-    seconds = time.monotonic() - began
+    first, seconds = _timed(parts, (0, 1))
     parts.expected = _shapes(first)
     yield 0, first
-    # not the first example: it may open files and fill caches
-    again = max(1, min(_MEASURED_EXAMPLES, int(_MEASURED_FOR / max(seconds, 1e-9)), _PART_BYTES // _nbytes(first)))
-    stop = min(length, 1 + (again if workers is None else 1))
+    stop = min(length, 2 if workers is not None else 1 + _num_measured(seconds, _nbytes(first)))
     if stop > 1:
-        began = time.monotonic()
-        second = parts.read((1, stop))
-        seconds = (time.monotonic() - began) / (stop - 1)
+        second, seconds = _timed(parts, (1, stop))  # again: the first example may have opened files and filled caches
         yield 1, second
     if workers is None:
-        workers = _num_cores() if seconds * (length - stop) > _WORTH_WORKERS else 0
-        workers = 0 if workers == 1 or multiprocessing.current_process().daemon else min(workers, _MAX_WORKERS)
+        workers = _choose_workers(seconds * (length - stop))
     now = _file_positions()
     if any(now[file] != before.get(file, 0) for file in now):
         workers = 0
-    size = min(_PART_EXAMPLES, int(_PART_SECONDS / max(seconds, 1e-9)), _part_bytes(workers) // _nbytes(first))
+    size = min(_PART_EXAMPLES, int(_PART_SECONDS / seconds), _part_bytes(workers) // _nbytes(first))
     if workers:
         size = min(size, -(-(length - stop) // (workers * _PARTS_PER_WORKER)))
     size = max(1, size)
@@ -190,8 +184,22 @@ def _is_shared_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "shared memory" in str(error)
 
 
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _timed(parts: _Parts, span: Span) -> tuple[object, float]:
+    """The part, and the seconds per example."""
+    began = time.perf_counter()
+    part = parts.read(span)
+    return part, max(1e-9, (time.perf_counter() - began) / (span[1] - span[0]))
+
+
+def _num_measured(seconds: float, nbytes: int) -> int:
+    return max(1, min(_MEASURED_EXAMPLES, int(_MEASURED_FOR / seconds), _PART_BYTES // nbytes))
+
+
+def _choose_workers(seconds: float) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if seconds <= _WORTH_WORKERS or cores == 1 or multiprocessing.current_process().daemon:  # it may have no children
+        return 0
+    return min(cores, _MAX_WORKERS)
 
 
 def _part_bytes(workers: int) -> int:

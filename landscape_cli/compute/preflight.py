@@ -172,8 +172,11 @@ def _corner(worker: Worker, corner: int) -> tuple[Values, float]:
 
 def _evaluate(evaluator: Evaluator, worker: Worker, point: int | None) -> Values:
     """Evaluate a point of the grid, or the checkpoint."""
-    slice_index, coordinates = (0, worker.origin) if point is None else worker.problem.grid.location(point)
-    values = evaluator.evaluate(worker.plane(slice_index), [coordinates])
+    if point is None:
+        values = evaluator.evaluate(worker.centre, [()])
+    else:
+        slice_index, coordinates = worker.problem.grid.location(point)
+        values = evaluator.evaluate(worker.plane(slice_index), [coordinates])
     assert values is not None  # nobody can stop it
     return values[0]
 

@@ -14,7 +14,7 @@ from landscape_cli.compute.plan import DEFAULT_CHUNK, Plan
 from landscape_cli.compute.precision import DTYPES, Precision
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.residency import Split, place
-from landscape_cli.compute.subspace import Coordinates, Subspace
+from landscape_cli.compute.subspace import Subspace
 
 # Planes are drawn and moved again when the scan comes back to a slice, unless they fit in here.
 _PLANE_CACHE_BYTES = 1 << 30
@@ -48,14 +48,10 @@ class Worker:
                 split = place(batches, device, dtype, left)
                 left = None if left is None else max(0, left - split.nbytes_on_device)
                 self.splits[name] = split
+        self._centre = Subspace(self._weights, ())
         self._planes: dict[int, Subspace] = {}
         self._memory_format = self.network.memory_format
         self._evaluator = self.evaluator(self.reference_plan)
-
-    @property
-    def origin(self) -> Coordinates:
-        """The coordinates of the checkpoint in every plane."""
-        return (0.0,) * len(self.problem.grid.axes)
 
     @property
     def num_examples(self) -> int:
@@ -95,27 +91,24 @@ class Worker:
 
     def measure(self, points: Sequence[int], should_stop: Callable[[], bool] = never) -> list[Values] | None:
         """Evaluate every metric at points of one slice of the grid; None when stopped."""
-        locations = [self.problem.grid.location(point) for point in points]
-        assert len({slice_index for slice_index, _ in locations}) == 1
-        return self.measure_at(locations[0][0], [coordinates for _, coordinates in locations], should_stop)
-
-    def measure_at(
-        self, slice_index: int, coordinates: Sequence[Coordinates], should_stop: Callable[[], bool] = never
-    ) -> list[Values] | None:
-        """Evaluate every metric at any coordinates of a slice."""
-        return self._evaluator.evaluate(self.plane(slice_index), coordinates, should_stop)
+        slices, coordinates = zip(*map(self.problem.grid.location, points), strict=True)
+        assert len(set(slices)) == 1
+        return self._evaluator.evaluate(self.plane(slices[0]), coordinates, should_stop)
 
     def measure_centre(self, should_stop: Callable[[], bool] = never) -> Values | None:
-        """Evaluate every metric at the checkpoint itself, as at every other point; None when stopped."""
-        values = self.measure_at(0, [self.origin], should_stop)
+        """Evaluate every metric at the checkpoint itself; None when stopped."""
+        values = self._evaluator.evaluate(self.centre, [()], should_stop)
         return None if values is None else values[0]
+
+    @property
+    def centre(self) -> Subspace:
+        """The checkpoint alone: a subspace without directions, whose one point has the coordinates ()."""
+        self._lay_out()
+        return self._centre
 
     def plane(self, slice_index: int) -> Subspace:
         """The line or plane of one slice, on the device."""
-        if self._memory_format != self.network.memory_format:
-            self._memory_format = self.network.memory_format
-            self._weights = self.network.laid_out(self._weights)
-            self._planes.clear()
+        self._lay_out()
         if slice_index not in self._planes:
             size = sum(tensor.nbytes for tensor in self._weights.values()) * len(self.problem.grid.axes)
             if size * (len(self._planes) + 1) > _PLANE_CACHE_BYTES:
@@ -125,3 +118,11 @@ class Worker:
                 moved = [{name: tensor.to(self.device) for name, tensor in each.items()} for each in drawn]
             self._planes[slice_index] = Subspace(self._weights, tuple(map(self.network.laid_out, moved)))
         return self._planes[slice_index]
+
+    def _lay_out(self) -> None:
+        """Follow the engine in how weights lie in memory, so that moving them is a plain copy."""
+        if self._memory_format != self.network.memory_format:
+            self._memory_format = self.network.memory_format
+            self._weights = self.network.laid_out(self._weights)
+            self._centre = Subspace(self._weights, ())
+            self._planes.clear()

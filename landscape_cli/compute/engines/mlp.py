@@ -32,6 +32,9 @@ _ROW_WISE_FUNCTIONS = frozenset(
         *(torch.tanh, torch.sigmoid),
     }
 )
+# The same where the dimension is that of the features.
+_OVER_DIMENSION_MODULES = (nn.LogSoftmax, nn.Softmax)
+_OVER_DIMENSION = frozenset({F.log_softmax, F.softmax, torch.log_softmax, torch.softmax})
 _ROW_WISE_METHODS = frozenset({"tanh", "sigmoid"})
 # The shared products of all chunks are kept if they fit in here, else made again for every K points.
 _SHARED_BYTES = 256 << 20
@@ -194,11 +197,16 @@ def _layer(node: fx.Node, modules: dict[str, nn.Module], names: dict[int, str]) 
         return _names(modules[str(node.target)], names)
     if _module(node, modules, nn.ReLU) or node.target in (F.relu, torch.relu, "relu"):
         return torch.relu_  # in place: what it gets belongs to this engine
-    if any(_module(node, modules, kind) for kind in _ROW_WISE_MODULES):
+    over_columns = any(_module(node, modules, kind) for kind in _OVER_DIMENSION_MODULES) and (
+        modules[str(node.target)].dim in (1, -1)
+    )
+    if over_columns or any(_module(node, modules, kind) for kind in _ROW_WISE_MODULES):
         return modules[str(node.target)]
     target, rest, options = node.target, node.args[1:], dict(node.kwargs)
     if node.op == "call_function" and target in _ROW_WISE_FUNCTIONS:
         return lambda hidden: target(hidden, *rest, **options)
+    if node.op == "call_function" and target in _OVER_DIMENSION and options.get("dim") in (1, -1) and not rest:
+        return lambda hidden: target(hidden, **options)
     if node.op == "call_method" and target in _ROW_WISE_METHODS:
         return lambda hidden: getattr(hidden, str(target))()
     raise UnsupportedError(f"{target} is neither Linear nor a row-wise function")
