@@ -203,7 +203,7 @@ def test_all_problems_are_reported_at_once(refuse: Refuse) -> None:
         "checkpoint.path": "required, but missing", "checkpoint.pth": "unknown key; did you mean 'path'?",
         "axes.x.stpo": "did you mean 'stop'?", "axes.x.num": "found 0; input should be greater than 0",
         "loss": "given twice, first on line 12", "slices.num": "found 1.5", "slices.seed": "found -1",
-        "evaluation.precision": "'float32' or 'float64'", "runtime.save_every": "such as 500ms, 1s or 2m",
+        "evaluation.precision": "'float64', 'float32', 'tf32' or 'bfloat16'", "runtime.save_every": "such as 500ms, 1s or 2m",
         "metrcs": "did you mean 'metrics'?",
     }  # fmt: skip
     assert not [key for key, word in words.items() if word not in found[key]]
@@ -571,7 +571,11 @@ def test_bad_metrics_are_refused_beside_other_problems(refuse: Refuse, metrics: 
         ("data.train.num_examples", "0", "found 0"),
         ("data.train.batch_size", "0", "found 0"),
         ("data.train.seed", "-1", "found -1"),
-        ("evaluation.precision", "float16", "found 'float16'; input should be 'float32' or 'float64'"),
+        (
+            "evaluation.precision",
+            "float16",
+            "found 'float16'; input should be 'float64', 'float32', 'tf32' or 'bfloat16'",
+        ),
         ("evaluation.batchnorm", "live", "found 'live'; input should be 'frozen'"),
         ("checkpoint.strict", "maybe", "found 'maybe'"),
         ("checkpoint.strict", "2", "found 2"),
@@ -726,11 +730,51 @@ def test_differing_keys_shorten_long_values() -> None:
 def test_spelling_does_not_change_what_is_resolved(load: Load) -> None:
     same = (
         "# a comment\naxes: {x: {num: 5, stop: 1, start: -1, direction: random}}\n"
-        "data: {train: {batch_size: 256, dataset: {class_path: toy.data}}}\n"
+        "data: {train: {batch_size: auto, dataset: {class_path: toy.data}}}\n"
         "checkpoint: {path: weights.pt}\nloss: {_target_: cross_entropy}\nmetrics: []\n"
         "model: {class_path: toy.Net, init_args: {width: 4}}\n"
     )
     assert fingerprint(load(same).resolved()) == fingerprint(load(GOOD).resolved())
+
+
+@pytest.mark.parametrize(
+    ("addition", "expected"),
+    [
+        (
+            "runtime: {memory: {host: lots}}",
+            "runtime.memory.host: found 'lots'; expected auto, bytes, or a size such as",
+        ),
+        ("runtime: {memory: {device: -1}}", "runtime.memory.device: found -1; expected auto, bytes"),
+        ("runtime: {devices: [0, 0]}", "runtime.devices: found [0, 0]; expected auto, all, or different numbers"),
+        ("runtime: {devices: []}", "runtime.devices: found []; expected"),
+        ("runtime: {device: 'cuda:1', devices: all}", "runtime: device: cuda:1 is one device"),
+        ("runtime: {processes: 0}", "runtime.processes: found 0; expected auto or a whole number of at least 1"),
+        ("runtime: {processes: true}", "runtime.processes: found True; expected auto or a whole number"),
+        ("runtime: {workers: -1}", "runtime.workers: found -1; expected auto or a whole number of at least 0"),
+        ("runtime: {engine: warp}", "runtime.engine: found 'warp'; input should be 'auto', 'sequential'"),
+        ("runtime: {points_per_call: 1.5}", "runtime.points_per_call: found 1.5; expected auto or a whole number"),
+    ],
+)
+def test_runtime_settings_of_the_wrong_kind_are_refused(refuse: Refuse, addition: str, expected: str) -> None:
+    (problem,) = refuse(GOOD + addition + "\n")
+    assert f"12: {expected}" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("500MB", 500_000_000),
+        ("8 GB", 8_000_000_000),
+        ("2GiB", 2 << 30),
+        ("1.5k", 1500),
+        ("0", 0),
+        ("77", 77),
+        ("3T", 3 * 10**12),
+    ],
+)
+def test_sizes_are_read_in_their_units(load: Load, text: str, expected: int) -> None:
+    assert load(GOOD, f"runtime.memory.host={text}").runtime.memory.host == expected
+    assert load(GOOD).runtime.memory.host == "auto"
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,8 @@ class _Rate(ProgressColumn):
         self._samples_per_point = samples_per_point
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        average = (task.completed - task.fields["before"]) / task.elapsed if task.elapsed else 0.0
+        speed = task.finished_speed or task.speed or average
         return Text(
             f"{speed:.3g} points/s, {_scaled(speed * self._samples_per_point, ('', 'k', 'M', 'G'))} samples/s"
             if speed
@@ -164,8 +165,8 @@ class _Rate(ProgressColumn):
 class ScanDisplay:
     """Shows a scan on stderr: the preflight panel, and progress bars where stderr is a terminal."""
 
-    def __init__(self, *, on_preflight: Callable[[], None]) -> None:
-        self._on_preflight = on_preflight
+    def __init__(self, *, on_preflight: Callable[[], None], is_dry_run: bool = False) -> None:
+        self._on_preflight, self._is_dry_run = on_preflight, is_dry_run
         self.num_computed = 0
         self.seen: Preflight | None = None
         self._started = self._last = 0.0
@@ -213,28 +214,27 @@ class ScanDisplay:
         self._on_preflight()
         self._started = self._last = time.perf_counter()
         TALK.stderr.print(_panel(preflight))
-
-    def progress(self, num_evaluated: int) -> None:
-        """Count the points and move the bar."""
-        assert self.seen is not None  # the preflight comes first
-        before = self.seen.num_points - self.seen.num_pending
-        self.num_computed = num_evaluated - before
-        self._last = time.perf_counter()
-        if self._bar is None:
-            return
-        if self._progress is None:
+        if self._bar is not None and preflight.num_pending and not self._is_dry_run:
             columns = (
                 TextColumn("points"),
                 BarColumn(None),
                 MofNCompleteColumn(),
-                _Rate(self.seen.num_passes),
+                _Rate(preflight.num_passes),
                 TextColumn("left"),
                 TimeRemainingColumn(),
             )
             self._progress = Progress(*columns, console=self._bar)
-            self._progress.add_task("points", total=self.seen.num_points, completed=before)
+            before = preflight.num_points - preflight.num_pending
+            self._progress.add_task("points", total=preflight.num_points, completed=before, before=before)
             self._progress.start()
-        self._progress.update(self._progress.task_ids[0], completed=num_evaluated)
+
+    def progress(self, num_evaluated: int) -> None:
+        """Count the points and move the bar."""
+        assert self.seen is not None  # the preflight comes first
+        self.num_computed = num_evaluated - (self.seen.num_points - self.seen.num_pending)
+        self._last = time.perf_counter()
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=num_evaluated)
 
 
 def _panel(preflight: Preflight) -> Panel:

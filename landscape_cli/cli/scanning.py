@@ -58,7 +58,7 @@ def scan(
         )
     start = time.perf_counter()
     deadline = start + _seconds(time_budget) if time_budget is not None else math.inf
-    with StopSignals() as signals, ScanDisplay(on_preflight=signals.defer) as display:
+    with StopSignals() as signals, ScanDisplay(on_preflight=signals.defer, is_dry_run=dry_run) as display:
         _prepare_process()
         from landscape_cli.compute.scan import scan as run_scan
         from landscape_cli.config import load_config

@@ -62,7 +62,7 @@ class Network:
             EvaluationError: The model fails or returns something else than a tensor.
         """
         try:
-            outputs = call(model or self.model, inputs)
+            outputs = call(self.model if model is None else model, inputs)
         except Exception as error:  # the user's model may raise anything
             if is_out_of_memory(error):
                 raise

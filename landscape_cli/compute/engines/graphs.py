@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from landscape_cli.compute.data import tensors_of
 from landscape_cli.compute.engines.contract import Engine, UnsupportedError
 from landscape_cli.compute.engines.sequential import channels_last, has_convolutions, sequential
 from landscape_cli.compute.engines.stacked import Stacked
@@ -21,14 +22,13 @@ _MAX_CHUNKS = 64
 class Replayed:
     """Another engine whose work on each chunk is captured once and then replayed.
 
-    Weights and data stay where they are in memory, so that a graph captured at one point is right at every other.
-    It needs data that are resident on the device: the same chunk must lie in the same place every time.
+    Weights and resident data stay where they are in memory, so that a graph captured at one point is right at every
+    other. A chunk that lies elsewhere than when it was captured is evaluated without a graph.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._graphs: dict[tuple[str, int, int], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
-        self._places: dict[tuple[str, int, int], int] = {}
+        self._graphs: dict[tuple[str, int, int], tuple[tuple[int, ...], torch.cuda.CUDAGraph, Tensor]] = {}
 
     def move_to(self, subspace: Subspace, coordinates: Sequence[Coordinates]) -> None:
         """Let the engine overwrite its weights, in place."""
@@ -37,14 +37,12 @@ class Replayed:
     def sums(self, split: str, chunk: Chunk) -> Tensor:
         """See `Engine.sums`."""
         key = (split, chunk.start, len(chunk.targets))
-        if key not in self._graphs:
-            if len(self._graphs) == _MAX_CHUNKS:
-                raise UnsupportedError(f"more than {_MAX_CHUNKS} chunks")
-            self._graphs[key] = self._capture(split, chunk)
-            self._places[key] = chunk.targets.data_ptr()
-        if chunk.targets.data_ptr() != self._places[key]:
-            raise UnsupportedError("the data do not stay in one place")
-        graph, sums = self._graphs[key]
+        places = tuple(tensor.data_ptr() for tensor in (*tensors_of(chunk.inputs), chunk.targets))
+        if key not in self._graphs and len(self._graphs) < _MAX_CHUNKS:
+            self._graphs[key] = (places, *self._capture(split, chunk))
+        captured_places, graph, sums = self._graphs.get(key, ((), None, None))
+        if graph is None or sums is None or captured_places != places:
+            return self._engine.sums(split, chunk)  # data that are streamed or decoded lie elsewhere each time
         graph.replay()
         return sums.clone()  # the next replay overwrites it
 
@@ -58,7 +56,7 @@ class Replayed:
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may load data
                 sums = self._engine.sums(split, chunk)
         except RuntimeError as error:
             raise UnsupportedError(f"its work cannot be captured: {(str(error).splitlines() or [''])[0]}") from error
