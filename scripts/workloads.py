@@ -7,10 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+Reader: TypeAlias = Callable[[NDArray[np.uint8]], Tensor]
 
 _NUM_CLASSES = 10
 _MEAN, _STD = 0.4, 0.25
@@ -129,7 +134,7 @@ def mlp() -> nn.Module:
 
 
 def resnet50() -> nn.Module:
-    """torchvision's ResNet-50 for 224×224 images."""
+    """ResNet-50 of torchvision for 224×224 images."""
     from torchvision.models import resnet50 as build  # noqa: PLC0415  # takes a second, and only GPUs want it
 
     model: nn.Module = build(num_classes=_NUM_CLASSES)
@@ -211,14 +216,23 @@ def normalise(pixels: Tensor) -> Tensor:
     return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(_MEAN).div_(_STD)
 
 
-def pil_transform() -> Callable[[object], Tensor]:
-    """torchvision's transform of a PIL image to the same values."""
-    from torchvision import transforms  # noqa: PLC0415  # only the classic loop needs it
+def plain_reader() -> Reader:
+    """(H, W[, C]) uint8 → (C, H, W) float32 with torch alone."""
+    return lambda pixels: normalise(torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1))
 
-    transform: Callable[[object], Tensor] = transforms.Compose(
-        [transforms.ToTensor(), transforms.Normalize((_MEAN,), (_STD,))]
-    )
-    return transform
+
+def pil_reader() -> Reader:
+    """The same values as torchvision's data sets give them: array → PIL image → ToTensor → Normalize."""
+    from PIL import Image  # noqa: PLC0415  # only the classic loop needs these
+    from torchvision import transforms  # noqa: PLC0415
+
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((_MEAN,), (_STD,))])
+
+    def read(pixels: NDArray[np.uint8]) -> Tensor:
+        image: Tensor = transform(Image.fromarray(pixels))
+        return image
+
+    return read
 
 
 def has_module(name: str) -> bool:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
+from landscape_cli.compute.memory import num_cores
 from landscape_cli.errors import ConfigError
 
 Span = tuple[int, int]
@@ -196,7 +197,7 @@ def _num_measured(seconds: float, nbytes: int) -> int:
 
 
 def _choose_workers(seconds: float) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     if seconds <= _WORTH_WORKERS or cores == 1 or multiprocessing.current_process().daemon:  # it may have no children
         return 0
     return min(cores, _MAX_WORKERS)

@@ -51,15 +51,13 @@ def resident_bytes() -> int:
 
 
 def num_cores() -> int:
-    """Cores for this process: what torch would use (OMP_NUM_THREADS, the affinity), within the container's quota."""
-    cores = torch.get_num_threads()
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
+    """Cores that this process may use: its affinity, within the CPU quota of its control groups."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for group in _control_groups():
         quota = _words(group / "cpu.max")
         if len(quota) == 2 and quota[0].isdigit():
             cores = min(cores, max(1, round(int(quota[0]) / int(quota[1]))))
-    return max(1, cores)
+    return cores
 
 
 def _free_in_container() -> int | None:

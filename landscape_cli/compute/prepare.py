@@ -52,7 +52,8 @@ def one_thread_per_process(runtime: RuntimeConfig, device: torch.device) -> Iter
     Two processes of one thread do 1.0 to 4 times the work of one process of two, and one thread gives the same bits
     on every machine of the same kind.
     """
-    before, cores = torch.get_num_threads(), num_cores()
+    before = torch.get_num_threads()
+    cores = min(before, num_cores())  # OMP_NUM_THREADS is respected
     if device.type == "cpu":
         torch.set_num_threads(cores if runtime.processes == 1 else 1)
     try:

@@ -177,10 +177,11 @@ def _scan(
                 observer.note(
                     f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
                 )
-        team = stack.enter_context(Team(observer.note))
+        say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
+        team = stack.enter_context(Team(say))
         for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
             team.add(partial(make_worker, problem, device, runtime))
-        worker = make_worker(problem, devices[0], runtime, observer.note)
+        worker = make_worker(problem, devices[0], runtime, say)
         surface, preflight = prepare(worker, surface, existing, settings, expect, observer, cores, len(devices))
         if dry_run:
             observer.preflight(preflight)
@@ -193,6 +194,18 @@ def _scan(
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None)
         fill(surface, worker, team, saver, observer, should_stop, preflight.seconds_per_point)
         return surface
+
+
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Say nothing twice."""
+    said: set[str] = set()
+
+    def note(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            say(message)
+
+    return note
 
 
 def _fresh_surface(problem: Problem, settings: Settings, device: torch.device) -> Surface:

@@ -181,7 +181,8 @@ def _serve(
             try:
                 worker = worker or make_worker()
                 worker.say = connection.send
-                worker.use(plan)
+                if not worker.plan.is_smaller_than(plan):  # it may have been halved here since the plan was sent
+                    worker.use(plan)
                 connection.send(_do(worker, task, should_stop))
             except Exception as error:  # noqa: BLE001  # the parent raises it
                 connection.send(_sendable(error))

@@ -1,0 +1,367 @@
+"""Several processes and chosen engines: the same bits as one process, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_scan import StopAfter, contents
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from landscape_cli import Surface, load_surface, scan_model
+from landscape_cli.compute.fill import pending_blocks
+from landscape_cli.compute.observer import Preflight, Silent
+from landscape_cli.compute.plan import Plan
+from landscape_cli.errors import EvaluationError
+from landscape_cli.grid import Axis, Grid
+
+PLANE = {"x": {"num": 7}, "y": {"num": 5}}
+ENGINES = ["sequential", "channels_last", "stacked", "mlp"]
+
+
+def network(engine: str) -> tuple[nn.Module, TensorDataset]:
+    torch.manual_seed(0)
+    if engine == "channels_last":
+        model: nn.Module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    else:
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3))
+    return model, TensorDataset(torch.randn(50, 1, 4, 4), torch.arange(50) % 3)
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.seen: list[Preflight] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def preflight(self, preflight: Preflight) -> None:
+        self.seen.append(preflight)
+
+
+def run(engine: str, output: Path | None = None, **options: object) -> Surface:
+    model, dataset = network(engine)
+    runtime = {"engine": engine, "save_every": 0, **options.pop("runtime", {})}  # type: ignore[dict-item]
+    arguments = {"axes": PLANE, "metrics": ["accuracy"], "batch_size": 16, "slices": {"num": 2}, **options}
+    return scan_model(model, {"a": dataset}, output=output, runtime=runtime, **arguments)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- blocks
+
+
+@given(
+    num_x=st.integers(1, 9), num_y=st.integers(1, 6), num_slices=st.integers(1, 4), size=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_blocks_are_a_fixed_partition_of_the_scan_order(
+    num_x: int, num_y: int, num_slices: int, size: int, seed: int
+) -> None:
+    grid = Grid(tuple(Axis("xy"[i], tuple(map(float, range(n)))) for i, n in enumerate((num_x, num_y))), num_slices)
+    nothing = np.zeros(grid.shape, dtype=bool)
+    blocks = pending_blocks(grid, nothing, size)
+    assert [point for block in blocks for point in block] == grid.scan_order().tolist()
+    assert all(len({grid.location(point)[0] for point in block}) == 1 for block in blocks)
+    assert max(map(len, blocks)) <= size
+    some = np.random.default_rng(seed).random(grid.shape) < 0.6
+    assert pending_blocks(grid, some, size) == [block for block in blocks if not some.flat[block].all()]
+
+
+# ---------------------------------------------------------------- resuming
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(cuts=st.lists(st.integers(0, 60), min_size=1, max_size=3))
+@settings(max_examples=5, deadline=None)
+def test_a_resumed_scan_equals_an_uninterrupted_one_with_every_engine(
+    tmp_path_factory: pytest.TempPathFactory, engine: str, cuts: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("scan")
+    whole = run(engine)
+    for cut in cuts:
+        run(engine, folder / "s.h5", should_stop=StopAfter(cut))
+    assert contents(run(engine, folder / "s.h5")) == contents(whole) == contents(load_surface(folder / "s.h5"))
+
+
+def test_the_plan_is_kept_on_resume_unless_the_user_changes_it(tmp_path: Path) -> None:
+    first = run("mlp", tmp_path / "s.h5", should_stop=StopAfter(30), runtime={"points_per_call": 4})
+    assert not first.complete
+    observer = Listening()
+    model, dataset = network("mlp")
+    options = {"axes": PLANE, "metrics": ["accuracy"], "slices": {"num": 2}, "output": tmp_path / "s.h5"}
+    kept = scan_model(model, {"a": dataset}, should_stop=StopAfter(10), observer=observer, **options)  # type: ignore[arg-type]
+    plan = Plan.from_json(kept.provenance.engine, {"a": 50})
+    assert plan == Plan("mlp", {"a": 16}, 4, 1)
+    assert kept.provenance.engine == first.provenance.engine
+    assert not observer.notes
+    changed = scan_model(
+        model,
+        {"a": dataset},
+        observer=observer,
+        runtime={"engine": "stacked", "points_per_call": 3},
+        **options,  # type: ignore[arg-type]
+    )
+    assert changed.complete
+    assert "the points so far were evaluated by mlp, 4 points × 16 examples at a time" in observer.notes[0]
+    engine = changed.provenance.engine
+    assert (engine["engine"], engine["points_per_call"]) == ("stacked", 3)
+    (earlier,) = engine["earlier"]  # type: ignore[misc]
+    assert earlier["engine"] == "mlp"  # type: ignore[index,call-overload]
+    np.testing.assert_allclose(changed["a_loss"], run("sequential")["a_loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_gives_the_surface_of_sequential_and_says_how_near(tmp_path: Path, engine: str) -> None:
+    observer = Listening()
+    surface = run(engine, tmp_path / "s.h5", observer=observer)
+    model, dataset = network(engine)
+    plain = scan_model(
+        model, {"a": dataset}, axes=PLANE, metrics=["accuracy"], batch_size=16, slices={"num": 2},
+        runtime={"engine": "sequential"},
+    )  # fmt: skip
+    np.testing.assert_allclose(surface["a_loss"], plain["a_loss"], rtol=1e-5)
+    np.testing.assert_array_equal(surface["a_accuracy"], plain["a_accuracy"])
+    stored = load_surface(tmp_path / "s.h5").provenance.engine
+    assert stored["engine"] == engine
+    assert stored["centre"]["a_loss"] == surface.metrics["a_loss"].centre  # type: ignore[index,call-overload]
+    assert stored["reference_centre"]["a_loss"] == plain.metrics["a_loss"].centre  # type: ignore[index,call-overload]
+    differences = stored["difference"]
+    assert isinstance(differences, dict)
+    assert set(differences) == (set() if engine == "sequential" else {"centre", "corner"})
+    assert all(0 <= value < 1e-5 for value in differences.values())  # type: ignore[operator]
+    assert observer.seen[0].differences == differences
+
+
+def test_an_engine_that_cannot_evaluate_the_model_is_refused_when_pinned_with_the_reason() -> None:
+    model, dataset = network("channels_last")
+    with pytest.raises(EvaluationError, match=r"runtime\.engine: mlp cannot evaluate this model: .*weights") as raised:
+        scan_model(model, {"a": dataset}, axes=PLANE, runtime={"engine": "mlp"})
+    assert "engine: auto" in str(raised.value.hint)
+
+
+class Sloppy(nn.Module):
+    """Right when called as it is, wrong under vmap: it hides a factor from functional calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        factor = 1.0 if isinstance(self.layer.weight, nn.Parameter) else 1.001
+        return factor * self.layer(x.flatten(1))
+
+
+def test_an_engine_whose_values_differ_is_refused() -> None:
+    with pytest.raises(EvaluationError, match=r"stacked differs from sequential by .* at the centre, .* at the corner"):
+        scan_model(Sloppy(), {"a": network("mlp")[1]}, axes=PLANE, runtime={"engine": "stacked"})
+
+
+# ---------------------------------------------------------------- processes
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_give_the_bits_of_one(tmp_path: Path, engine: str, processes: int) -> None:
+    observer = Listening()
+    together = run(engine, tmp_path / "s.h5", runtime={"processes": processes}, observer=observer)
+    assert observer.seen[0].processes == processes
+    assert together.complete
+    assert contents(together) == contents(run(engine)) == contents(load_surface(tmp_path / "s.h5"))
+    assert not multiprocessing.active_children()
+
+
+class Slow(nn.Module):
+    """Takes 20 ms per forward pass, and leaves the number of its process behind."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.layer, self.folder = nn.Linear(16, 3), folder
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.02)
+        (self.folder / str(os.getpid())).touch()
+        return self.layer(x.flatten(1))
+
+
+def helpers(folder: Path) -> list[int]:
+    return [pid for pid in (int(path.name) for path in folder.iterdir()) if pid != os.getpid()]
+
+
+class Kills(Silent):
+    """Kills every helper as soon as some points are done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.killed = folder, set[int]()
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def progress(self, num_evaluated: int) -> None:
+        for pid in set(helpers(self.folder)) - self.killed:
+            os.kill(pid, signal.SIGKILL)
+            self.killed.add(pid)
+
+
+def test_the_points_of_a_killed_helper_are_done_by_the_others(tmp_path: Path) -> None:
+    dataset, folder = network("mlp")[1], tmp_path / "pids"
+    folder.mkdir()
+    torch.manual_seed(1)
+    model, observer = Slow(folder), Kills(folder)
+    options, plain = {"axes": {"x": {"num": 21}}, "batch_size": 50}, {"engine": "sequential"}
+    surface = scan_model(model, {"a": dataset}, observer=observer, runtime={**plain, "processes": 3}, **options)  # type: ignore[arg-type]
+    assert len(observer.killed) == 2
+    assert surface.complete
+    assert sum("ended by SIGKILL, perhaps for lack of memory" in note for note in observer.notes) == 2
+    assert contents(surface) == contents(scan_model(model, {"a": dataset}, runtime=plain, **options))  # type: ignore[arg-type]
+
+
+def test_helpers_end_with_a_scan_that_is_stopped_and_what_they_finished_is_kept(tmp_path: Path) -> None:
+    dataset, folder = network("mlp")[1], tmp_path / "pids"
+    folder.mkdir()
+    stopped = scan_model(
+        Slow(folder), {"a": dataset}, axes={"x": {"num": 101}}, batch_size=50,
+        runtime={"processes": 2, "engine": "sequential"},
+        output=tmp_path / "s.h5", should_stop=lambda: len(helpers(folder)) > 0,
+    )  # fmt: skip
+    assert not stopped.complete
+    assert load_surface(tmp_path / "s.h5").num_evaluated == stopped.num_evaluated
+    assert not multiprocessing.active_children()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in helpers(folder))
+
+
+def fails_in_helpers(outputs: Tensor, targets: Tensor) -> Tensor:
+    if multiprocessing.parent_process() is not None:
+        raise ZeroDivisionError("only here")
+    time.sleep(0.01)
+    return torch.ones(len(targets))
+
+
+def test_an_error_in_a_helper_ends_the_scan_as_one_here_does_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    model, dataset = network("mlp")
+    with pytest.raises(EvaluationError, match=r"fails_in_helpers raised ZeroDivisionError .*: only here"):
+        scan_model(
+            model, {"a": dataset}, axes=PLANE, metrics=[fails_in_helpers], output=tmp_path / "s.h5",
+            runtime={"processes": 2},
+        )  # fmt: skip
+    assert load_surface(tmp_path / "s.h5").num_evaluated > 0
+    assert not multiprocessing.active_children()
+
+
+class HungryInHelpers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if multiprocessing.parent_process() is not None and len(x) > 7:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        time.sleep(0.005)
+        return self.layer(x.flatten(1))
+
+
+def test_a_helper_that_runs_out_of_memory_goes_on_with_less_and_so_does_everybody(tmp_path: Path) -> None:
+    observer, model = Listening(), HungryInHelpers()
+    surface = scan_model(
+        model, {"a": network("mlp")[1]}, axes=PLANE, batch_size=16, observer=observer,
+        runtime={"processes": 2, "save_every": 0, "engine": "sequential"}, output=tmp_path / "s.h5",
+    )  # fmt: skip
+    assert surface.complete
+    assert observer.notes == [
+        "out of memory: going on with sequential, 8 examples at a time",
+        "out of memory: going on with sequential, 4 examples at a time",
+    ]
+    stored = load_surface(tmp_path / "s.h5").provenance.engine
+    assert (stored["chunk_sizes"], stored["halved"]) == ({"a": 4}, True)
+    plain = scan_model(model, {"a": network("mlp")[1]}, axes=PLANE, runtime={"engine": "sequential"})
+    np.testing.assert_allclose(surface["a_loss"], plain["a_loss"], rtol=1e-5)
+
+
+# ---------------------------------------------------------------- memory for the data
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_data_beyond_the_memory_budget_give_the_same_surface_bit_for_bit(
+    tmp_path: Path, engine: str, processes: int
+) -> None:
+    small = {"memory": {"host": "1kB"}, "cache": str(tmp_path), "processes": processes}
+    observer = Listening()
+    on_disk = run(engine, runtime=small, observer=observer)
+    assert "streamed from disk" in observer.seen[0].data
+    in_memory = run(engine, runtime={"processes": processes}, observer=observer)
+    assert observer.seen[1].data == "in memory"
+    assert contents(on_disk) == contents(in_memory)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- calibration
+
+
+def choices(surfaces: Sequence[Surface]) -> list[object]:
+    return [surface.provenance.engine["engine"] for surface in surfaces]
+
+
+def test_a_long_scan_of_a_perceptron_is_calibrated_and_gives_the_values_of_sequential() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(400, 64), nn.ReLU(), nn.Linear(64, 3))
+    dataset = TensorDataset(torch.randn(2000, 1, 20, 20), torch.arange(2000) % 3)
+    axes = {"x": {"num": 31}, "y": {"num": 31}}
+    chosen = scan_model(model, {"a": dataset}, axes=axes)
+    plain = scan_model(model, {"a": dataset}, axes=axes, runtime={"engine": "sequential"})
+    assert choices([chosen, plain]) == ["mlp", "sequential"]  # shared first layer: 2 to 4 times as fast here
+    np.testing.assert_allclose(chosen["a_loss"], plain["a_loss"], rtol=1e-5)
+
+
+def test_short_scans_are_not_calibrated_so_that_they_repeat_themselves() -> None:
+    model, dataset = network("mlp")
+    assert choices([scan_model(model, {"a": dataset}, axes={"x": {"num": 5}})]) == ["sequential"]
+
+
+def test_a_pinned_batch_size_is_never_changed() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(300, 64), nn.ReLU(), nn.Linear(64, 3))
+    dataset = TensorDataset(torch.randn(1500, 300), torch.arange(1500) % 3)
+    surface = scan_model(model, {"a": dataset}, axes={"x": {"num": 31}, "y": {"num": 31}}, batch_size=77)
+    assert surface.provenance.engine["chunk_sizes"] == {"a": 77}
+
+
+# ---------------------------------------------------------------- reduced precision
+
+
+def test_a_reduced_precision_says_how_far_it_is_from_float32_at_centre_and_corner() -> None:
+    model, dataset = network("mlp")
+    observer = Listening()
+    surface = scan_model(
+        model, {"a": dataset}, axes=PLANE, evaluation={"precision": "bfloat16"}, batch_size=16, observer=observer
+    )
+    exact = scan_model(model, {"a": dataset}, axes=PLANE, batch_size=16)
+    stored = json.loads(json.dumps(surface.provenance.engine))
+    assert stored["reference"] == "sequential in float32"
+    assert stored["reference_centre"]["a_loss"] == exact.metrics["a_loss"].centre
+    centre = abs(surface.metrics["a_loss"].centre / exact.metrics["a_loss"].centre - 1)
+    corner = abs(surface["a_loss"][0, -1, -1] / exact["a_loss"][0, -1, -1] - 1)
+    assert stored["difference"] == pytest.approx({"centre": centre, "corner": corner}, rel=1e-6)
+    assert 0 < centre < 2e-2
+    assert observer.seen[0].differences == stored["difference"]
+
+
+def test_tf32_on_a_cpu_is_float32() -> None:
+    model, dataset = network("mlp")
+    surface, exact = (
+        scan_model(model, {"a": dataset}, axes=PLANE, evaluation={"precision": precision}, batch_size=16)
+        for precision in ("tf32", "float32")
+    )
+    assert contents(surface) == contents(exact)
+    assert surface.provenance.engine["difference"] == {"centre": 0.0, "corner": 0.0}
