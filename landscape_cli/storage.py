@@ -28,7 +28,7 @@ from landscape_cli.grid import Axis, Grid
 from landscape_cli.surface import Direction, Metric, Provenance, Surface
 
 FORMAT = "landscape-surface"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CHECKSUM = "content_sha256"
 _UNSEALED = b"0" * 64

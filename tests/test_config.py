@@ -203,7 +203,7 @@ def test_all_problems_are_reported_at_once(refuse: Refuse) -> None:
         "checkpoint.path": "required, but missing", "checkpoint.pth": "unknown key; did you mean 'path'?",
         "axes.x.stpo": "did you mean 'stop'?", "axes.x.num": "found 0; input should be greater than 0",
         "loss": "given twice, first on line 12", "slices.num": "found 1.5", "slices.seed": "found -1",
-        "evaluation.precision": "'float64', 'float32', 'tf32' or 'bfloat16'", "runtime.save_every": "such as 500ms, 1s or 2m",
+        "evaluation.precision": "'tf32' or 'bfloat16'", "runtime.save_every": "such as 500ms, 1s or 2m",
         "metrcs": "did you mean 'metrics'?",
     }  # fmt: skip
     assert not [key for key, word in words.items() if word not in found[key]]

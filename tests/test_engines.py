@@ -464,14 +464,15 @@ def test_every_engine_has_a_name_in_the_config() -> None:
 
 def test_plans_survive_the_file_and_strangers_do_not() -> None:
     plan = Plan("mlp", {"a": 4, "b": 9}, 8, 2)
-    splits = {"a": 4, "b": 100}
-    assert Plan.from_json(plan.to_json(), splits) == plan
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.fits({"a": 4, "b": 100})
+    assert not any(plan.fits(splits) for splits in ({"a": 3, "b": 100}, {"a": 4}, {"a": 4, "b": 9, "c": 1}))
     assert hash(replace(plan, chunk_sizes={"b": 9, "a": 4})) == hash(plan)
     wrong: list[dict[str, object]] = [
         {},
         {"engine": 3},
-        {"chunk_sizes": {"a": 4}},
-        {"chunk_sizes": {"a": 5, "b": 9}},
+        {"chunk_sizes": {}},
+        {"chunk_sizes": {"a": 1 << 40}},
         {"chunk_sizes": {"a": 0, "b": 9}},
         {"chunk_sizes": {"a": True, "b": 9}},
         {"points_per_call": "8"},
@@ -480,7 +481,7 @@ def test_plans_survive_the_file_and_strangers_do_not() -> None:
     ]
     for change in wrong:
         stored = {**plan.to_json(), **change} if change else {}
-        assert Plan.from_json(stored, splits) is None  # type: ignore[arg-type]
+        assert Plan.from_json(stored) is None  # type: ignore[arg-type]
 
 
 def test_metrics_see_points_and_examples_in_the_right_order() -> None:
@@ -494,3 +495,46 @@ def test_metrics_see_points_and_examples_in_the_right_order() -> None:
     assert values is not None
     assert [each["a_target"][0] for each in values] == pytest.approx([data.targets.double().mean().item()] * 3)
     assert len({each["a_loss"][0] for each in values}) == 3
+
+
+# ---------------------------------------------------------------- on a device
+
+
+@pytest.mark.parametrize("engine", ["sequential", "channels_last", "stacked", "mlp", "graphs"])
+@pytest.mark.parametrize("name", ["perceptron", "batchnorm", "attention", "recurrent"])
+def test_every_engine_gives_the_values_of_the_model_moved_by_hand_on_every_device(
+    name: str, engine: str, device: str
+) -> None:
+    worker, model, data = problem_of(name, 2, device)
+    worker.use(Plan(engine, {"a": 4}, 1 if engine in SINGLE else 3))
+    refused = REFUSED.get(engine, set()) | (set(MODELS) if engine == "graphs" and device == "cpu" else set())
+    if name in refused:
+        with pytest.raises(UnsupportedError):
+            worker.measure([0, 7, 24])
+        return
+    for block in ([0, 7, 24], [24, 3, 12]):  # twice: what is captured at one point must be right at the next
+        values = worker.measure(block)
+        assert values is not None
+        for point, found in zip(block, values, strict=True):
+            assert found["a_loss"] == pytest.approx(by_hand(worker, model, data, point)["a_loss"], rel=1e-5)
+
+
+def test_an_evaluation_transfers_once_and_its_chunks_do_not_wait_for_the_device(device: str) -> None:
+    """On a GPU any other transfer to the host raises; on a CPU there is nothing to wait for."""
+    worker, _, _ = problem_of("batchnorm", 0, device)
+    worker.use(plan_of("sequential", 2, 1))
+    worker.measure([3])
+    plane, chunk = worker.plane(0), worker.splits["a"].first(4)
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        engine = ENGINES["sequential"](worker.network, 1)
+        with torch.inference_mode():
+            engine.move_to(plane, [(0.1, 0.2)])
+            sums = engine.sums("a", chunk)
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert sums.shape == (1, 2, 2)
+    assert sums.dtype == torch.float64
+    assert sums.device.type == device

@@ -20,7 +20,7 @@ data:
 axes:
   x: {{num: 31}}
   y: {{num: NUM}}
-runtime: {{save_every: SAVE}}
+runtime: {{save_every: SAVE, engine: sequential, processes: 2}}
 """
 
 

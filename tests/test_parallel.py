@@ -101,7 +101,7 @@ def test_the_plan_is_kept_on_resume_unless_the_user_changes_it(tmp_path: Path) -
     model, dataset = network("mlp")
     options = {"axes": PLANE, "metrics": ["accuracy"], "slices": {"num": 2}, "output": tmp_path / "s.h5"}
     kept = scan_model(model, {"a": dataset}, should_stop=StopAfter(10), observer=observer, **options)  # type: ignore[arg-type]
-    plan = Plan.from_json(kept.provenance.engine, {"a": 50})
+    plan = Plan.from_json(kept.provenance.engine)
     assert plan == Plan("mlp", {"a": 16}, 4, 1)
     assert kept.provenance.engine == first.provenance.engine
     assert not observer.notes
@@ -365,3 +365,28 @@ def test_tf32_on_a_cpu_is_float32() -> None:
     )
     assert contents(surface) == contents(exact)
     assert surface.provenance.engine["difference"] == {"centre": 0.0, "corner": 0.0}
+
+
+# ---------------------------------------------------------------- on a device
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "bfloat16"])
+def test_every_precision_is_within_its_tolerance_of_float64_on_every_device(device: str, precision: str) -> None:
+    model, dataset = network("channels_last")
+    surface = scan_model(
+        model, {"a": dataset}, axes=PLANE, evaluation={"precision": precision}, runtime={"device": device}
+    )
+    exact = scan_model(
+        model, {"a": dataset}, axes=PLANE, evaluation={"precision": "float64"}, runtime={"device": "cpu"}
+    )
+    rtol = {"float64": 1e-12, "float32": 1e-5, "tf32": 2e-2, "bfloat16": 5e-2}[precision]
+    np.testing.assert_allclose(surface["a_loss"], exact["a_loss"], rtol=rtol)
+
+
+def test_data_beyond_the_device_budget_give_the_same_surface_bit_for_bit_on_every_device(device: str) -> None:
+    observer = Listening()
+    resident = run("sequential", runtime={"device": device}, observer=observer)
+    streamed = run("sequential", runtime={"device": device, "memory": {"device": 0}}, observer=observer)
+    assert contents(resident) == contents(streamed)
+    assert observer.seen[0].data == ("in memory" if device == "cpu" else "on the device")
+    assert observer.seen[1].data == ("in memory" if device == "cpu" else "streamed from main memory")

@@ -248,8 +248,8 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("data", f"{examples}, {preflight.data}")
     for i, (name, (value, error)) in enumerate(preflight.centre.items()):
         table.add_row("centre" if i == 0 else "", f"{name} {with_error(value, error)}")
-    in_processes = f", in {preflight.processes} processes" if preflight.processes > 1 else ""
-    table.add_row("device", f"{preflight.device}, {preflight.precision}{in_processes}")
+    processes = f"{preflight.processes} processes on " if preflight.processes > 1 else ""
+    table.add_row("device", f"{processes}{preflight.device}, {preflight.precision}")
     table.add_row("engine", preflight.engine)
     if preflight.differences:
         table.add_row("", f"differs from plain float32 evaluation by {differences_in_words(preflight.differences)}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 
-from landscape_cli.cli.console import TALK, number, print_json, print_table, with_error
+from landscape_cli.cli.console import TALK, differences_in_words, number, print_json, print_table, with_error
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, info_report
 from landscape_cli.errors import UsageError
@@ -41,6 +42,8 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "checkpoint", f"{report.checkpoint} (sha256 {(report.checkpoint_sha256 or '')[:12]}…)"
     for note in report.checkpoint_notes:
         yield "", note
+    if report.engine:
+        yield "evaluated by", _engine_row(report.engine)
     yield "fingerprint", f"{report.fingerprint[:12]}…"
     yield "created", f"{report.created} by {report.writer}"
     yield "updated", report.updated
@@ -48,6 +51,16 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         if isinstance(environment, dict):
             keys = ("host", "device", "torch", "command")
             yield "made on", ", ".join(f"{key} {environment[key]}" for key in keys if environment.get(key))
+
+
+def _engine_row(engine: Mapping[str, JsonValue]) -> str:
+    from landscape_cli.compute.plan import Plan  # without torch
+
+    plan, difference = Plan.from_json(engine), engine.get("difference")
+    words = plan.describe() if plan else str(engine.get("engine"))
+    if isinstance(difference, dict) and difference:
+        words += f"; differs from {engine.get('reference')} by {differences_in_words(difference)}"
+    return words
 
 
 def _axis_row(axis: AxisReport) -> str:

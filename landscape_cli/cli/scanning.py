@@ -103,7 +103,7 @@ def _print_scan(report: ScanReport) -> None:
     file = report.file
     if report.status == "stopped":
         points = f"{report.num_evaluated:,} of {report.num_points:,} points"
-        TALK.note(f"stopped: {points} are in {file}; run the same command again")
+        TALK.note(f"stopped: {points} are in {file}; run the same command again to go on")
     else:
         TALK.note(f"{file}: complete; {report.num_computed:,} points computed in {duration(report.seconds)}")
         reference, differences = report.engine.get("reference"), report.engine.get("difference")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from pydantic import JsonValue
 
 DEFAULT_CHUNK = 256
 MAX_POINTS_PER_CALL = 1024
+MAX_CHUNK = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -62,26 +64,27 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, JsonValue], splits: Mapping[str, int]) -> Plan | None:
-        """The plan of a surface file; None where the file has none for these splits.
+    def from_json(cls, stored: Mapping[str, JsonValue]) -> Plan | None:
+        """The plan of a surface file; None where there is none.
 
         Args:
             stored: What `to_json` made, or anything else: a surface file is not trusted.
-            splits: Split → number of examples.
         """
         engine, sizes = stored.get("engine"), stored.get("chunk_sizes")
         points, threads = stored.get("points_per_call"), stored.get("num_threads")
-        if not (isinstance(engine, str) and isinstance(sizes, dict) and set(sizes) == set(splits)):
+        if not (isinstance(engine, str) and isinstance(sizes, dict) and sizes):
             return None
-        chunk_sizes = {name: size for name, size in sizes.items() if _is_count(size, max(splits[name], 1))}
-        if (
-            len(chunk_sizes) != len(splits)
-            or not _is_count(points, MAX_POINTS_PER_CALL)
-            or not _is_count(threads, 4096)
-        ):
+        chunk_sizes = {name: size for name, size in sizes.items() if _is_count(size, MAX_CHUNK)}
+        if len(chunk_sizes) != len(sizes) or not _is_count(points, MAX_POINTS_PER_CALL) or not _is_count(threads, 4096):
             return None
-        return cls(engine, chunk_sizes, points, threads)  # type: ignore[arg-type]  # _is_count has looked
+        return cls(engine, chunk_sizes, points, threads)
+
+    def fits(self, num_examples: Mapping[str, int]) -> bool:
+        """Whether it is a plan for these splits, given by name and size."""
+        return set(self.chunk_sizes) == set(num_examples) and all(
+            size <= num_examples[name] for name, size in self.chunk_sizes.items()
+        )
 
 
-def _is_count(value: object, limit: int) -> bool:
+def _is_count(value: object, limit: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limit

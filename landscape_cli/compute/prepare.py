@@ -157,8 +157,8 @@ def _try_plans(
 
 def _plan_of(existing: Surface, worker: Worker, runtime: RuntimeConfig, observer: Observer) -> Plan | None:
     """The plan of the file, unless the user wants another one."""
-    plan = Plan.from_json(existing.provenance.engine, {name: len(split) for name, split in worker.splits.items()})
-    if plan is None:
+    plan = Plan.from_json(existing.provenance.engine)
+    if plan is None or not plan.fits({name: len(split) for name, split in worker.splits.items()}):
         return None
     pinned = {name: split.batches.batch_size for name, split in worker.splits.items() if split.batches.batch_size}
     wanted = replace(

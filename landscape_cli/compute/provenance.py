@@ -33,10 +33,11 @@ def environment(device: torch.device) -> dict[str, JsonValue]:
 
 
 def describe_device(device: torch.device) -> str:
-    """``cuda:0 (NVIDIA H200)`` or ``cpu (2 threads)``."""
+    """``cuda:0 (NVIDIA H200)`` or ``cpu (1 thread)``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+    num_threads = torch.get_num_threads()
+    return f"{device} ({num_threads} thread{'s' * (num_threads != 1)})" if device.type == "cpu" else str(device)
 
 
 def _command() -> str:

@@ -154,7 +154,7 @@ class Team:
         code = helper.process.exitcode
         cause = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         hint = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
-        self._note(f"a helper process was ended {cause}{hint}; the others go on with its points")
+        self._note(f"helper process {helper.process.pid} was ended {cause}{hint}; the others go on with its points")
 
 
 def _serve(
