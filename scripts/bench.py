@@ -74,7 +74,8 @@ TARGETS: Mapping[tuple[Device, str, Precision], Mapping[str, float]] = {
     ("cuda", "resnet56", "bfloat16"): {"classic": 15, "floor": 0.8, "minutes": 5},
     ("cuda", "resnet56", "float32"): {"classic": 15, "floor": 0.8, "minutes": 12},
 }
-_SECONDS_FOR_A_RUN = 45.0  # with less left of --minutes the next workload is skipped
+_MINUTES_FOR_QUICK = 4.5
+_SECONDS_FOR_A_RUN = 30.0  # with less left of --minutes the next workload is skipped
 # A scan has pieces of 0.1 s under way: others wait until they have ended.
 _SECONDS_TO_SETTLE = 0.3
 _SECONDS_TO_LOOK = 0.2
@@ -410,11 +411,11 @@ def main() -> int:
         print(f"error: no workload {', '.join(sorted(unknown))} for {device}", file=sys.stderr)
         return 2
     rounds, seconds = (3, 5.0) if device == "cuda" else (5, 2.0) if args.quick else (9, 4.0)
-    peers = PEERS if device == "cpu" else ()  # on a GPU some of them take all data in one forward pass
-    skipped = {name: "not installed" for name in peers if not workloads.has_module(name)}
-    peers = [name for name in peers if name not in skipped]
+    wanted = PEERS if device == "cpu" else ()  # on a GPU some of them take all data in one forward pass
+    skipped = {name: "not installed" for name in wanted if not workloads.has_module(name)}
+    peers = [name for name in wanted if name not in skipped]
     options = Options(args.rounds or rounds, seconds, peers, keeping_floor=device == "cpu" and not args.quick)
-    end = start + args.minutes * 60
+    end = start + 60 * (args.minutes or (_MINUTES_FOR_QUICK if args.quick else math.inf))
     results: list[Result] = []
     for i, (name, precision) in enumerate(runs):
         left = end - time.perf_counter()
@@ -459,7 +460,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", metavar="A,B", help=f"of {', '.join(workloads.RECIPES)}")
     parser.add_argument("--rounds", type=int, metavar="N", help="of each workload")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="skip what does not fit into this time")
+    parser.add_argument("--minutes", type=float, metavar="M", help="fewer rounds and workloads if they take longer")
     parser.add_argument("--out", type=Path, metavar="FILE.json|DIR", help="where to write all that was measured")
     return parser.parse_args()
 

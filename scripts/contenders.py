@@ -390,8 +390,7 @@ def serve_ours(run: Run, connection: Connection) -> None:
 def _receive(connection: Connection) -> tuple[str, float] | None:
     """The next message; None when nobody will ever send one."""
     parent = multiprocessing.parent_process()
-    assert parent is not None
-    ready = wait([connection, parent.sentinel])
+    ready = wait([connection, *([parent.sentinel] if parent else [])])
     message: tuple[str, float] | None = connection.recv() if connection in ready else None
     return message
 

@@ -69,7 +69,11 @@ def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
 
 def stable(text: str) -> list[str]:
     """Lines without what differs between machines."""
-    lines = [line for line in text.splitlines() if not re.search(r"created|updated|made on|device|points  ", line)]
+    lines = [
+        line
+        for line in text.splitlines()
+        if not re.search(r"created|updated|made on|device|points  |engine|evaluated by|memory  ", line)
+    ]
     return [re.sub(r"in [\d.]+ (s|min.*)\b|─+|\s+", " ", line).strip() for line in lines]
 
 

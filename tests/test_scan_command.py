@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import ROOT, Outcome
+from conftest import ROOT, Outcome, Run
 
 from landscape_cli import load_surface
 from landscape_cli.cli.console import duration, number, with_error
@@ -132,3 +132,94 @@ def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
 def test_numbers_have_four_significant_digits_and_errors_two() -> None:
     assert number(123.456) == "123.5"
     assert with_error(0.0316059, 0.0179902) == "0.03161 ± 0.018"
+
+
+# ---------------------------------------------------------------- before and while it runs
+
+
+def test_a_dry_run_says_what_the_scan_takes_and_writes_nothing(
+    tmp_path: Path, landscape: Callable[..., Outcome]
+) -> None:
+    arguments = ["scan", CONFIG, "-o", tmp_path / "s.h5", *SMALL, "--dry-run"]
+    talk = landscape(*arguments)
+    assert talk.exit_code == 0
+    assert "dry run: nothing was written" in talk.stderr
+    assert "9 to do, about" in talk.stderr
+    plan = check_document(landscape(*arguments, "--json").stdout, "PlanReport")
+    assert (plan["num_points"], plan["num_pending"], plan["precision"]) == (9, 9, "float32")
+    assert plan["seconds"] > 0  # type: ignore[operator]
+    assert plan["memory_bytes"] > 10_000_000  # type: ignore[operator]  # torch alone takes more
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_a_file_that_is_there_counts_what_is_missing_and_leaves_it(
+    tmp_path: Path, landscape: Callable[..., Outcome]
+) -> None:
+    landscape("scan", CONFIG, "-o", tmp_path / "s.h5", *SMALL)
+    before = (tmp_path / "s.h5").read_bytes()
+    plan = check_document(
+        landscape("scan", CONFIG, "-o", tmp_path / "s.h5", *SMALL, "--dry-run", "--json").stdout, "PlanReport"
+    )
+    assert (plan["num_points"], plan["num_pending"]) == (9, 0)
+    assert (tmp_path / "s.h5").read_bytes() == before
+
+
+def test_a_time_budget_ends_with_a_coarser_picture_and_the_same_command_goes_on(
+    tmp_path: Path, landscape: Callable[..., Outcome]
+) -> None:
+    # a budget that is over when the first point is about to be evaluated
+    arguments = ["scan", CONFIG, "-o", tmp_path / "s.h5", *SMALL, "--json"]
+    stopped = landscape(*arguments, "--time-budget", "1ms")
+    assert stopped.exit_code == 75
+    assert check_document(stopped.stdout, "ScanReport")["status"] == "stopped"
+    finished = landscape(*arguments, "--time-budget", "10m")
+    assert finished.exit_code == 0
+    assert load_surface(tmp_path / "s.h5").complete
+
+
+def test_what_a_time_budget_leaves_is_whole_at_a_lower_resolution(tmp_path: Path, landscape_process: Run) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"model: {{_target_: landscape_cli.examples.SmallResNet}}\n"
+        f"checkpoint: {{path: {ROOT / 'configs' / 'digits.pt'}}}\n"
+        "data: {train: {dataset: {_target_: landscape_cli.examples.digits, train: true}, num_examples: 64}}\n"
+        "axes: {x: {num: 301}, y: {num: 301}}\n"
+    )
+    stopped = landscape_process("scan", config, "-o", tmp_path / "s.h5", "--time-budget", "8s", "--quiet")
+    assert stopped.returncode == 75, stopped.stderr
+    surface = load_surface(tmp_path / "s.h5")
+    order = surface.grid.scan_order()
+    done = surface.evaluated.ravel()[order]
+    assert 0 < surface.num_evaluated < surface.grid.num_points
+    # nothing is missing before the last point, but what was under way in another process
+    assert (~done[: surface.num_evaluated]).sum() <= 512
+
+
+@pytest.mark.parametrize("text", ["soon", "10 parsecs", "-5s", ""])
+def test_a_time_budget_that_is_none_is_refused(tmp_path: Path, landscape: Callable[..., Outcome], text: str) -> None:
+    outcome = landscape("scan", CONFIG, "-o", tmp_path / "s.h5", f"--time-budget={text}")
+    assert outcome.exit_code == 2
+    assert f"--time-budget: found {text!r}; expected a duration such as 500ms, 1s or 2m" in outcome.stderr
+
+
+def test_the_summary_of_a_reduced_precision_says_how_far_it_is_off(
+    tmp_path: Path, landscape: Callable[..., Outcome]
+) -> None:
+    outcome = landscape(
+        "scan", CONFIG, "-o", tmp_path / "s.h5", *SMALL, "--set", "evaluation.precision=bfloat16",
+        "--set", "checkpoint.expect=null",
+    )  # fmt: skip
+    assert outcome.exit_code == 0
+    (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("bfloat16 differs from")]
+    assert "sequential in float32 by" in line
+    assert "at the centre" in line
+    assert "at the corner" in line
+
+
+def test_info_says_how_the_points_were_evaluated(tmp_path: Path, landscape: Callable[..., Outcome]) -> None:
+    landscape(
+        "scan", CONFIG, "-o", tmp_path / "s.h5", *SMALL, "--set", "runtime.engine=stacked",
+        "--set", "runtime.points_per_call=4",
+    )  # fmt: skip
+    outcome = landscape("info", tmp_path / "s.h5")
+    assert "stacked, 4 points × 50 or 256 examples at a time; differs from sequential by" in outcome.stdout

@@ -27,8 +27,8 @@ from landscape_cli.errors import EvaluationError
 _SHARE, _SECONDS, _SHORT_SHARE = 0.02, 2.0, 0.25
 # Shorter scans are not calibrated: the same command gives the same bits there.
 _MIN_SECONDS = 1.0
-# torch.compile takes half a minute and more: it is tried where that is at most 2 % of the scan.
-_MIN_SECONDS_FOR_COMPILE = 1800.0
+# torch.compile takes about this long (10 to 70 s measured): it is tried where that is at most 2 % of the scan.
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_LAYER = 10.0, 0.2
 # Every engine is tried with this chunk; with the two best ones the size is doubled or halved as long as that helps.
 _FIRST_CHUNK = {"cpu": 128, "cuda": 2048}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 1 << 16
@@ -100,12 +100,13 @@ def _climb(stopwatch: _Stopwatch, worker: Worker, start: _Candidate) -> _Candida
 def _engines(worker: Worker, predicted: float) -> list[str]:
     """The engines worth trying, besides `sequential`."""
     kind, largest = worker.device.type, max(len(split) for split in worker.splits.values())
+    num_layers = sum(not any(True for _ in module.children()) for module in worker.network.model.modules())
     worth = {
         "channels_last": True,
         "mlp": True,
         "stacked": largest <= _MAX_EXAMPLES_STACKED[kind],
         "graphs": kind == "cuda" and largest <= _MAX_EXAMPLES_GRAPHS,
-        "compiled": predicted >= _MIN_SECONDS_FOR_COMPILE,
+        "compiled": _COMPILE_SECONDS + _COMPILE_SECONDS_PER_LAYER * num_layers <= _SHARE * predicted,
     }
     return [engine for engine, is_worth in worth.items() if is_worth]
 
