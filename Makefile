@@ -49,6 +49,22 @@ slow: $(VENV)/.installed-dev
 schemas: $(VENV)/.installed-dev  ## write docs/*.schema.json
 	$(BIN)/python scripts/write_schemas.py
 
+bench: $(VENV)/.installed-demo  ## points per second against the plainest loop and the classic one; OUT=FILE.json or a folder
+	$(BIN)/python scripts/bench.py --quick --out $(or $(OUT),docs/benchmarks)
+
+# with PYTHON=python3 in a Python that has everything already, else in .venv
+GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON))
+gpu-check: $(if $(filter file,$(origin PYTHON)),$(VENV)/.installed-dev)  ## tests and benchmark on a GPU in 8 minutes; OUT=DIR
+	@test -n "$(OUT)" || { echo "error: say where to write: make gpu-check OUT=DIR"; exit 2; }
+	@$(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+		{ echo "error: $(GPU_PYTHON) finds no CUDA device"; exit 2; }
+	@mkdir -p $(OUT)
+	@status=0; \
+	timeout 150 $(GPU_PYTHON) -m pytest -m "not slow" -k "cuda or gpu or device" -p no:cacheprovider \
+		--junitxml=$(OUT)/gpu-tests.xml || status=1; \
+	$(GPU_PYTHON) scripts/bench.py --device cuda --minutes 5 --out $(OUT) || status=1; \
+	exit $$status
+
 build: $(VENV)/.installed-dev  ## wheel and source distribution in dist/
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
@@ -56,4 +72,4 @@ build: $(VENV)/.installed-dev  ## wheel and source distribution in dist/
 clean:  ## remove what was made, but not .venv
 	rm -rf $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
-.PHONY: help demo test test-all lint unit slow schemas build clean
+.PHONY: help demo test test-all lint unit slow schemas bench gpu-check build clean

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +20,16 @@ from hypothesis import strategies as st
 from test_scan import StopAfter, contents
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from workers import worker_of
 
 from landscape_cli import Surface, load_surface, scan_model
+from landscape_cli.compute.data import Batches
+from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.fill import pending_blocks
 from landscape_cli.compute.observer import Preflight, Silent
 from landscape_cli.compute.plan import Plan
+from landscape_cli.compute.team import Task, Team
+from landscape_cli.compute.worker import Worker
 from landscape_cli.errors import EvaluationError
 from landscape_cli.grid import Axis, Grid
 
@@ -286,6 +293,49 @@ def test_a_helper_that_runs_out_of_memory_goes_on_with_less_and_so_does_everybod
     assert (stored["chunk_sizes"], stored["halved"]) == ({"a": 4}, True)
     plain = scan_model(model, {"a": network("mlp")[1]}, axes=PLANE, runtime={"engine": "sequential"})
     np.testing.assert_allclose(surface["a_loss"], plain["a_loss"], rtol=1e-5)
+
+
+def measured(team: Team, blocks: list[list[int]], plan: Plan) -> dict[int, Values]:
+    tasks: deque[Task] = deque([[block] for block in blocks])
+    found: dict[int, Values] = {}
+    while tasks or team.is_busy:
+        team.hand_out(tasks, plan)
+        if not len(team):
+            break
+        for done in team.collect(tasks, 1.0):
+            found |= dict(done.values)
+    return found
+
+
+def test_helpers_that_make_their_own_worker_give_the_same_bits() -> None:
+    """As with one process per GPU: they are there before the plan is known, and place model and data themselves."""
+    model, dataset = network("mlp")
+    data = Batches(*dataset.tensors, None, "")
+    worker, twin = (worker_of(copy.deepcopy(model), {"a": data}) for _ in range(2))
+    plan, blocks = Plan("mlp", {"a": 16}, 2), [[0, 1], [2, 3], [25, 26], [4, 5], [6, 7]]
+    with Team(pytest.fail) as team:
+        for _ in range(2):
+            team.add(lambda: Worker(twin.problem, torch.device("cpu")))
+        found = measured(team, blocks, plan)
+    worker.use(plan)
+    for block in blocks:
+        assert [found[point] for point in block] == worker.measure(block)
+
+
+def test_a_helper_whose_device_is_not_there_is_left_out() -> None:
+    def no_device() -> Worker:
+        raise RuntimeError("CUDA error: no such device")
+
+    notes: list[str] = []
+    data = Batches(*network("mlp")[1].tensors, None, "")
+    worker = worker_of(network("mlp")[0], {"a": data})
+    with Team(notes.append) as team:
+        team.add(no_device)
+        assert measured(team, [[0]], worker.plan) == {}
+        team.add(lambda: worker)
+        assert set(measured(team, [[0]], worker.plan)) == {0}
+    assert len(notes) == 1
+    assert "could not begin: RuntimeError: CUDA error: no such device; the others do its points" in notes[0]
 
 
 # ---------------------------------------------------------------- memory for the data

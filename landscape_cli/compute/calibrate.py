@@ -195,6 +195,7 @@ class _Stopwatch:
             if not is_out_of_memory(error):
                 raise
             candidate.engine = None
+            torch.cuda.empty_cache()
             return
         num_chunks = worker.num_examples / len(self._chunks[size].targets)
         candidate.seconds.append((moving + working * num_chunks) / plan.points_per_call)

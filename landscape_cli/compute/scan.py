@@ -179,6 +179,9 @@ def _scan(
                 )
         say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
         team = stack.enter_context(Team(say))
+        if len(devices) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            say("CUDA has been started in this process, by the model or the data: only one GPU can be used")
+            del devices[1:]
         for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
             team.add(partial(make_worker, problem, device, runtime))
         worker = make_worker(problem, devices[0], runtime, say)

@@ -39,6 +39,13 @@ class Done:
     plan: Plan
 
 
+@dataclass(frozen=True)
+class _Unable:
+    """What a helper answers that cannot even begin."""
+
+    reason: str
+
+
 @dataclass
 class _Helper:
     process: ForkProcess
@@ -142,19 +149,28 @@ class Team:
                     tasks.append(task)
                 case BaseException():
                     raise answer
+                case _Unable():
+                    helper.tasks.appendleft(task)
+                    self._lose(helper, tasks, f"could not begin: {answer.reason}")
                 case str():
                     helper.tasks.appendleft(task)
                     self._note(answer)
 
-    def _lose(self, helper: _Helper, tasks: deque[Task]) -> None:
+    def _lose(self, helper: _Helper, tasks: deque[Task], what: str | None = None) -> None:
+        """Go on without a helper; what it had to do goes back to the others."""
+        helper.connection.close()
         helper.process.join(_SECONDS_TO_FINISH)
         tasks.extendleft(reversed(helper.tasks))
         self._helpers.remove(helper)
-        helper.connection.close()
-        code = helper.process.exitcode
-        cause = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
-        hint = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
-        self._note(f"helper process {helper.process.pid} was ended {cause}{hint}; the others go on with its points")
+        self._note(f"helper process {helper.process.pid} {what or _end_of(helper.process)}; the others do its points")
+
+
+def _end_of(process: ForkProcess) -> str:
+    code = process.exitcode
+    if code is None or code >= 0:
+        return f"was ended with exit code {code}"
+    hint = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"
 
 
 def _serve(
@@ -178,9 +194,14 @@ def _serve(
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             task, plan = connection.recv()
-            try:
-                worker = worker or make_worker()
+            if worker is None:
+                try:
+                    worker = make_worker()
+                except Exception as error:  # noqa: BLE001  # a device that is gone or full; the others can go on
+                    connection.send(_Unable(f"{type(error).__name__}: {error}"))
+                    return
                 worker.say = connection.send
+            try:
                 if not worker.plan.is_smaller_than(plan):  # it may have been halved here since the plan was sent
                     worker.use(plan)
                 connection.send(_do(worker, task, should_stop))
