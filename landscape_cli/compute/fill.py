@@ -28,6 +28,9 @@ _MIN_SECONDS_PER_SAVE_SECOND = 5.0
 _SECONDS_PER_TASK = 0.1
 _MAX_BLOCKS_PER_TASK = 256
 _SECONDS_TO_STOP = 10.0
+# Data that are streamed come once for several points; a block that is under way when the process dies is lost.
+_GROUPS_PER_PASS = 8
+_MAX_SECONDS_PER_PASS = 20.0
 
 
 def fill(
@@ -40,8 +43,9 @@ def fill(
     seconds_per_point: float,
 ) -> None:
     """Evaluate the pending points of a surface, here and by the helpers, and save what is finished."""
-    blocks = pending_blocks(surface.grid, surface.evaluated, worker.plan.points_per_call)
-    size = int(_SECONDS_PER_TASK / max(seconds_per_point * worker.plan.points_per_call, 1e-6))
+    points_per_block = worker.plan.points_per_call * _groups_per_block(worker, seconds_per_point)
+    blocks = pending_blocks(surface.grid, surface.evaluated, points_per_block)
+    size = int(_SECONDS_PER_TASK / max(seconds_per_point * points_per_block, 1e-6))
     size = min(max(1, size), _MAX_BLOCKS_PER_TASK)
     tasks: deque[Task] = deque(blocks[start : start + size] for start in range(0, len(blocks), size))
     told = surface.num_evaluated
@@ -64,6 +68,14 @@ def fill(
             saver.save()
         raise
     saver.save()
+
+
+def _groups_per_block(worker: Worker, seconds_per_point: float) -> int:
+    """How many times K points share one pass over the data: several where the data have to be fetched for it."""
+    if all(split.resident for split in worker.splits.values()):
+        return 1
+    affordable = _MAX_SECONDS_PER_PASS / max(seconds_per_point * worker.plan.points_per_call, 1e-6)
+    return max(1, min(_GROUPS_PER_PASS, int(affordable)))
 
 
 def pending_blocks(grid: Grid, evaluated: BoolArray, size: int) -> list[list[int]]:
