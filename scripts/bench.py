@@ -123,7 +123,7 @@ class Options:
 
     Attributes:
         rounds: Of every workload.
-        seconds: Of each turn of ours and the floor; half of it for the classic loop.
+        seconds: Of each turn.
         peers: Packages to time.
         keeping_floor: Also time the floor with the remedy for page faults.
     """
@@ -207,7 +207,7 @@ def _rounds(crews: Mapping[str, Crew], options: Options, deadline: float, result
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         measured: dict[str, float | None] = {"load": load, "busy_with_others": _look_around()}
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            measured[name] = crews[name].seconds_per_point(options.seconds / (1 if name in ("ours", "floor") else 2))
+            measured[name] = crews[name].seconds_per_point(options.seconds)
             if name == "ours":
                 time.sleep(_SECONDS_TO_SETTLE)
         result.rounds.append(measured)

@@ -207,6 +207,9 @@ def make(name: str, device: str = "cpu", num_examples: int | None = None) -> Wor
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = recipe.build()
+        for parameter in model.parameters():
+            if not parameter.any():  # biases that begin at 0: after training none is
+                nn.init.normal_(parameter, std=0.01)
     _settle_batchnorm(model, inputs[: max(8, _LARGEST_CALIBRATION // prod(recipe.shape))])
     return Workload(name, model.eval(), images, inputs, labels)
 

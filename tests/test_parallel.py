@@ -101,6 +101,17 @@ def test_a_resumed_scan_equals_an_uninterrupted_one_with_every_engine(
     assert contents(run(engine, folder / "s.h5")) == contents(whole) == contents(load_surface(folder / "s.h5"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_resumed_scan_equals_an_uninterrupted_one_when_compiled(tmp_path: Path, processes: int) -> None:
+    whole = run("compiled")
+    for cut in (3, 40):
+        run("compiled", tmp_path / "s.h5", should_stop=StopAfter(cut), runtime={"processes": processes})
+    resumed = run("compiled", tmp_path / "s.h5", runtime={"processes": processes})
+    assert contents(resumed) == contents(whole)
+    np.testing.assert_allclose(whole["a_loss"], run("sequential")["a_loss"], rtol=1e-5)
+
+
 def test_the_plan_is_kept_on_resume_unless_the_user_changes_it(tmp_path: Path) -> None:
     first = run("mlp", tmp_path / "s.h5", should_stop=StopAfter(30), runtime={"points_per_call": 4})
     assert not first.complete
