@@ -113,18 +113,20 @@ def normalize_component(value: JsonValue) -> JsonValue:
     return {key: normalize_component(item) for key, item in value.items()}
 
 
-def _auto_or(least: int) -> BeforeValidator:
-    """Accept ``auto`` or a whole number of at least ``least``; by hand, because pydantic reports a union twice."""
+def _auto_or(least: int, most: int = 1 << 31) -> BeforeValidator:
+    """Accept ``auto`` or a whole number in a range; by hand, because pydantic reports a union twice."""
 
     def check(value: object) -> object:
-        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
             return value
-        raise ValueError(f"found {value!r}; expected auto or a whole number of at least {least}")
+        span = f"of at least {least}" if most == 1 << 31 else f"from {least} to {most}"
+        raise ValueError(f"found {value!r}; expected auto or a whole number {span}")
 
-    return BeforeValidator(check, json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=least)])
+    return BeforeValidator(check, json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=least, le=most)])
 
 
 AutoCount = Annotated[Literal["auto"] | int, _auto_or(1)]
+MAX_POINTS_PER_CALL = 1024
 AutoNumber = Annotated[Literal["auto"] | int, _auto_or(0)]
 
 
@@ -237,14 +239,14 @@ def _seconds(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kKMGT]?)(i?)B?\s*")
+_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:([kKmMgGtT])(i?))?[bB]?\s*")
 
 
 def _bytes(value: object) -> object:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match:
         base = 1024 if match[3] else 1000
-        return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+        return int(float(match[1]) * base ** " KMGT".index((match[2] or " ").upper()))
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise ValueError(f"found {value!r}; expected auto, bytes, or a size such as 500MB or 8GB")
@@ -305,7 +307,7 @@ class RuntimeConfig(Section):
     engine: Literal["auto", "sequential", "channels_last", "compiled", "stacked", "mlp", "graphs"] = Field(
         "auto", description="How points are evaluated; auto measures what is fastest and gives the same values"
     )
-    points_per_call: AutoCount = Field(
+    points_per_call: Annotated[Literal["auto"] | int, _auto_or(1, MAX_POINTS_PER_CALL)] = Field(
         "auto", description="Points that the engines stacked, mlp and graphs take at once"
     )
     memory: MemoryConfig = MemoryConfig()

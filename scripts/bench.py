@@ -48,6 +48,7 @@ from scripts.contenders import (  # noqa: E402
     Peer,
     Precision,
     Run,
+    has_cuda,
     serve,
     serve_ours,
     version_of,
@@ -78,7 +79,8 @@ _MINUTES_FOR_QUICK = 4.5
 _SECONDS_FOR_A_RUN = 30.0  # with less left of --minutes the next workload is skipped
 # A scan has pieces of 0.1 s under way: others wait until they have ended.
 _SECONDS_TO_SETTLE = 0.3
-_SECONDS_TO_LOOK = 0.2
+_SECONDS_TO_LOOK, _MOST_LOOKS = 0.2, 25
+_BUSY = 0.2  # cores
 
 
 @dataclass
@@ -205,7 +207,7 @@ def _rounds(crews: Mapping[str, Crew], options: Options, deadline: float, result
             result.skipped["rounds"] = f"{options.rounds - number} of {options.rounds}, out of time"
             return
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        measured: dict[str, float | None] = {"load": load, "busy_with_others": _look_around()}
+        measured: dict[str, float | None] = {"load": load, "busy_with_others": _quiet()}
         for name in names[number % len(names) :] + names[: number % len(names)]:
             measured[name] = crews[name].seconds_per_point(options.seconds)
             if name == "ours":
@@ -257,6 +259,16 @@ def _memory(floor: Crew, run: Run, ours: Facts) -> dict[str, float]:
 def _number(value: object) -> float:
     assert isinstance(value, int | float)
     return float(value)
+
+
+def _quiet() -> float | None:
+    """Wait a while for others to be done; returns how many cores they keep busy in the end."""
+    busy = _look_around()
+    for _ in range(_MOST_LOOKS):
+        if busy is None or busy < _BUSY:
+            break
+        busy = _look_around()
+    return busy
 
 
 def _look_around() -> float | None:
@@ -399,7 +411,7 @@ def main() -> int:
     start = time.perf_counter()
     args = _arguments()
     device: Device = args.device
-    if device == "cuda" and not torch.cuda.device_count():  # counts without starting CUDA, which forked processes need
+    if device == "cuda" and not has_cuda():
         print("error: no CUDA device on this machine (or torch is built without CUDA)", file=sys.stderr)
         return 2
     cores = num_cores()

@@ -282,9 +282,17 @@ def _arithmetic(run: Run) -> Iterator[None]:
     if run.device == "cpu":
         yield
         return
-    is_reduced = run.precision == "bfloat16"
-    with torch.backends.cudnn.flags(allow_tf32=False), torch.autocast("cuda", torch.bfloat16, enabled=is_reduced):
+    torch.backends.cudnn.allow_tf32 = False  # for good: the process is the floor's own
+    with torch.autocast("cuda", torch.bfloat16, enabled=run.precision == "bfloat16"):
         yield
+
+
+def has_cuda() -> bool:
+    """Whether there is a CUDA device; asked in another process, because CUDA started here would not survive a fork."""
+    process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(not torch.cuda.is_available()))
+    process.start()
+    process.join()
+    return process.exitcode == 0
 
 
 def _device_facts(run: Run) -> Facts:

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 from workers import worker_of
 
+from landscape_cli import scan_model
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.engines.contract import UnsupportedError
 from landscape_cli.compute.engines.table import ENGINES
@@ -403,6 +405,15 @@ def test_a_chunk_that_does_not_fit_is_halved_until_it_does(
     fresh = worker_of(hungry, {"a": data})
     fresh.use(plan_of("sequential", expected, 1))
     assert found == [fresh.measure([point]) for point in (12, 0, 24)]
+
+
+def test_a_model_whose_first_chunk_does_not_fit_is_scanned_all_the_same() -> None:
+    torch.manual_seed(0)
+    dataset = TensorDataset(torch.randn(100, 4), torch.arange(100) % CLASSES)
+    hungry = Hungry(20, torch.OutOfMemoryError)
+    surface = scan_model(hungry, {"a": dataset}, axes={"x": {"num": 5}})
+    assert surface.complete
+    assert surface.provenance.engine["chunk_sizes"] == {"a": 12}  # of 100: 50, 25, 12
 
 
 def test_points_are_halved_before_examples() -> None:

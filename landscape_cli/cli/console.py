@@ -206,6 +206,8 @@ class ScanDisplay:
         found = [task.id for task in self._progress.tasks if task.fields["split"] == split]
         task = found[0] if found else self._progress.add_task(f"decoding {split}", total=num_examples, split=split)
         self._progress.update(task, completed=num_done)
+        if num_done >= num_examples:  # its thread must be gone before helper processes are forked
+            self._end_progress()
 
     def preflight(self, preflight: Preflight) -> None:
         """Show what is about to be scanned."""
@@ -252,7 +254,7 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("device", f"{processes}{preflight.device}, {preflight.precision}")
     table.add_row("engine", preflight.engine)
     if preflight.differences:
-        table.add_row("", f"differs from plain float32 evaluation by {differences_in_words(preflight.differences)}")
+        table.add_row("", f"differs from plain evaluation by {differences_in_words(preflight.differences)}")
     done = preflight.num_points - preflight.num_pending
     resumed = f" ({done:,} done before)" if done else ""
     table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(preflight.seconds)}")

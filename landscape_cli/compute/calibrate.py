@@ -27,8 +27,9 @@ from landscape_cli.errors import EvaluationError
 _SHARE, _SECONDS, _SHORT_SHARE = 0.02, 2.0, 0.25
 # Shorter scans are not calibrated: the same command gives the same bits there.
 _MIN_SECONDS = 1.0
-# torch.compile takes about this long (10 to 70 s measured): it is tried where that is at most 2 % of the scan.
-_COMPILE_SECONDS, _COMPILE_SECONDS_PER_LAYER = 10.0, 0.2
+# torch.compile takes about this long (10 to 70 s measured) and makes convolutions with BatchNorm up to twice as fast:
+# it is tried, outside the budget of the others, where it takes at most a tenth of the scan.
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_LAYER, _COMPILE_SHARE = 10.0, 0.2, 0.1
 # Every engine is tried with this chunk; with the two best ones the size is doubled or halved as long as that helps.
 _FIRST_CHUNK = {"cpu": 128, "cuda": 2048}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 1 << 16
@@ -60,7 +61,8 @@ def calibrate(worker: Worker, runtime: RuntimeConfig, num_points: int, num_proce
     engine = runtime.engine if pinned else "sequential"
     default = replace(worker.reference_plan, engine=engine, points_per_call=_points_per_call(runtime, engine)[0])
     stopwatch = _Stopwatch(worker)
-    reference = _Candidate(_with_chunks(worker, worker.reference_plan, _FIRST_CHUNK[worker.device.type]))
+    size = _FIRST_CHUNK[worker.device.type]
+    reference = stopwatch.candidate(replace(default, engine="sequential", points_per_call=1), size)
     stopwatch.measure(reference)
     predicted = num_points * reference.median / num_processes if reference.seconds else math.inf
     if predicted < _MIN_SECONDS or not reference.seconds:  # no seconds: not even that fits into memory
@@ -68,25 +70,33 @@ def calibrate(worker: Worker, runtime: RuntimeConfig, num_points: int, num_proce
     stopwatch.budget = max(_SHARE * predicted, min(_SECONDS, _SHORT_SHARE * predicted))
     stopwatch.seconds_per_example = reference.median / worker.num_examples
     kinds = [
-        _Candidate(replace(reference.plan, engine=engine, points_per_call=num_points_per_call))
-        for engine in ([runtime.engine] if pinned else _engines(worker, predicted))
+        stopwatch.candidate(replace(default, engine=engine, points_per_call=num_points_per_call), size)
+        for engine in ([runtime.engine] if pinned else _engines(worker))
         for num_points_per_call in _points_per_call(runtime, engine)
     ]
-    stopwatch.compete(kinds)
+    reference.seconds.clear()  # it was the first of all, and cold
+    stopwatch.compete([reference, *kinds])
     ranked = _ranked(kinds if pinned else [reference, *kinds])
-    best = [_climb(stopwatch, worker, each) for each in ranked[:2] if each.is_close_to(ranked[0])]
+    best = [_climb(stopwatch, each) for each in ranked[:2] if each.is_close_to(ranked[0])]
     stopwatch.compete(best)
-    return [*(each.plan for each in _ranked([*best, *ranked])), default]
+    candidates = [*best, *ranked]
+    if not pinned and _is_worth_compiling(worker, predicted) and best:
+        compiled = stopwatch.candidate(replace(default, engine="compiled", points_per_call=1), _ranked(best)[0].size)
+        stopwatch.budget = math.inf  # once, and not at every size: it takes much longer than all others together
+        stopwatch.compete([compiled], num_rounds=2)
+        candidates.append(compiled)
+    return [*(each.plan for each in _ranked(candidates)), default]
 
 
-def _climb(stopwatch: _Stopwatch, worker: Worker, start: _Candidate) -> _Candidate:
+def _climb(stopwatch: _Stopwatch, start: _Candidate) -> _Candidate:
     """Double the chunk as long as that helps; if it does not help at all, halve it as long as that does."""
+    if start.plan.engine == "compiled":  # every size would be compiled anew
+        return start
     for factor in (2.0, 0.5):
         best = start
         while True:
-            size = int(max(best.plan.chunk_sizes.values()) * factor)
-            other = _Candidate(_with_chunks(worker, best.plan, size))
-            if other.plan == best.plan or not _SMALLEST_CHUNK <= size <= _LARGEST_CHUNK:
+            other = stopwatch.candidate(best.plan, int(best.size * factor))
+            if other.plan == best.plan or not _SMALLEST_CHUNK <= other.size <= _LARGEST_CHUNK:
                 break
             stopwatch.compete([best, other], num_rounds=2)
             if not other.seconds or other.median > _HELPS * best.median:
@@ -97,18 +107,21 @@ def _climb(stopwatch: _Stopwatch, worker: Worker, start: _Candidate) -> _Candida
     return start
 
 
-def _engines(worker: Worker, predicted: float) -> list[str]:
-    """The engines worth trying, besides `sequential`."""
+def _engines(worker: Worker) -> list[str]:
+    """The engines worth trying, besides `sequential` and `compiled`."""
     kind, largest = worker.device.type, max(len(split) for split in worker.splits.values())
-    num_layers = sum(not any(True for _ in module.children()) for module in worker.network.model.modules())
     worth = {
         "channels_last": True,
         "mlp": True,
         "stacked": largest <= _MAX_EXAMPLES_STACKED[kind],
         "graphs": kind == "cuda" and largest <= _MAX_EXAMPLES_GRAPHS,
-        "compiled": _COMPILE_SECONDS + _COMPILE_SECONDS_PER_LAYER * num_layers <= _SHARE * predicted,
     }
     return [engine for engine, is_worth in worth.items() if is_worth]
+
+
+def _is_worth_compiling(worker: Worker, predicted: float) -> bool:
+    num_layers = sum(not any(True for _ in module.children()) for module in worker.network.model.modules())
+    return _COMPILE_SECONDS + _COMPILE_SECONDS_PER_LAYER * num_layers <= _COMPILE_SHARE * predicted
 
 
 def _points_per_call(runtime: RuntimeConfig, engine: str) -> Sequence[int]:
@@ -116,17 +129,12 @@ def _points_per_call(runtime: RuntimeConfig, engine: str) -> Sequence[int]:
     return (runtime.points_per_call,) if runtime.points_per_call != "auto" and choices != (1,) else choices
 
 
-def _with_chunks(worker: Worker, plan: Plan, size: int) -> Plan:
-    """The plan with another chunk size for every split whose ``batch_size`` is not pinned."""
-    sizes = {name: min(split.batches.batch_size or size, len(split)) for name, split in worker.splits.items()}
-    return replace(plan, chunk_sizes=sizes)
-
-
 @dataclass
 class _Candidate:
-    """A plan, and the seconds that one point takes with it, in each round."""
+    """A plan in chunks of ``size`` examples, and the seconds that one point takes with it, in each round."""
 
     plan: Plan
+    size: int
     engine: Engine | None = None
     seconds: list[float] = field(default_factory=list)
 
@@ -147,12 +155,19 @@ class _Stopwatch:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._split, data = max(worker.splits.items(), key=lambda item: len(item[1]))
-        self._data = data
+        # a split whose batch_size is pinned says nothing about other sizes
+        free = {name: split for name, split in worker.splits.items() if split.batches.batch_size is None}
+        self._split, self._data = max((free or worker.splits).items(), key=lambda item: len(item[1]))
         self._chunks: dict[int, Chunk] = {}
         self._num_measured = 0
         self.budget = 0.0
         self.seconds_per_example = 0.0
+
+    def candidate(self, plan: Plan, size: int) -> _Candidate:
+        """The plan with chunks of ``size`` examples in every split whose ``batch_size`` is not pinned."""
+        splits = self._worker.splits.items()
+        sizes = {name: min(split.batches.batch_size or size, len(split)) for name, split in splits}
+        return _Candidate(replace(plan, chunk_sizes=sizes), size)
 
     def compete(self, candidates: Sequence[_Candidate], *, num_rounds: int = _ROUNDS) -> None:
         """Measure all candidates in turn until the budget is spent; those that fall behind drop out."""
@@ -176,8 +191,7 @@ class _Stopwatch:
         start = time.perf_counter()
         with contextlib.suppress(UnsupportedError, EvaluationError):  # it gets no time, and so is not chosen
             self.measure(candidate)
-        if plan.engine != "compiled":  # it is tried only where compiling pays
-            self.budget -= time.perf_counter() - start
+        self.budget -= time.perf_counter() - start
 
     def measure(self, candidate: _Candidate) -> None:
         """Time a candidate once; one whose memory does not suffice gets no time."""
@@ -216,4 +230,4 @@ class _Stopwatch:
         """A point between centre and corner, never the same twice in a row."""
         self._num_measured += 1
         share = (self._num_measured % 16 + 1) / 16
-        return tuple(share * axis.coordinates[-1] for axis in self._worker.problem.grid.axes)
+        return tuple(share * max(axis.coordinates, key=abs) for axis in self._worker.problem.grid.axes)

@@ -52,7 +52,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 # what the CPU allocator and the CUDA libraries say, which have no exception of their own
-_OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED", "CUDA out of memory")
+_OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED", "out of memory")
 
 
 @contextlib.contextmanager

@@ -86,8 +86,8 @@ class Evaluator:
                     raise EvaluationError("out of memory with one example at a time", hint=OUT_OF_MEMORY) from error
             # behind the except block: until then the error keeps the tensors of its frames alive
             self._note(f"out of memory: going on with {smaller.describe()}")
-            torch.cuda.empty_cache()
             self.use(smaller)
+            torch.cuda.empty_cache()
 
     def _evaluate(
         self, subspace: Subspace, coordinates: Sequence[Coordinates], should_stop: Callable[[], bool]

@@ -25,14 +25,20 @@ class Network:
 
     Attributes:
         memory_format: Of the weights of convolutions; see `use`.
+        num_layouts: How often that has changed: the parameters then lie elsewhere in memory.
     """
 
     def __init__(self, model: nn.Module, metrics: Metrics) -> None:
         self.model = model
         self.metrics = metrics
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]  # helper processes would all write into it
+                tensor.data = tensor.data.clone()
         self._live = parameters_of(model)
         self._at: tuple[Subspace, Coordinates] | None = None
         self.memory_format = torch.contiguous_format
+        self._originals: Params = {}
+        self.num_layouts = 0
 
     def move_to(self, subspace: Subspace, coordinates: Coordinates) -> None:
         """Overwrite the parameters with θ(c), unless they are there already."""
@@ -43,10 +49,20 @@ class Network:
 
     def use(self, memory_format: torch.memory_format) -> None:
         """Lay out the weights of convolutions as ``torch.contiguous_format`` or ``torch.channels_last``."""
-        if memory_format != self.memory_format:
-            self.model.to(memory_format=memory_format)
+        if memory_format == self.memory_format:
+            return
+        with torch.inference_mode(mode=False):
+            for name, parameter in self.model.named_parameters():
+                if parameter.ndim != 4:
+                    continue
+                if memory_format == torch.channels_last:
+                    self._originals[name] = parameter.data
+                    parameter.data = parameter.data.to(memory_format=memory_format)
+                else:  # the very same memory as before: a model may hold views of it
+                    parameter.data = self._originals.pop(name)
             self.memory_format = memory_format
-            self._live, self._at = parameters_of(self.model), None  # the tensors are new ones
+            self._live, self._at = parameters_of(self.model), None
+        self.num_layouts += 1
 
     def laid_out(self, params: Params) -> Params:
         """The same values in the memory layout of the parameters, so that writing them is a plain copy."""

@@ -8,8 +8,9 @@ from typing import TypeGuard
 
 from pydantic import JsonValue
 
+from landscape_cli.config import MAX_POINTS_PER_CALL
+
 DEFAULT_CHUNK = 256
-MAX_POINTS_PER_CALL = 1024
 MAX_CHUNK = 1 << 31
 
 

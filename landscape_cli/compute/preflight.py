@@ -59,7 +59,7 @@ def check_centre(worker: Worker, settings: Settings, expect: Expect | None = Non
         The values, and the largest relative difference between the two evaluations (0 on a CPU).
 
     Raises:
-        EvaluationError: The model or a metric fails, a the centre is not finite or does not
+        EvaluationError: The model or a metric fails, the centre is not finite or does not
             repeat itself.
         CheckpointError: The centre is not what `checkpoint.expect` says.
     """
@@ -94,7 +94,7 @@ def choose_plan(worker: Worker, plans: Sequence[Plan], centre: Values, note: Cal
     precision = worker.problem.precision
     is_reduced = precision in REDUCED
     reasons: list[str] = []
-    known = {} if is_reduced else {worker.plan: centre}
+    known = {worker.plan: centre}
     for plan in plans:
         baseline = reference_of(plan)
         if plan == baseline and not is_reduced:
@@ -102,26 +102,25 @@ def choose_plan(worker: Worker, plans: Sequence[Plan], centre: Values, note: Cal
             at_centre = known.get(plan) or _centre(worker)
             values, seconds = _corner(worker, corner)
             return Trial(at_centre, values, seconds, {}, "itself", at_centre)
-        words = "sequential in float32" if is_reduced else "sequential"
-        reference = worker.evaluator(baseline, "float32" if is_reduced else precision)
-        expected = [known.get(baseline) or _evaluate(reference, worker, None), _evaluate(reference, worker, corner)]
+        # the reference of the differences is exact; an engine must agree with sequential in the same precision
+        expected = _both(worker.evaluator(baseline), worker, corner, known.get(baseline))
+        exact = _both(worker.evaluator(baseline, "float32"), worker, corner) if is_reduced else expected
         try:
             worker.use(plan)
             found = [_centre(worker)]
+            # the parameters of the model are elsewhere now: an engine that secretly reads them cannot be right
+            worker.network.move_to(worker.centre, ())
             values, seconds = _corner(worker, corner)
         except UnsupportedError as error:
             reasons.append(f"{plan.engine} cannot evaluate this model: {error}")
             continue
         found.append(values)
-        differences = {
-            where: largest_difference(a, b) for where, a, b in zip(("centre", "corner"), expected, found, strict=True)
-        }
         sizes, rtol = num_examples_by_metric(worker), ENGINE_RTOL[precision]
-        agrees = not any(disagreement(a, b, sizes, rtol) for a, b in zip(expected, found, strict=True))
-        if agrees or plan == baseline:  # a reduced precision is as round as it is: the difference is told
-            return Trial(found[0], values, seconds, differences, words, expected[0])
-        told = ", ".join(f"{difference:.1g} at the {where}" for where, difference in differences.items())
-        reasons.append(f"{plan.engine} differs from {words} by {told}")
+        if not any(disagreement(a, b, sizes, rtol) for a, b in zip(expected, found, strict=True)):
+            words = "sequential in float32" if is_reduced else "sequential"
+            return Trial(found[0], values, seconds, _differences(exact, found), words, exact[0])
+        told = ", ".join(f"{value:.1g} at the {where}" for where, value in _differences(expected, found).items())
+        reasons.append(f"{plan.engine} differs from sequential by {told}")
         note(f"an engine is not used: {reasons[-1]}")
     raise EvaluationError(f"runtime.engine: {reasons[-1]}", hint="Use engine: auto, or another one.")
 
@@ -133,8 +132,9 @@ def measure_kept(worker: Worker, centre: Values) -> Trial:
 
 
 def far_corner(problem: Problem) -> int:
-    """The point with the largest coordinates of the first slice."""
-    return int(np.ravel_multi_index((0, *(len(axis) - 1 for axis in problem.grid.axes)), problem.grid.shape))
+    """The point of the first slice that is farthest from the checkpoint along every axis."""
+    indices = [int(np.argmax(np.abs(axis.coordinates))) for axis in problem.grid.axes]
+    return int(np.ravel_multi_index((0, *indices), problem.grid.shape))
 
 
 def warn_if_nothing_moves(problem: Problem, trial: Trial) -> str | None:
@@ -164,10 +164,22 @@ def _centre(worker: Worker) -> Values:
 def _corner(worker: Worker, corner: int) -> tuple[Values, float]:
     """The values, and the seconds that one point takes."""
     size = worker.plan.points_per_call
+    if size > 1:  # what the points of a plane share is made once, and not for each of them
+        worker.measure([corner] * size)
     start = time.perf_counter()
     values = worker.measure([corner] * size)
     assert values is not None  # nobody can stop it
     return values[0], (time.perf_counter() - start) / size
+
+
+def _differences(expected: Sequence[Values], found: Sequence[Values]) -> dict[str, float]:
+    places = zip(("centre", "corner"), expected, found, strict=True)
+    return {where: largest_difference(a, b) for where, a, b in places}
+
+
+def _both(evaluator: Evaluator, worker: Worker, corner: int, centre: Values | None = None) -> list[Values]:
+    """The values at the centre, unless they are known, and at the corner."""
+    return [centre or _evaluate(evaluator, worker, None), _evaluate(evaluator, worker, corner)]
 
 
 def _evaluate(evaluator: Evaluator, worker: Worker, point: int | None) -> Values:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from landscape_cli.compute.calibrate import calibrate
 from landscape_cli.compute.engines.contract import UnsupportedError
+from landscape_cli.compute.engines.table import ENGINES
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.memory import free_host_bytes, num_cores, peak_bytes, resident_bytes
 from landscape_cli.compute.observer import Observer, Preflight
@@ -21,6 +22,7 @@ from landscape_cli.compute.preflight import (
     Trial,
     check_centre,
     choose_plan,
+    far_corner,
     measure_kept,
     reference_of,
     warn_if_nothing_moves,
@@ -43,6 +45,12 @@ def make_worker(
 ) -> Worker:
     """A worker within the memory that the config allows."""
     return Worker(problem, device, None if runtime.memory.device == "auto" else runtime.memory.device, note)
+
+
+def make_worker_of_helper(problem: Problem, device: torch.device, runtime: RuntimeConfig) -> Worker:
+    """The same in a process of its own, where that GPU is the current one."""
+    torch.cuda.set_device(device)
+    return make_worker(problem, device, runtime)
 
 
 @contextmanager
@@ -71,7 +79,7 @@ def prepare(
     observer: Observer,
     cores: int,
     num_devices: int,
-) -> tuple[Surface, Preflight]:
+) -> tuple[Surface, Preflight, tuple[int, Values]]:
     """Choose how points are evaluated, or keep the choice of the file, and look at the centre from all sides.
 
     Args:
@@ -85,7 +93,7 @@ def prepare(
         num_devices: GPUs, each of which can have a process.
 
     Returns:
-        The surface to fill, and what to tell before.
+        The surface to fill, what to tell before, and the values at one point.
     """
     num_pending = surface.grid.num_points - (existing.num_evaluated if existing else 0)
     before = resident_bytes()
@@ -106,7 +114,7 @@ def prepare(
         surface.provenance = replace(surface.provenance, engine=engine)
     private = max(0, peak_bytes(torch.device("cpu")) - before) + worker.num_parameter_bytes
     processes = _num_processes(worker, settings.runtime, num_pending, trial.seconds, cores, num_devices, private)
-    return surface, Preflight(
+    preflight = Preflight(
         centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
         num_examples={name: len(split) for name, split in worker.splits.items()},
         num_parameters=sum(tensor.numel() for tensor in worker.problem.context.params.values()),
@@ -122,9 +130,10 @@ def prepare(
         seconds=num_pending * trial.seconds / processes,
         seconds_per_point=trial.seconds,
         num_passes=worker.num_examples,
-        differences=_numbers(surface.provenance.engine.get("difference")),
+        differences=_differences(surface.provenance.engine.get("difference")),
         repeat_difference=repeats_to,
     )
+    return surface, preflight, (far_corner(worker.problem), trial.corner)
 
 
 def _try_plans(
@@ -141,7 +150,7 @@ def _try_plans(
     Returns:
         What the plan gives, how well the centre repeats itself, and whether the plan is that of the file.
     """
-    plan = _plan_of(existing, worker, settings.runtime, observer) if existing else None
+    plan = _plan_of(existing, worker, settings.runtime, observer, num_workers) if existing else None
     if plan is not None:
         worker.use(plan)
         try:
@@ -155,10 +164,13 @@ def _try_plans(
     return choose_plan(worker, plans, centre, observer.note), repeats_to, False
 
 
-def _plan_of(existing: Surface, worker: Worker, runtime: RuntimeConfig, observer: Observer) -> Plan | None:
-    """The plan of the file, unless the user wants another one."""
+def _plan_of(existing: Surface, worker: Worker, runtime: RuntimeConfig, observer: Observer, cores: int) -> Plan | None:
+    """The plan of the file, unless the user wants another one, or it is none for this machine."""
     plan = Plan.from_json(existing.provenance.engine)
     if plan is None or not plan.fits({name: len(split) for name, split in worker.splits.items()}):
+        return None
+    if plan.engine not in ENGINES or (worker.device.type == "cpu" and plan.num_threads > cores):
+        observer.note("the file names an engine, or a number of threads, that is not available here: choosing anew")
         return None
     pinned = {name: split.batches.batch_size for name, split in worker.splits.items() if split.batches.batch_size}
     wanted = replace(
@@ -168,6 +180,8 @@ def _plan_of(existing: Surface, worker: Worker, runtime: RuntimeConfig, observer
         wanted = replace(wanted, engine=runtime.engine)
     if runtime.points_per_call != "auto" and plan.points_per_call > 1:
         wanted = replace(wanted, points_per_call=runtime.points_per_call)
+    if runtime.processes not in ("auto", 1) and worker.device.type == "cpu":
+        wanted = replace(wanted, num_threads=1)
     if wanted != plan:
         observer.note(
             f"the points so far were evaluated by {plan.describe()}; this changes now, and values by rounding"
@@ -190,7 +204,8 @@ def _num_processes(
     is_short = num_pending * seconds_per_point < _SECONDS_WORTH_HELPERS[kind]
     if kind == "cuda":
         return 1 if is_short and runtime.devices == "auto" else num_devices
-    if worker.plan.num_threads > 1 or "fork" not in multiprocessing.get_all_start_methods():
+    is_daemon = multiprocessing.current_process().daemon  # it may have no children
+    if worker.plan.num_threads > 1 or is_daemon or "fork" not in multiprocessing.get_all_start_methods():
         return 1
     if runtime.processes != "auto":
         return max(1, min(runtime.processes, num_pending))
@@ -236,6 +251,7 @@ def _without(mapping: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]
     return {name: value for name, value in mapping.items() if name != key}
 
 
-def _numbers(value: JsonValue) -> dict[str, float]:
+def _differences(value: JsonValue) -> dict[str, float]:
+    """The differences that a surface file tells; it is not trusted."""
     items = value.items() if isinstance(value, dict) else ()
-    return {name: float(number) for name, number in items if isinstance(number, int | float)}
+    return {name: number for name, number in items if name in ("centre", "corner") and isinstance(number, float)}

@@ -21,6 +21,7 @@ Span: TypeAlias = tuple[int, int]
 # a part of every column, and what the stream that uses it has to wait for
 Fetched: TypeAlias = tuple[list[Column], torch.cuda.Event | None]
 _T = TypeVar("_T")
+_ALIGNMENT = 64  # bytes, as torch allocates
 _LOADED_AT_ONCE = 1 << 26  # bytes
 
 
@@ -105,7 +106,7 @@ class Split:
     # tensors of inference mode could not be used outside of it, nor in autograd
     @torch.inference_mode(mode=False)
     def _chunk(self, start: int, columns: Sequence[Column]) -> Chunk:
-        return Chunk(start, *self.batches.like([dense(_cast(column, self.dtype)) for column in columns]))
+        return Chunk(start, *self.batches.like([_aligned(dense(_cast(column, self.dtype))) for column in columns]))
 
     def _fetch(self, span: Span) -> Fetched:
         parts = [column[slice(*span)] for column in self._columns]
@@ -199,6 +200,14 @@ class Staging:
             part if table is None else Palette(part, table) for part, table in zip(there, self._tables, strict=True)
         ]
         return columns, sent
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor, copied where it does not lie as a new one would: some kernels round differently then.
+
+    Chunks of a multiple of 16 examples always lie so.
+    """
+    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone()
 
 
 def _event() -> torch.cuda.Event:

@@ -20,7 +20,7 @@ from landscape_cli.compute.evaluate import never
 from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.instantiate import Target
 from landscape_cli.compute.observer import Observer, Silent
-from landscape_cli.compute.prepare import make_worker, one_thread_per_process, prepare
+from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
 from landscape_cli.compute.problem import Problem, problem_from_config, problem_from_model
 from landscape_cli.compute.provenance import environment
 from landscape_cli.compute.resume import check_identity, existing_surface
@@ -168,6 +168,13 @@ def _scan(
         cores = stack.enter_context(one_thread_per_process(runtime, devices[0]))
         existing = existing_surface(output, overwrite=overwrite)
         problem = make_problem()
+        say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
+        team = stack.enter_context(Team(say))
+        if len(devices) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            say("CUDA has been started in this process, by the model or the data: only one GPU can be used")
+            del devices[1:]
+        for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
+            team.add(partial(make_worker_of_helper, problem, device, runtime))
         surface = _fresh_surface(problem, settings, devices[0])
         if existing is not None:
             assert output is not None  # where it was read from
@@ -177,20 +184,15 @@ def _scan(
                 observer.note(
                     f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
                 )
-        say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
-        team = stack.enter_context(Team(say))
-        if len(devices) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            say("CUDA has been started in this process, by the model or the data: only one GPU can be used")
-            del devices[1:]
-        for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
-            team.add(partial(make_worker, problem, device, runtime))
         worker = make_worker(problem, devices[0], runtime, say)
-        surface, preflight = prepare(worker, surface, existing, settings, expect, observer, cores, len(devices))
+        surface, preflight, corner = prepare(worker, surface, existing, settings, expect, observer, cores, len(devices))
         if dry_run:
             observer.preflight(preflight)
             return surface
         if preflight.processes == 1:
             team.dismiss()
+        elif len(team):
+            team.known = corner
         while len(team) < preflight.processes - 1:
             team.add(lambda: worker)
         observer.preflight(preflight)

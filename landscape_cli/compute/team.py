@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import warnings
@@ -19,6 +20,8 @@ from types import TracebackType
 
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.plan import Plan
+from landscape_cli.compute.precision import ENGINE_RTOL
+from landscape_cli.compute.selfcheck import disagreement
 from landscape_cli.compute.worker import Worker
 from landscape_cli.errors import EvaluationError, LandscapeError
 
@@ -58,10 +61,14 @@ class Team:
 
     Args:
         note: Told when a helper is lost, or what it has to say.
+
+    Attributes:
+        known: A point and its values, which helpers with a device of their own must reproduce before they begin.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
+        self.known: tuple[int, Values] | None = None
         self._stop = mmap.mmap(-1, 1)  # shared with the helpers
         self._helpers: list[_Helper] = []
 
@@ -119,7 +126,7 @@ class Team:
                 task = tasks.popleft()
                 helper.tasks.append(task)
                 try:
-                    helper.connection.send((task, plan))
+                    helper.connection.send((task, plan, self.known))
                 except (BrokenPipeError, ConnectionError):
                     self._lose(helper, tasks)
                     break
@@ -138,7 +145,7 @@ class Team:
         for helper in [helper for helper in self._helpers if helper.connection in ready]:
             try:
                 answer = helper.connection.recv()
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError, pickle.UnpicklingError):  # it may have died in the middle of an answer
                 self._lose(helper, tasks)
                 continue
             task = helper.tasks.popleft()
@@ -184,6 +191,8 @@ def _serve(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # the parent decides when to stop
     _die_with_parent()
+    # what wrapped them may hold a lock that a thread of the parent had when this process was forked
+    sys.stdout = sys.stderr = sys.__stderr__
     for other in others:
         other.close()  # else the pipe of another helper would never seem closed
 
@@ -193,10 +202,12 @@ def _serve(
     worker: Worker | None = None
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            task, plan = connection.recv()
+            task, plan, known = connection.recv()
             if worker is None:
                 try:
                     worker = make_worker()
+                    worker.use(plan)
+                    _check(worker, known)
                 except Exception as error:  # noqa: BLE001  # a device that is gone or full; the others can go on
                     connection.send(_Unable(f"{type(error).__name__}: {error}"))
                     return
@@ -207,6 +218,21 @@ def _serve(
                 connection.send(_do(worker, task, should_stop))
             except Exception as error:  # noqa: BLE001  # the parent raises it
                 connection.send(_sendable(error))
+
+
+def _check(worker: Worker, known: tuple[int, Values] | None) -> None:
+    """Refuse a worker whose value at a known point is another one: a device of another kind, or one that is broken."""
+    if known is None:
+        return
+    point, expected = known
+    values = worker.measure([point] * worker.plan.points_per_call)
+    assert values is not None  # nobody can stop it
+    sizes = {
+        f"{split}_{metric}": len(data) for split, data in worker.splits.items() for metric in worker.network.metrics
+    }
+    name = disagreement(expected, values[0], sizes, ENGINE_RTOL[worker.problem.precision])
+    if name is not None:
+        raise EvaluationError(f"{name} is {values[0][name][0]!r} there and {expected[name][0]!r} here")
 
 
 def _do(worker: Worker, task: Task, should_stop: Callable[[], bool]) -> Done | None:

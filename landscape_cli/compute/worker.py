@@ -14,7 +14,8 @@ from landscape_cli.compute.plan import DEFAULT_CHUNK, Plan
 from landscape_cli.compute.precision import DTYPES, Precision
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.residency import Split, place
-from landscape_cli.compute.subspace import Subspace
+from landscape_cli.compute.subspace import Params, Subspace
+from landscape_cli.errors import EvaluationError
 
 # Planes are drawn and moved again when the scan comes back to a slice, unless they fit in here.
 _PLANE_CACHE_BYTES = 1 << 30
@@ -69,7 +70,7 @@ class Worker:
         sizes = {
             name: min(split.batches.batch_size or DEFAULT_CHUNK, len(split)) for name, split in self.splits.items()
         }
-        return Plan("sequential", sizes, num_threads=torch.get_num_threads())
+        return Plan("sequential", sizes, num_threads=torch.get_num_threads() if self.device.type == "cpu" else 1)
 
     def _say(self, message: str) -> None:
         self.say(message)  # a helper process replaces it
@@ -114,10 +115,18 @@ class Worker:
             if size * (len(self._planes) + 1) > _PLANE_CACHE_BYTES:
                 self._planes.clear()
             drawn = self.problem.draw(slice_index)
-            with device_errors("moving the directions to the device"):
-                moved = [{name: tensor.to(self.device) for name, tensor in each.items()} for each in drawn]
+            try:
+                moved = [self._move(direction) for direction in drawn]
+            except EvaluationError:  # other slices may take the memory
+                self._planes.clear()
+                torch.cuda.empty_cache()
+                moved = [self._move(direction) for direction in drawn]
             self._planes[slice_index] = Subspace(self._weights, tuple(map(self.network.laid_out, moved)))
         return self._planes[slice_index]
+
+    def _move(self, direction: Params) -> Params:
+        with device_errors("moving the directions to the device"):
+            return {name: tensor.to(self.device) for name, tensor in direction.items()}
 
     def _lay_out(self) -> None:
         """Follow the engine in how weights lie in memory, so that moving them is a plain copy."""

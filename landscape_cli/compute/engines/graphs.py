@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from landscape_cli.compute.data import tensors_of
+from landscape_cli.compute.device import is_out_of_memory
 from landscape_cli.compute.engines.contract import Engine, UnsupportedError
 from landscape_cli.compute.engines.sequential import channels_last, has_convolutions, sequential
 from landscape_cli.compute.engines.stacked import Stacked
 from landscape_cli.compute.network import Network
 from landscape_cli.compute.residency import Chunk
 from landscape_cli.compute.subspace import Coordinates, Subspace
+from landscape_cli.errors import EvaluationError
 
 # Every chunk has a graph of its own, which reads the resident data in place; with more chunks launches do not dominate.
 _MAX_CHUNKS = 64
@@ -26,8 +28,8 @@ class Replayed:
     other. A chunk that lies elsewhere than when it was captured is evaluated without a graph.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, network: Network) -> None:
+        self._engine, self._network = engine, network
         self._graphs: dict[tuple[str, int, int], tuple[tuple[int, ...], torch.cuda.CUDAGraph, Tensor]] = {}
 
     def move_to(self, subspace: Subspace, coordinates: Sequence[Coordinates]) -> None:
@@ -37,29 +39,36 @@ class Replayed:
     def sums(self, split: str, chunk: Chunk) -> Tensor:
         """See `Engine.sums`."""
         key = (split, chunk.start, len(chunk.targets))
-        places = tuple(tensor.data_ptr() for tensor in (*tensors_of(chunk.inputs), chunk.targets))
+        data = (*tensors_of(chunk.inputs), chunk.targets)
+        places = (self._network.num_layouts, *(tensor.data_ptr() for tensor in data))
         if key not in self._graphs and len(self._graphs) < _MAX_CHUNKS:
             self._graphs[key] = (places, *self._capture(split, chunk))
         captured_places, graph, sums = self._graphs.get(key, ((), None, None))
         if graph is None or sums is None or captured_places != places:
             return self._engine.sums(split, chunk)  # data that are streamed or decoded lie elsewhere each time
-        graph.replay()
+        with torch.cuda.device(chunk.targets.device):
+            graph.replay()
         return sums.clone()  # the next replay overwrites it
 
     def _capture(self, split: str, chunk: Chunk) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         device = chunk.targets.device
         side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):  # what libraries allocate and choose at the first calls must not be captured
-            for _ in range(3):
-                self._engine.sums(split, chunk)
-        torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may load data
-                sums = self._engine.sums(split, chunk)
-        except RuntimeError as error:
-            raise UnsupportedError(f"its work cannot be captured: {(str(error).splitlines() or [''])[0]}") from error
+            with torch.cuda.device(device):
+                side.wait_stream(torch.cuda.current_stream(device))
+                with torch.cuda.stream(side):  # what libraries allocate and choose at the first calls is not captured
+                    for _ in range(3):
+                        self._engine.sums(split, chunk)
+                torch.cuda.current_stream(device).wait_stream(side)
+                # thread_local: another thread may be loading data meanwhile
+                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                    sums = self._engine.sums(split, chunk)
+        except (RuntimeError, EvaluationError) as error:
+            if is_out_of_memory(error):
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UnsupportedError(f"its work cannot be captured: {reason}") from error
         return graph, sums
 
 
@@ -68,6 +77,6 @@ def graphs(network: Network, points_per_call: int) -> Replayed:
     if not next(network.model.parameters()).is_cuda:
         raise UnsupportedError("CUDA graphs need a CUDA device")
     if points_per_call > 1:
-        return Replayed(Stacked(network, points_per_call))
+        return Replayed(Stacked(network, points_per_call), network)
     make: Callable[[Network, int], Engine] = channels_last if has_convolutions(network.model) else sequential
-    return Replayed(make(network, 1))
+    return Replayed(make(network, 1), network)

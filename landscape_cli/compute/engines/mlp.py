@@ -87,8 +87,7 @@ class Perceptron:
             return
         self._coordinates = list(coordinates)
         like = subspace.origin[self._chain.first.weight]
-        # (K, 1 + A): θ(c) = θ* + Σ cᵢ·dᵢ
-        self._coefficients = torch.tensor([(1.0, *c) for c in coordinates], dtype=like.dtype).to(like.device)
+        self._coefficients = torch.tensor(coordinates, dtype=like.dtype).to(like.device).T  # (A, K)
         for layer in self._chain.tail:
             if isinstance(layer, _Linear):
                 self._tail[layer.weight] = self._points_of(subspace, layer.weight).transpose(1, 2)  # (K, I, O)
@@ -96,14 +95,20 @@ class Perceptron:
                     self._tail[layer.bias] = self._points_of(subspace, layer.bias).unsqueeze(1)  # (K, 1, O)
 
     def _points_of(self, subspace: Subspace, name: str) -> Tensor:
-        like = subspace.origin[name]
-        stack = torch.stack([like, *(direction[name] for direction in subspace.directions)])  # (1 + A, …)
-        return (self._coefficients @ stack.flatten(1)).view(self._num_points, *like.shape)
+        return self._combine([subspace.origin[name], *(direction[name] for direction in subspace.directions)])
+
+    def _combine(self, terms: Sequence[Tensor]) -> Tensor:  # 1 + A tensors (…) -> (K, …)
+        """x₀ + Σ cᵢ·xᵢ for every point; no matrix product, which would round the coordinates in reduced precision."""
+        first, *others = terms
+        result = first.expand(self._num_points, *first.shape)
+        for coefficients, term in zip(self._coefficients, others, strict=True):
+            result = torch.addcmul(result, coefficients.view(-1, *[1] * first.ndim), term)
+        return result if others else result.clone()
 
     def sums(self, split: str, chunk: Chunk) -> Tensor:  # (K, M, 2)
         """See `Engine.sums`."""
         shared = self._first_layer(split, chunk)  # (1 + A, B, H)
-        hidden = (self._coefficients @ shared.flatten(1)).view(self._num_points, *shared.shape[1:])  # (K, B, H)
+        hidden = self._combine(list(shared))  # (K, B, H)
         for layer in self._chain.tail:
             if isinstance(layer, _Linear):
                 weight = self._tail[layer.weight]
@@ -125,9 +130,10 @@ class Perceptron:
             raise UnsupportedError("the first Linear does not get one row per example")
         first = self._chain.first
         sets: list[Params] = [self._subspace.origin, *self._subspace.directions]
-        products = torch.stack(
-            [F.linear(inputs, each[first.weight], each[first.bias] if first.bias else None) for each in sets]
-        )  # (1 + A, B, H)
+        with torch.autocast(inputs.device.type, enabled=False):  # shared by all points: it may be exact
+            products = torch.stack(
+                [F.linear(inputs, each[first.weight], each[first.bias] if first.bias else None) for each in sets]
+            )  # (1 + A, B, H)
         if self._shared_bytes + products.nbytes <= _SHARED_BYTES:
             self._shared[key] = products
             self._shared_bytes += products.nbytes
@@ -147,6 +153,8 @@ def _chain_of(model: nn.Module) -> _Chain:
     """
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         raise UnsupportedError("the model has hooks")
+    if any("forward" in vars(module) for module in model.modules()):
+        raise UnsupportedError("a module has a forward of its own")
     try:
         graph = fx.Tracer().trace(model)
     except Exception as error:  # tracing runs the model's own code on proxies
@@ -195,7 +203,11 @@ def _prefix(before: list[fx.Node], linear: fx.Node, modules: dict[str, nn.Module
 def _layer(node: fx.Node, modules: dict[str, nn.Module], names: dict[int, str]) -> _Linear | RowWise:
     if _module(node, modules, nn.Linear):
         return _names(modules[str(node.target)], names)
-    if _module(node, modules, nn.ReLU) or node.target in (F.relu, torch.relu, "relu"):
+    if (
+        _module(node, modules, nn.ReLU)
+        or (node.op == "call_function" and node.target in (F.relu, torch.relu))
+        or (node.op == "call_method" and node.target == "relu")
+    ):
         return torch.relu_  # in place: what it gets belongs to this engine
     over_columns = any(_module(node, modules, kind) for kind in _OVER_DIMENSION_MODULES) and (
         modules[str(node.target)].dim in (1, -1)
