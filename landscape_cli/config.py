@@ -304,7 +304,7 @@ class RuntimeConfig(Section):
     )
     processes: AutoCount = Field("auto", description="On a CPU, each with its share of the cores; auto is one per core")
     workers: AutoNumber = Field("auto", description="Processes that decode the data; 0 decodes in the main process")
-    engine: Literal["auto", "sequential", "channels_last", "compiled", "stacked", "mlp", "graphs"] = Field(
+    engine: Literal["auto", "sequential", "channels_last", "folded", "compiled", "stacked", "mlp", "graphs"] = Field(
         "auto", description="How points are evaluated; auto measures what is fastest and gives the same values"
     )
     points_per_call: Annotated[Literal["auto"] | int, _auto_or(1, MAX_POINTS_PER_CALL)] = Field(

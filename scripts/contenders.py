@@ -7,6 +7,7 @@ import copy
 import itertools
 import multiprocessing
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator

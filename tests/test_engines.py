@@ -111,6 +111,13 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
         ),
         images,
     ),
+    "batchnorm without bias": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, eps=0.1), nn.ReLU()),
+            *(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6, affine=False), nn.Flatten(), nn.Linear(24, CLASSES)),
+        ),
+        images,
+    ),
     "depthwise": (
         lambda: nn.Sequential(
             nn.Conv2d(3, 6, 3, groups=3), nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, CLASSES)
@@ -139,10 +146,11 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
 REFUSED = {
     "channels_last": {"linear", "perceptron", "functional perceptron", "tied perceptron"}
     | {"embedding", "attention", "recurrent", "tied"},
+    "folded": set(MODELS) - {"batchnorm", "batchnorm without bias"},
     "stacked": {"recurrent"},
     "mlp": set(MODELS) - {"perceptron", "functional perceptron", "tied perceptron"},
 }
-SINGLE = ("sequential", "channels_last", "compiled")
+SINGLE = ("sequential", "channels_last", "folded", "compiled")
 
 
 def problem_of(name: str, seed: int, device: str = "cpu") -> tuple[Worker, nn.Module, Batches]:
@@ -179,7 +187,7 @@ def by_hand(worker: Worker, model: nn.Module, data: Batches, point: int) -> Valu
     }
 
 
-@pytest.mark.parametrize("engine", ["sequential", "channels_last", "stacked", "mlp"])
+@pytest.mark.parametrize("engine", ["sequential", "channels_last", "folded", "stacked", "mlp"])
 @pytest.mark.parametrize("name", MODELS)
 @given(seed=st.integers(0, 1000), chunk=st.integers(1, 12), points=st.integers(1, 5), data=st.data())
 @settings(max_examples=6, deadline=None)
@@ -334,6 +342,36 @@ def test_what_only_looks_like_a_chain_is_left_to_other_engines(make: Callable[[]
     worker.use(plan_of("mlp", 5, 2))
     with pytest.raises(UnsupportedError):
         worker.measure([1, 2])
+
+
+class SharedConvolution(nn.Module):
+    """One convolution, called twice, with a BatchNorm each, whose first output is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.first, self.second = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.alone, self.third = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.head = nn.Linear(3, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(self.conv(x)))
+        x = F.relu(self.second(self.conv(x)) + x)
+        y = self.alone(x)
+        return self.head((y + self.third(y)).mean((2, 3)))
+
+
+def test_folding_goes_by_calls_and_leaves_what_is_used_elsewhere() -> None:
+    torch.manual_seed(0)
+    model = SharedConvolution()
+    for norm in (model.first, model.second, model.third):
+        norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    data = Batches(images(), torch.randint(CLASSES, (N,)), None, "")
+    worker = worker_of(copy.deepcopy(model), {"a": data})
+    worker.use(plan_of("folded", 4, 1))
+    for point in (0, 12, 30):
+        values = worker.measure([point])
+        assert values is not None
+        assert values[0]["a_loss"] == pytest.approx(by_hand(worker, model.eval(), data, point)["a_loss"], rel=1e-5)
 
 
 def test_models_of_several_inputs_are_left_to_other_engines() -> None:
@@ -511,7 +549,7 @@ def test_metrics_see_points_and_examples_in_the_right_order() -> None:
 # ---------------------------------------------------------------- on a device
 
 
-@pytest.mark.parametrize("engine", ["sequential", "channels_last", "stacked", "mlp", "graphs"])
+@pytest.mark.parametrize("engine", ["sequential", "channels_last", "folded", "stacked", "mlp", "graphs"])
 @pytest.mark.parametrize("name", ["perceptron", "batchnorm", "attention", "recurrent"])
 def test_every_engine_gives_the_values_of_the_model_moved_by_hand_on_every_device(
     name: str, engine: str, device: str

@@ -11,13 +11,15 @@ import struct
 import time
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scan import LINE, StopAfter, contents, small_config
@@ -26,6 +28,7 @@ from torch.utils.data import TensorDataset
 from workers import worker_of
 
 from landscape_cli import Surface, load_config, load_surface, scan, scan_model
+from landscape_cli.cli.console import ScanDisplay
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.fill import pending_blocks
@@ -35,6 +38,7 @@ from landscape_cli.compute.team import Task, Team, _Helper
 from landscape_cli.compute.worker import Worker
 from landscape_cli.errors import EvaluationError
 from landscape_cli.grid import Axis, Grid
+from landscape_cli.storage import save_surface
 
 PLANE = {"x": {"num": 7}, "y": {"num": 5}}
 ENGINES = ["sequential", "channels_last", "stacked", "mlp"]
@@ -622,6 +626,39 @@ def test_a_pinned_batch_size_is_never_changed() -> None:
     dataset = TensorDataset(torch.randn(1500, 300), torch.arange(1500) % 3)
     surface = scan_model(model, {"a": dataset}, axes={"x": {"num": 11}}, batch_size=77)
     assert surface.provenance.engine["chunk_sizes"] == {"a": 77}
+
+
+STRANGE = {
+    "an engine of the future": {"engine": "turbo", "chunk_sizes": {"a": 16}, "points_per_call": 1, "num_threads": 1},
+    "very many threads": {"engine": "sequential", "chunk_sizes": {"a": 16}, "points_per_call": 1, "num_threads": 4096},
+    "markup": {**Plan("sequential", {"a": 16}).to_json(), "difference": {"[/]": 0.1, "centre": 0.5}},
+    "escapes": {
+        **Plan("sequential", {"a": 16}).to_json(),
+        "difference": {"\x1b]0;pwned\x07": 0.1},
+        "reference": "\x1b",
+    },
+    "huge numbers": {**Plan("sequential", {"a": 16}).to_json(), "difference": {"centre": 10**400}},
+    "other types": {"engine": ["mlp"], "chunk_sizes": "many", "points_per_call": None, "difference": [1], "earlier": 3},
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_plan_in_a_file_is_data_and_does_no_harm(
+    tmp_path: Path, landscape: Callable[..., Outcome], name: str
+) -> None:
+    partial = run("sequential", tmp_path / "s.h5", should_stop=StopAfter(20))
+    partial.provenance = replace(partial.provenance, engine=STRANGE[name])  # type: ignore[arg-type]
+    save_surface(partial, tmp_path / "s.h5")
+    shown = landscape("info", tmp_path / "s.h5")
+    assert shown.exit_code == 0
+    assert "\x1b" not in shown.stdout
+    model, dataset = network("sequential")
+    surface = scan_model(
+        model, {"a": dataset}, axes=PLANE, metrics=["accuracy"], slices={"num": 2}, output=tmp_path / "s.h5",
+        observer=ScanDisplay(on_preflight=lambda: None),
+    )  # fmt: skip
+    assert surface.complete
+    np.testing.assert_allclose(surface["a_loss"], run("sequential")["a_loss"], rtol=1e-5)
 
 
 # ---------------------------------------------------------------- reduced precision

@@ -112,6 +112,7 @@ def _engines(worker: Worker) -> list[str]:
     kind, largest = worker.device.type, max(len(split) for split in worker.splits.values())
     worth = {
         "channels_last": True,
+        "folded": True,
         "mlp": True,
         "stacked": largest <= _MAX_EXAMPLES_STACKED[kind],
         "graphs": kind == "cuda" and largest <= _MAX_EXAMPLES_GRAPHS,

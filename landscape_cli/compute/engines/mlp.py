@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from landscape_cli.compute.engines.contract import UnsupportedError
+from landscape_cli.compute.engines.tracing import calls, trace
 from landscape_cli.compute.network import Network, at_least_float32
 from landscape_cli.compute.residency import Chunk
 from landscape_cli.compute.subspace import Coordinates, Params, Subspace
@@ -151,18 +152,10 @@ def _chain_of(model: nn.Module) -> _Chain:
     Raises:
         UnsupportedError: It is none.
     """
-    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
-        raise UnsupportedError("the model has hooks")
-    if any("forward" in vars(module) for module in model.modules()):
-        raise UnsupportedError("a module has a forward of its own")
-    try:
-        graph = fx.Tracer().trace(model)
-    except Exception as error:  # tracing runs the model's own code on proxies
-        raise UnsupportedError(f"the model cannot be traced: {type(error).__name__}") from error
+    graph, modules = trace(model)
     nodes = list(graph.nodes)
-    modules = dict(model.named_modules())
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    linear = next((i for i, node in enumerate(nodes) if _module(node, modules, nn.Linear)), None)
+    linear = next((i for i, node in enumerate(nodes) if calls(node, modules, (nn.Linear,))), None)
     if linear is None:
         raise UnsupportedError("the model has no Linear layer")
     prefix = _prefix(nodes[:linear], nodes[linear], modules, model)
@@ -201,18 +194,16 @@ def _prefix(before: list[fx.Node], linear: fx.Node, modules: dict[str, nn.Module
 
 
 def _layer(node: fx.Node, modules: dict[str, nn.Module], names: dict[int, str]) -> _Linear | RowWise:
-    if _module(node, modules, nn.Linear):
+    if calls(node, modules, (nn.Linear,)):
         return _names(modules[str(node.target)], names)
     if (
-        _module(node, modules, nn.ReLU)
+        calls(node, modules, (nn.ReLU,))
         or (node.op == "call_function" and node.target in (F.relu, torch.relu))
         or (node.op == "call_method" and node.target == "relu")
     ):
         return torch.relu_  # in place: what it gets belongs to this engine
-    over_columns = any(_module(node, modules, kind) for kind in _OVER_DIMENSION_MODULES) and (
-        modules[str(node.target)].dim in (1, -1)
-    )
-    if over_columns or any(_module(node, modules, kind) for kind in _ROW_WISE_MODULES):
+    over_columns = calls(node, modules, _OVER_DIMENSION_MODULES) and (modules[str(node.target)].dim in (1, -1))
+    if over_columns or calls(node, modules, _ROW_WISE_MODULES):
         return modules[str(node.target)]
     target, rest, options = node.target, node.args[1:], dict(node.kwargs)
     if node.op == "call_function" and target in _ROW_WISE_FUNCTIONS:
@@ -222,10 +213,6 @@ def _layer(node: fx.Node, modules: dict[str, nn.Module], names: dict[int, str]) 
     if node.op == "call_method" and target in _ROW_WISE_METHODS:
         return lambda hidden: getattr(hidden, str(target))()
     raise UnsupportedError(f"{target} is neither Linear nor a row-wise function")
-
-
-def _module(node: fx.Node, modules: dict[str, nn.Module], kind: type[nn.Module]) -> bool:
-    return node.op == "call_module" and type(modules[str(node.target)]) is kind
 
 
 def _names(layer: nn.Module, names: dict[int, str]) -> _Linear:

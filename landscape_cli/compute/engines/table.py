@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from landscape_cli.compute.engines.contract import Engine
+from landscape_cli.compute.engines.folded import folded
 from landscape_cli.compute.engines.graphs import graphs
 from landscape_cli.compute.engines.mlp import mlp
 from landscape_cli.compute.engines.sequential import channels_last, compiled, sequential
@@ -14,6 +15,7 @@ from landscape_cli.compute.network import Network
 ENGINES: dict[str, Callable[[Network, int], Engine]] = {
     "sequential": sequential,
     "channels_last": channels_last,
+    "folded": folded,
     "compiled": compiled,
     "stacked": stacked,
     "mlp": mlp,
