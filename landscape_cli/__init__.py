@@ -6,7 +6,7 @@ The public API; names are resolved on first use, so importing this package needs
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from landscape_cli.storage import save_surface as save_surface
     from landscape_cli.surface import Surface as Surface
 
-__version__ = version("landscape-cli")
+try:
+    __version__ = version("landscape-cli")
+except PackageNotFoundError:  # a source tree on PYTHONPATH, without an installation
+    __version__ = "0+source"
 
 _HOMES = {
     "Config": "config",

@@ -14,7 +14,6 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
+from landscape_cli import __version__
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.surface import Direction, Metric, Provenance, Surface
@@ -77,7 +77,7 @@ def _write(surface: Surface, file: h5py.File) -> None:
         fingerprint=surface.fingerprint,
         created=surface.created or timestamp(),
         updated=timestamp(),
-        writer=f"landscape-cli {version('landscape-cli')}",
+        writer=f"landscape-cli {__version__}",
         metrics=_dump(list(surface.metrics)),
     )
     scales = [file.create_dataset("slice", data=np.arange(surface.grid.num_slices, dtype=np.int64))]

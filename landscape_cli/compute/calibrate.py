@@ -14,6 +14,7 @@ import torch
 
 from landscape_cli.compute.device import is_out_of_memory
 from landscape_cli.compute.engines.contract import Engine, UnsupportedError
+from landscape_cli.compute.engines.sequential import has_convolutions
 from landscape_cli.compute.engines.table import ENGINES
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.precision import arithmetic
@@ -36,7 +37,7 @@ _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 1 << 16
 _HELPS = 0.97
 _POINTS_PER_CALL = {"stacked": (8, 32), "mlp": (8, 16), "graphs": (1, 16)}
 # Measured on a CPU: vmap is slower than one point after the other for all but the smallest data sets.
-_MAX_EXAMPLES_STACKED = {"cpu": 256, "cuda": 8192}
+_MAX_EXAMPLES_STACKED = {"cpu": 64, "cuda": 8192}
 _MAX_EXAMPLES_GRAPHS = 65536
 _ROUNDS = 3
 _CLOSE = 1.3
@@ -121,6 +122,8 @@ def _engines(worker: Worker) -> list[str]:
 
 
 def _is_worth_compiling(worker: Worker, predicted: float) -> bool:
+    if worker.device.type == "cpu" and not has_convolutions(worker.network.model):
+        return False  # there is hardly anything to fuse: a ViT gained 3 % for 30 s of compiling
     num_layers = sum(not any(True for _ in module.children()) for module in worker.network.model.modules())
     return _COMPILE_SECONDS + _COMPILE_SECONDS_PER_LAYER * num_layers <= _COMPILE_SHARE * predicted
 

@@ -13,11 +13,13 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
+from landscape_cli import __version__
+
 
 def environment(device: torch.device) -> dict[str, JsonValue]:
     """Describe this process. Holds nothing that differs between two runs of the same command on the same machine."""
     return {
-        "landscape_cli": version("landscape-cli"),
+        "landscape_cli": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),

@@ -73,7 +73,7 @@ def _without_norms(model: nn.Module) -> tuple[list[_Pair], fx.GraphModule]:
         if isinstance(folded, nn.Conv2d):
             folded.to(memory_format=torch.channels_last)
         if cast("Tensor | None", convolution.bias) is None:
-            folded.bias = nn.Parameter(norm.running_var.clone(), requires_grad=False)
+            folded.bias = nn.Parameter(cast(Tensor, norm.running_var).clone(), requires_grad=False)
         # a name per call: a convolution that is called twice has two BatchNorms to fold
         name = f"folded_{len(pairs)}"
         replaced[name] = folded
