@@ -614,6 +614,14 @@ def test_a_scan_of_a_perceptron_is_calibrated_and_gives_the_values_of_sequential
     np.testing.assert_allclose(chosen["a_loss"], plain["a_loss"], rtol=1e-5)
 
 
+def test_a_time_budget_in_python_gives_a_coarser_surface_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    stopped = run("sequential", tmp_path / "s.h5", time_budget=0.0)
+    assert stopped.num_evaluated == 0
+    assert np.isfinite(stopped.metrics["a_loss"].centre)
+    finished = run("sequential", tmp_path / "s.h5", time_budget=600.0)
+    assert contents(finished) == contents(run("sequential"))
+
+
 def test_short_scans_are_not_calibrated_so_that_they_repeat_themselves() -> None:
     model, dataset = network("mlp")
     assert choices([scan_model(model, {"a": dataset}, axes={"x": {"num": 5}})]) == ["sequential"]

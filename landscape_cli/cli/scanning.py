@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import platform
 import sys
@@ -57,7 +56,7 @@ def scan(
             f"{output}: a surface file is no {output.suffix} file", hint=f"Such as: -o {output.with_suffix('.h5')}"
         )
     start = time.perf_counter()
-    deadline = start + _seconds(time_budget) if time_budget is not None else math.inf
+    budget = _seconds(time_budget) if time_budget is not None else None
     with StopSignals() as signals, ScanDisplay(on_preflight=signals.defer, is_dry_run=dry_run) as display:
         _prepare_process()
         from landscape_cli.compute.scan import scan as run_scan
@@ -72,7 +71,8 @@ def scan(
                 unsafe_load=unsafe_load,
                 dry_run=dry_run,
                 observer=display,
-                should_stop=lambda: signals.requested() or time.perf_counter() >= deadline,
+                time_budget=None if budget is None else budget - (time.perf_counter() - start),
+                should_stop=signals.requested,
             )
     assert display.seen is not None  # a scan that comes back has told
     if dry_run:

@@ -43,7 +43,9 @@ _ROUNDS = 3
 _CLOSE = 1.3
 
 
-def calibrate(worker: Worker, runtime: RuntimeConfig, num_points: int, num_processes: int) -> list[Plan]:
+def calibrate(
+    worker: Worker, runtime: RuntimeConfig, num_points: int, num_processes: int, seconds_left: float = math.inf
+) -> list[Plan]:
     """Measure candidates, interleaved, on the first chunk of the largest split.
 
     Args:
@@ -51,6 +53,7 @@ def calibrate(worker: Worker, runtime: RuntimeConfig, num_points: int, num_proce
         runtime: What the user pins.
         num_points: Points to be evaluated.
         num_processes: That share them.
+        seconds_left: After which the scan will be stopped: nothing is tried that does not pay until then.
 
     Returns:
         Plans from the fastest to the slowest. Where the engine is not pinned, the last one is the reference.
@@ -66,6 +69,7 @@ def calibrate(worker: Worker, runtime: RuntimeConfig, num_points: int, num_proce
     reference = stopwatch.candidate(replace(default, engine="sequential", points_per_call=1), size)
     stopwatch.measure(reference)
     predicted = num_points * reference.median / num_processes if reference.seconds else math.inf
+    predicted = min(predicted, seconds_left)
     if predicted < _MIN_SECONDS or not reference.seconds:  # no seconds: not even that fits into memory
         return [default]
     stopwatch.budget = max(_SHARE * predicted, min(_SECONDS, _SHORT_SHARE * predicted))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -79,6 +81,7 @@ def prepare(
     observer: Observer,
     cores: int,
     num_devices: int,
+    deadline: float = math.inf,
 ) -> tuple[Surface, Preflight, tuple[int, Values]]:
     """Choose how points are evaluated, or keep the choice of the file, and look at the centre from all sides.
 
@@ -91,6 +94,7 @@ def prepare(
         observer: Is told what the user should know.
         cores: For processes on a CPU.
         num_devices: GPUs, each of which can have a process.
+        deadline: On the clock of `time.perf_counter`: what does not pay before is not tried.
 
     Returns:
         The surface to fill, what to tell before, and the values at one point.
@@ -99,11 +103,13 @@ def prepare(
     before = resident_bytes()
     check_labels(worker)
     num_workers = cores if worker.device.type == "cpu" else num_devices
-    trial, repeats_to, is_kept = _try_plans(worker, existing, settings, expect, observer, num_pending, num_workers)
+    trial, repeats_to, is_kept = _try_plans(
+        worker, existing, settings, expect, observer, num_pending, num_workers, deadline
+    )
     warning = warn_if_nothing_moves(worker.problem, trial)
     if warning is not None:
         observer.note(warning)
-    stored = existing.provenance.engine if existing else {}
+    stored = existing.provenance.engine if existing and existing.num_evaluated else {}
     if existing is None:
         surface = _with_centre(surface, trial.centre)
     else:
@@ -144,13 +150,16 @@ def _try_plans(
     observer: Observer,
     num_pending: int,
     num_workers: int,
+    deadline: float,
 ) -> tuple[Trial, float, bool]:
     """Keep the plan of the file or choose one, and check the centre with it.
 
     Returns:
         What the plan gives, how well the centre repeats itself, and whether the plan is that of the file.
     """
-    plan = _plan_of(existing, worker, settings.runtime, observer, num_workers) if existing else None
+    # a file without points has no bits to keep
+    begun = existing if existing is not None and existing.num_evaluated else None
+    plan = _plan_of(begun, worker, settings.runtime, observer, num_workers) if begun else None
     if plan is not None:
         worker.use(plan)
         try:
@@ -158,7 +167,8 @@ def _try_plans(
             return measure_kept(worker, centre), repeats_to, True
         except UnsupportedError as error:
             observer.note(f"the engine {plan.engine} of the file does not run here: {error}")
-    plans = calibrate(worker, settings.runtime, num_pending, num_workers)
+    seconds_left = max(0.0, deadline - time.perf_counter())
+    plans = calibrate(worker, settings.runtime, num_pending, num_workers, seconds_left)
     worker.use(reference_of(plans[0]))
     centre, repeats_to = check_centre(worker, settings, expect)
     return choose_plan(worker, plans, centre, observer.note), repeats_to, False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -37,6 +38,7 @@ def scan(
     overwrite: bool = False,
     unsafe_load: bool = False,
     dry_run: bool = False,
+    time_budget: float | None = None,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> Surface:
@@ -51,6 +53,7 @@ def scan(
         overwrite: Start anew instead of resuming; an existing surface file is replaced at the first save.
         unsafe_load: Unpickle a checkpoint that is not a plain archive of tensors, which runs whatever code it contains.
         dry_run: Do everything up to the first point, tell the observer what the scan would take, and write nothing.
+        time_budget: Seconds after which what is finished is saved and returned: a whole surface, but a coarser one.
         observer: Is told what happens.
         should_stop: Asked between batches; once true, what is finished is saved and returned.
 
@@ -68,6 +71,7 @@ def scan(
         expect=config.checkpoint.expect,
         overwrite=overwrite,
         dry_run=dry_run,
+        time_budget=time_budget,
         observer=observer,
         should_stop=should_stop,
     )
@@ -86,6 +90,7 @@ def scan_model(
     batch_size: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    time_budget: float | None = None,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> Surface:
@@ -103,6 +108,7 @@ def scan_model(
         batch_size: Examples per forward pass; auto measures what is fastest.
         output: As for `scan`.
         overwrite: As for `scan`.
+        time_budget: As for `scan`.
         observer: As for `scan`.
         should_stop: As for `scan`.
 
@@ -130,6 +136,7 @@ def scan_model(
         expect=None,
         overwrite=overwrite,
         dry_run=False,
+        time_budget=time_budget,
         observer=observer,
         should_stop=should_stop,
     )
@@ -157,9 +164,11 @@ def _scan(
     expect: Expect | None,
     overwrite: bool,
     dry_run: bool,
+    time_budget: float | None,
     observer: Observer,
     should_stop: Callable[[], bool],
 ) -> Surface:
+    deadline = math.inf if time_budget is None else time.perf_counter() + time_budget
     runtime = settings.runtime
     devices = choose_devices(runtime.device, settings.where("runtime", "device"), runtime.devices)
     with ExitStack() as stack:
@@ -185,7 +194,9 @@ def _scan(
                     f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
                 )
         worker = make_worker(problem, devices[0], runtime, say)
-        surface, preflight, corner = prepare(worker, surface, existing, settings, expect, observer, cores, len(devices))
+        surface, preflight, corner = prepare(
+            worker, surface, existing, settings, expect, observer, cores, len(devices), deadline
+        )
         if dry_run:
             observer.preflight(preflight)
             return surface
@@ -196,8 +207,12 @@ def _scan(
         while len(team) < preflight.processes - 1:
             team.add(lambda: worker)
         observer.preflight(preflight)
+
+        def is_over() -> bool:
+            return should_stop() or time.perf_counter() >= deadline
+
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None)
-        fill(surface, worker, team, saver, observer, should_stop, preflight.seconds_per_point)
+        fill(surface, worker, team, saver, observer, is_over, preflight.seconds_per_point)
         return surface
 
 
