@@ -12,9 +12,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import ROOT, Outcome, Run
+from conftest import ROOT, Outcome
 
-from landscape_cli import load_surface
+from landscape_cli import load_config, load_surface, scan
 from landscape_cli.cli.console import duration, number, with_error
 
 SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
@@ -177,19 +177,10 @@ def test_a_time_budget_ends_with_a_coarser_picture_and_the_same_command_goes_on(
     assert load_surface(tmp_path / "s.h5").complete
 
 
-def test_what_a_time_budget_leaves_is_whole_at_a_lower_resolution(tmp_path: Path, landscape_process: Run) -> None:
-    config = tmp_path / "c.yaml"
-    config.write_text(
-        f"model: {{_target_: landscape_cli.examples.SmallResNet}}\n"
-        f"checkpoint: {{path: {ROOT / 'configs' / 'digits.pt'}}}\n"
-        "data: {train: {dataset: {_target_: landscape_cli.examples.digits, train: true}, num_examples: 64}}\n"
-        "axes: {x: {num: 301}, y: {num: 301}}\n"
-    )
-    stopped = landscape_process("scan", config, "-o", tmp_path / "s.h5", "--time-budget", "8s", "--quiet")
-    assert stopped.returncode == 75, stopped.stderr
-    surface = load_surface(tmp_path / "s.h5")
-    order = surface.grid.scan_order()
-    done = surface.evaluated.ravel()[order]
+def test_what_a_time_budget_leaves_is_whole_at_a_lower_resolution(tmp_path: Path) -> None:
+    overrides = [*SMALL[1::2], "axes.x.num=301", "axes.y.num=301", "runtime.processes=2", "checkpoint.expect=null"]
+    surface = scan(load_config(CONFIG, overrides), tmp_path / "s.h5", time_budget=6.0)
+    done = surface.evaluated.ravel()[surface.grid.scan_order()]
     assert 0 < surface.num_evaluated < surface.grid.num_points
     # nothing is missing before the last point, but what was under way in another process
     assert (~done[: surface.num_evaluated]).sum() <= 512

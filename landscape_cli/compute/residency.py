@@ -71,11 +71,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.batches)
 
-    @property
-    def in_place(self) -> bool:
-        """Whether chunks are views, so that the same chunk lies in the same place every time."""
-        return self.resident and all(_cast(column, self.dtype) is column for column in self._columns)
-
     @cached_property
     def targets(self) -> Tensor:
         """(n, …) all targets: on the device where the split is resident, else on the host."""
