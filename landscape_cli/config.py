@@ -242,14 +242,17 @@ def _seconds(value: object) -> object:
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:([kKmMgGtT])(i?))?[bB]?\s*")
 
 
+_FEWEST_BYTES = 1_000_000  # a smaller number without a unit was meant in another one
+
+
 def _bytes(value: object) -> object:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match:
+    if match and (match[2] or match[0].strip()[-1] in "bB"):
         base = 1024 if match[3] else 1000
         return int(float(match[1]) * base ** " KMGT".index((match[2] or " ").upper()))
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value == "auto" or (type(value) is int and (value == 0 or value >= _FEWEST_BYTES)):
         return value
-    raise ValueError(f"found {value!r}; expected auto, bytes, or a size such as 500MB or 8GB")
+    raise ValueError(f"found {value!r}; expected auto, or a size with a unit such as 500MB or 8GB")
 
 
 def _devices(value: object) -> object:
@@ -302,10 +305,12 @@ class RuntimeConfig(Section):
     devices: Devices = Field(
         "auto", description="CUDA devices, each with a process of its own: all, or [0, 1]; auto is all for long scans"
     )
-    processes: AutoCount = Field("auto", description="On a CPU, each with its share of the cores; auto is one per core")
+    processes: Annotated[Literal["auto"] | int, _auto_or(1, 4096)] = Field(
+        "auto", description="On a CPU, each with its share of the cores; auto is one per core"
+    )
     workers: AutoNumber = Field("auto", description="Processes that decode the data; 0 decodes in the main process")
     engine: Literal["auto", "sequential", "channels_last", "folded", "compiled", "stacked", "mlp", "graphs"] = Field(
-        "auto", description="How points are evaluated; auto measures what is fastest and gives the same values"
+        "auto", description="How points are evaluated; auto measures what is fastest; values agree to 1e-5 in float32"
     )
     points_per_call: Annotated[Literal["auto"] | int, _auto_or(1, MAX_POINTS_PER_CALL)] = Field(
         "auto", description="Points that the engines stacked, mlp and graphs take at once"

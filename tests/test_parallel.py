@@ -143,6 +143,7 @@ def test_the_plan_is_kept_on_resume_unless_the_user_changes_it(tmp_path: Path) -
     assert (engine["engine"], engine["points_per_call"]) == ("stacked", 3)
     (earlier,) = engine["earlier"]  # type: ignore[misc]
     assert earlier["engine"] == "mlp"  # type: ignore[index,call-overload]
+    assert earlier["num_evaluated"] == kept.num_evaluated  # type: ignore[index,call-overload]
     np.testing.assert_allclose(changed["a_loss"], run("sequential")["a_loss"], rtol=1e-5)
 
 
@@ -700,6 +701,23 @@ def test_tf32_on_a_cpu_is_float32() -> None:
 
 
 # ---------------------------------------------------------------- on a device
+
+
+def test_vmap_is_refused_where_it_would_silently_compute_in_float32() -> None:
+    model, dataset = network("mlp")
+    with pytest.raises(EvaluationError, match="stacked cannot evaluate this model: vmap does not run in bfloat16"):
+        scan_model(
+            model, {"a": dataset}, axes=PLANE, evaluation={"precision": "bfloat16"}, runtime={"engine": "stacked"}
+        )
+
+
+def test_a_complete_file_is_left_as_it_is_whatever_engine_is_asked_for(tmp_path: Path) -> None:
+    run("mlp", tmp_path / "s.h5")
+    before = (tmp_path / "s.h5").read_bytes()
+    observer = Listening()
+    run("sequential", tmp_path / "s.h5", observer=observer)
+    assert observer.notes == []
+    assert (tmp_path / "s.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "bfloat16"])

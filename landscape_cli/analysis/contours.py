@@ -26,6 +26,9 @@ _MIN_LABELLED_WIDTH = 0.2
 _COLORS = "viridis"
 _HATCHED: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
 
+# more of them would run together and hide the picture
+_MOST_DOTS = 2000
+
 
 def contour(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: int | None = None) -> None:
     """Draw filled contours with labelled lines over the plane, x to the right and y upwards.
@@ -86,7 +89,7 @@ def _draw(ax: Axes, x: FloatArray, y: FloatArray, values: FloatArray, evaluated:
         if lines is not None:
             _label_lines(ax, lines)
         _color_bar(ax, levels, norm, label)
-    if not evaluated.all():
+    if not evaluated.all() and evaluated.sum() <= _MOST_DOTS:
         ax.plot(x[i], y[j], ".", color="black", markersize=1.5, alpha=0.6)
 
 

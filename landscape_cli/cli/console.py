@@ -250,11 +250,11 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("data", f"{examples}, {preflight.data}")
     for i, (name, (value, error)) in enumerate(preflight.centre.items()):
         table.add_row("centre" if i == 0 else "", f"{name} {with_error(value, error)}")
-    processes = f"{preflight.processes} processes on " if preflight.processes > 1 else ""
-    table.add_row("device", f"{processes}{preflight.device}, {preflight.precision}")
+    processes = f", {preflight.processes} processes" if preflight.processes > 1 else ""
+    table.add_row("device", f"{preflight.device}{processes}, {preflight.precision}")
     table.add_row("engine", preflight.engine)
     if preflight.differences:
-        table.add_row("", f"differs from plain evaluation by {differences_in_words(preflight.differences)}")
+        table.add_row("", f"agrees with plain evaluation to {differences_in_words(preflight.differences)}")
     done = preflight.num_points - preflight.num_pending
     resumed = f" ({done:,} done before)" if done else ""
     table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(preflight.seconds)}")

@@ -44,6 +44,10 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "", note
     if report.engine:
         yield "evaluated by", _engine_row(report.engine)
+        earlier = report.engine.get("earlier")
+        for each in earlier if isinstance(earlier, list) else []:
+            if isinstance(each, dict):
+                yield "before that", f"{_engine_row(each)} (the first {each.get('num_evaluated')} points)"
     yield "fingerprint", f"{report.fingerprint[:12]}…"
     yield "created", f"{report.created} by {report.writer}"
     yield "updated", report.updated
@@ -59,7 +63,7 @@ def _engine_row(engine: Mapping[str, JsonValue]) -> str:
     plan, difference = Plan.from_json(engine), engine.get("difference")
     words = plan.describe() if plan else str(engine.get("engine"))
     if isinstance(difference, dict) and difference:
-        words += f"; differs from {engine.get('reference')} by {differences_in_words(difference)}"
+        words += f"; agrees with {engine.get('reference')} to {differences_in_words(difference)}"
     return words
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +36,8 @@ def scan(
     time_budget: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Stop after this long, such as 10m, with a whole but coarser surface; exit code 75."
+            metavar="TIME",
+            help="Stop after this long, start included, such as 10m, with a coarser surface; exit code 75.",
         ),
     ] = None,
     unsafe_load: UnsafeLoad = False,
@@ -93,22 +94,26 @@ def scan(
 
 
 def _seconds(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"--time-budget: found {text!r}; {error}") from error
+    with suppress(ValueError):
+        seconds = parse_duration(text)
+        if seconds > 0:
+            return seconds
+    raise UsageError(f"--time-budget: found {text!r}; expected a duration such as 90s, 10m or 2h")
 
 
 def _print_scan(report: ScanReport) -> None:
     file = report.file
-    if report.status == "stopped":
+    if report.status == "stopped" and not report.num_evaluated:
+        TALK.note(f"stopped after {duration(report.seconds)}, before the first point: allow more time")
+    elif report.status == "stopped":
         points = f"{report.num_evaluated:,} of {report.num_points:,} points"
         TALK.note(f"stopped: {points} are in {file}; run the same command again to go on")
     else:
         TALK.note(f"{file}: complete; {report.num_computed:,} points computed in {duration(report.seconds)}")
         reference, differences = report.engine.get("reference"), report.engine.get("difference")
         if report.plan.precision in ("tf32", "bfloat16") and isinstance(differences, dict):
-            TALK.note(f"{report.plan.precision} differs from {reference} by {differences_in_words(differences)}")
+            words = differences_in_words(differences)
+            TALK.note(f"{report.plan.precision} is off from {reference} by {words} (relative, of the worst metric)")
         TALK.note(f"look at it with: landscape plot {file} -o {Path(file).with_suffix('.png')}")
 
 

@@ -32,14 +32,14 @@ def choose_devices(
         raise ConfigError(f"{where}: found {name!r}; expected auto, cpu, cuda or cuda:0, cuda:1, …")
     # counts without starting CUDA, which could not be used in forked processes then
     count = 0 if kind == "cpu" else torch.cuda.device_count()
-    if kind == "auto" and not count and not isinstance(devices, tuple):
+    if kind == "auto" and not count and devices == "auto":
         kind = "cpu"
     if kind == "cpu":
         return [torch.device("cpu")]
     wanted = [int(index)] if index else list(devices) if isinstance(devices, tuple) else list(range(max(count, 1)))
     missing = [number for number in wanted if number >= count]
     if missing:
-        found = f"devices {wanted}" if isinstance(devices, tuple) else repr(name)
+        found = repr(name) if devices == "auto" else f"devices: {devices if devices == 'all' else list(devices)}"
         raise ConfigError(f"{where}: found {found}, but this machine has {count} CUDA devices; use device: auto or cpu")
     return [torch.device("cuda", number) for number in wanted]
 

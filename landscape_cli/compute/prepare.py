@@ -99,6 +99,8 @@ def prepare(
     Returns:
         The surface to fill, what to tell before, and the values at one point.
     """
+    if worker.problem.precision == "tf32" and worker.device.type == "cpu":
+        observer.note("note: a CPU has no TF32: evaluated in float32")
     num_pending = surface.grid.num_points - (existing.num_evaluated if existing else 0)
     before = resident_bytes()
     check_labels(worker)
@@ -113,9 +115,12 @@ def prepare(
     if existing is None:
         surface = _with_centre(surface, trial.centre)
     else:
-        surface = resume(existing, surface, worker, trial.centre, observer)
+        surface = resume(existing, surface, worker, trial.centre, observer, is_same_plan=is_kept)
     if not is_kept:
-        earlier = {"earlier": [*_as_list(stored.get("earlier")), _without(stored, "earlier")]} if stored else {}
+        earlier: dict[str, JsonValue] = {}
+        if stored:
+            before_that = {**_without(stored, "earlier"), "num_evaluated": surface.num_evaluated}
+            earlier = {"earlier": [*_as_list(stored.get("earlier")), before_that]}
         engine = {**trial.to_json(worker.plan), **earlier}
         surface.provenance = replace(surface.provenance, engine=engine)
     private = max(0, peak_bytes(torch.device("cpu")) - before) + worker.num_parameter_bytes
@@ -133,7 +138,7 @@ def prepare(
         memory_bytes=_peak(worker, processes, private),
         num_points=surface.grid.num_points,
         num_pending=num_pending,
-        seconds=num_pending * trial.seconds / processes,
+        seconds=num_pending * trial.seconds / min(processes, num_workers),
         seconds_per_point=trial.seconds,
         num_passes=worker.num_examples,
         differences=_differences(surface.provenance.engine.get("difference")),
@@ -159,7 +164,8 @@ def _try_plans(
     """
     # a file without points has no bits to keep
     begun = existing if existing is not None and existing.num_evaluated else None
-    plan = _plan_of(begun, worker, settings.runtime, observer, num_workers) if begun else None
+    runtime = settings.runtime if num_pending else RuntimeConfig()  # a complete file is not changed
+    plan = _plan_of(begun, worker, runtime, observer, num_workers) if begun else None
     if plan is not None:
         worker.use(plan)
         try:
@@ -233,7 +239,7 @@ def _peak(worker: Worker, processes: int, private: int) -> int:
 
 
 def _where_data_are(worker: Worker) -> str:
-    compressed = "compressed to 8 bits, " if any(split.batches.compressed for split in worker.splits.values()) else ""
+    compressed = "as bytes, exactly, " if any(split.batches.compressed for split in worker.splits.values()) else ""
     if all(split.resident for split in worker.splits.values()):
         return f"{compressed}in memory" if worker.device.type == "cpu" else f"{compressed}on the device"
     on_disk = any(split.batches.where_held == "disk" for split in worker.splits.values())

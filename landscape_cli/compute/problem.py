@@ -126,6 +126,8 @@ class Decoder:
     """Decodes splits one after another within one budget of main memory."""
 
     def __init__(self, runtime: RuntimeConfig, progress: Progress = _unseen) -> None:
+        if runtime.cache is not None and not runtime.cache.is_dir():
+            raise ConfigError(f"runtime.cache: {runtime.cache} is no folder", hint="Make it, or leave the key out.")
         self._runtime, self._progress = runtime, progress
         self._left = budget(None if runtime.memory.host == "auto" else runtime.memory.host, free_host_bytes())
 

@@ -42,7 +42,9 @@ def check_identity(existing: Surface, wanted: Surface, output: Path) -> None:
     )
 
 
-def resume(existing: Surface, wanted: Surface, worker: Worker, centre: Values, observer: Observer) -> Surface:
+def resume(
+    existing: Surface, wanted: Surface, worker: Worker, centre: Values, observer: Observer, *, is_same_plan: bool
+) -> Surface:
     """Continue ``existing``, provided that the centre and one other point come out as in the file.
 
     The fingerprint does not know the code of the model, of metrics and of directions; these two values do.
@@ -53,8 +55,10 @@ def resume(existing: Surface, wanted: Surface, worker: Worker, centre: Values, o
     stored = {name: (metric.centre, metric.centre_std) for name, metric in existing.metrics.items()}
     precision = worker.problem.precision
     _compare("the checkpoint", stored, centre, existing, _CENTRE_RTOL[precision])
-    if stored != centre:
-        observer.note("the centre differs by rounding from that of the file, as it does between machines")
+    if stored != centre and is_same_plan:
+        observer.note(
+            "the centre differs by rounding from that of the file: another machine, or another version of torch?"
+        )
     _check_point(existing, worker, _POINT_RTOL[precision])
     here = wanted.provenance.environment
     seen = list(existing.provenance.environment)

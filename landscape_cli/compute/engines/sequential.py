@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -62,6 +63,7 @@ def compiled(network: Network, points_per_call: int) -> Sequential:
     _one_point(points_per_call)
     memory_format = torch.channels_last if has_convolutions(network.model) else torch.contiguous_format
     network.use(memory_format)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no CUDA on a CPU
     torch._dynamo.reset()  # shapes that were compiled before count towards the limit beyond which nothing is compiled
     # shapes are fixed: one graph per size of a chunk, without the cost of symbolic shapes
     twin = torch.compile(network.model, dynamic=False)

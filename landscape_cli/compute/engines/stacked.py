@@ -45,6 +45,8 @@ class Stacked:
 
     def sums(self, split: str, chunk: Chunk) -> Tensor:  # (K, M, 2)
         """See `Engine.sums`."""
+        if torch.is_autocast_enabled(chunk.targets.device.type):
+            raise UnsupportedError("vmap does not run in bfloat16")  # autocast has no effect inside of it
         self._network.use(torch.contiguous_format)
         outputs = self._forward(chunk.inputs)  # (K, B, …)
         return self._network.sums_of_points(outputs, chunk.targets, split)
