@@ -345,6 +345,8 @@ def test_a_worker_that_dies_is_an_error_with_a_way_out(end: Callable[[], None]) 
     with pytest.raises(ConfigError, match="a worker process that read the examples failed") as raised:
         load(Examples(60, dying), decoding=Decoding(workers=2))
     assert "runtime.workers: 0" in str(raised.value.hint)
+    for other in multiprocessing.active_children():  # the others notice within seconds
+        other.join(20)
     assert multiprocessing.active_children() == []
     assert len(load(Examples(60, dying), decoding=Decoding(workers=0))) == 60
 
