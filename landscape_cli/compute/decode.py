@@ -261,11 +261,15 @@ def _worker_processes(parts: _Parts, workers: int, where: str) -> Iterator[Itera
         yield results
     finally:
         shut_down = getattr(results, "_shutdown_workers", None)  # else they end when the last traceback is gone
+        # a DataLoader raises, here too, as soon as the system reports that a worker has died
         if shut_down is not None:
-            shut_down()
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
-            process.join()
+            with contextlib.suppress(RuntimeError):
+                shut_down()
+        for _ in range(workers + 1):
+            with contextlib.suppress(RuntimeError):
+                for process in set(multiprocessing.active_children()) - others:
+                    process.kill()
+                    process.join()
 
 
 def _as_it_is(part: object) -> object:
