@@ -1,9 +1,7 @@
-"""Pydantic models of the YAML, with line numbers; overrides; fingerprint."""
+"""Pydantic models of the YAML, with line numbers and overrides."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 import typing
@@ -13,121 +11,28 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     JsonValue,
     PositiveInt,
     PrivateAttr,
     TypeAdapter,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core import ErrorDetails
 
+from landscape_cli.components import Component, Section
 from landscape_cli.errors import ConfigError, did_you_mean
 from landscape_cli.grid import Axis, Grid
+from landscape_cli.quantities import AutoCount, AutoNumber, Devices, Duration, Size, auto_or
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, read_yaml
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
-MetricName = Annotated[str, Field(pattern=NAME_PATTERN)]
-
-
-class Section(BaseModel):
-    """A part of the config: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-# ---------------------------------------------------------------- components
-
-
-class Component(Section):
-    """A callable named by ``_target_`` with flat keyword arguments; ``class_path``/``init_args`` is accepted on input.
-
-    A bare string is short for a component without arguments.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    target: str = Field(alias="_target_", min_length=1)
-    args: tuple[JsonValue, ...] = Field((), alias="_args_", strict=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_other_forms(cls, data: JsonValue) -> JsonValue:
-        if isinstance(data, str):
-            return {"_target_": data}
-        if isinstance(data, dict):
-            return normalize_component(data)
-        raise ValueError("expected a name or a mapping with _target_")
-
-    @model_serializer
-    def _serialize(self) -> dict[str, JsonValue]:
-        args: dict[str, JsonValue] = {"_args_": list(self.args)} if self.args else {}
-        return {"_target_": self.target, **args, **self.kwargs}
-
-    @property
-    def kwargs(self) -> dict[str, JsonValue]:
-        """The keyword arguments."""
-        return dict(self.model_extra or {})
-
-    @property
-    def name(self) -> str:
-        """The last part of the target: ``cross_entropy`` for ``torch.nn.functional.cross_entropy``."""
-        return self.target.rpartition(".")[2]
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        text = {"type": "string", "minLength": 1, "description": "A built-in name or a dotted path"}
-        target = {
-            "type": "object",
-            "required": ["_target_"],
-            "properties": {"_target_": text, "_args_": {"type": "array"}},
-        }
-        lightning = {
-            "type": "object",
-            "required": ["class_path"],
-            "properties": {"class_path": text, "init_args": {"type": "object"}},
-            "additionalProperties": False,
-        }
-        return {"anyOf": [text, target, lightning], "description": "A callable by name, with flat keyword arguments"}
-
-
-def normalize_component(value: JsonValue) -> JsonValue:
-    """Rewrite ``class_path``/``init_args`` as ``_target_`` with flat keyword arguments, at every depth."""
-    if isinstance(value, list):
-        return [normalize_component(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if isinstance(value.get("class_path"), str) and set(value) <= {"class_path", "init_args"}:
-        init_args = value.get("init_args") or {}
-        if not isinstance(init_args, dict):
-            raise ValueError("init_args must be a mapping")
-        value = {"_target_": value["class_path"], **init_args}
-    return {key: normalize_component(item) for key, item in value.items()}
-
-
-def _auto_or(least: int, most: int = 1 << 31) -> BeforeValidator:
-    """Accept ``auto`` or a whole number in a range; by hand, because pydantic reports a union twice."""
-
-    def check(value: object) -> object:
-        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
-            return value
-        span = f"of at least {least}" if most == 1 << 31 else f"from {least} to {most}"
-        raise ValueError(f"found {value!r}; expected auto or a whole number {span}")
-
-    return BeforeValidator(check, json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=least, le=most)])
-
-
-AutoCount = Annotated[Literal["auto"] | int, _auto_or(1)]
 MAX_POINTS_PER_CALL = 1024
-AutoNumber = Annotated[Literal["auto"] | int, _auto_or(0)]
+MetricName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 # ---------------------------------------------------------------- sections
@@ -219,78 +124,6 @@ class EvaluationConfig(Section):
     )
 
 
-_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min|h)?\s*")
-_UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of text such as 500ms, 1s, 2m or 3h; a bare number is seconds.
-
-    Raises:
-        ValueError: For anything else.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError("expected a duration such as 500ms, 1s or 2m")
-    return float(match[1]) * _UNIT_SECONDS[match[2]]
-
-
-def _seconds(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:([kKmMgGtT])(i?))?[bB]?\s*")
-
-
-_FEWEST_BYTES = 1_000_000  # a smaller number without a unit was meant in another one
-
-
-def _bytes(value: object) -> object:
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match and (match[2] or match[0].strip()[-1] in "bB"):
-        base = 1024 if match[3] else 1000
-        return int(float(match[1]) * base ** " KMGT".index((match[2] or " ").upper()))
-    if value == "auto" or (type(value) is int and (value == 0 or value >= _FEWEST_BYTES)):
-        return value
-    raise ValueError(f"found {value!r}; expected auto, or a size with a unit such as 500MB or 8GB")
-
-
-def _devices(value: object) -> object:
-    if value in ("auto", "all"):
-        return value
-    numbers = value if isinstance(value, list | tuple) else []
-    if numbers and all(type(number) is int and number >= 0 for number in numbers) and len({*numbers}) == len(numbers):
-        return tuple(numbers)
-    raise ValueError(f"found {value!r}; expected auto, all, or different numbers such as [0, 1]")
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(
-        _seconds,
-        json_schema_input_type=Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=rf"^{_DURATION.pattern}$")],
-    ),
-    Field(ge=0),
-]
-Size = Annotated[
-    Literal["auto"] | int,
-    BeforeValidator(
-        _bytes,
-        json_schema_input_type=Literal["auto"]
-        | Annotated[int, Field(ge=0)]
-        | Annotated[str, Field(pattern=rf"^{_SIZE.pattern}$")],
-    ),
-]
-Devices = Annotated[
-    Literal["auto", "all"] | tuple[int, ...],
-    BeforeValidator(
-        _devices,
-        json_schema_input_type=Literal["auto", "all"]
-        | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)],
-    ),
-]
-
-
 class MemoryConfig(Section):
     """How much memory the data may take before they are streamed: bytes, or text such as 8GB."""
 
@@ -305,14 +138,14 @@ class RuntimeConfig(Section):
     devices: Devices = Field(
         "auto", description="CUDA devices, each with a process of its own: all, or [0, 1]; auto is all for long scans"
     )
-    processes: Annotated[Literal["auto"] | int, _auto_or(1, 4096)] = Field(
+    processes: Annotated[Literal["auto"] | int, auto_or(1, 4096)] = Field(
         "auto", description="On a CPU, each with its share of the cores; auto is one per core"
     )
     workers: AutoNumber = Field("auto", description="Processes that decode the data; 0 decodes in the main process")
     engine: Literal["auto", "sequential", "channels_last", "folded", "compiled", "stacked", "mlp", "graphs"] = Field(
         "auto", description="How points are evaluated; auto measures what is fastest; values agree to 1e-5 in float32"
     )
-    points_per_call: Annotated[Literal["auto"] | int, _auto_or(1, MAX_POINTS_PER_CALL)] = Field(
+    points_per_call: Annotated[Literal["auto"] | int, auto_or(1, MAX_POINTS_PER_CALL)] = Field(
         "auto", description="Points that the engines stacked, mlp and graphs take at once"
     )
     memory: MemoryConfig = MemoryConfig()
@@ -505,43 +338,6 @@ def _fields(section: object) -> dict[str, object]:
     if isinstance(section, type) and issubclass(section, BaseModel):
         return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
     return {}
-
-
-# ---------------------------------------------------------------- identity
-
-
-def fingerprint(identity: Mapping[str, JsonValue]) -> str:
-    """SHA-256 of everything that decides the numbers, as canonical JSON."""
-    return hashlib.sha256(_canonical(identity).encode()).hexdigest()
-
-
-def differing_keys(found: JsonValue, expected: JsonValue, path: str = "") -> list[str]:
-    """The dotted keys at which two identities differ, each as ``key: found → expected``; none for equal fingerprints.
-
-    >>> differing_keys({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
-    ['a.c: 2 → 3']
-    """
-    if not (isinstance(found, dict) and isinstance(expected, dict)):
-        # as text, because 1, 1.0 and true are equal to Python and have different fingerprints
-        return [] if _canonical(found) == _canonical(expected) else [f"{path}: {_short(found)} → {_short(expected)}"]
-    lines = []
-    for key in sorted({*found, *expected}):
-        inner = f"{path}.{key}".lstrip(".")
-        if key in found and key in expected:
-            lines += differing_keys(found[key], expected[key], inner)
-            continue
-        before, after = (_short(side[key]) if key in side else "absent" for side in (found, expected))
-        lines.append(f"{inner}: {before} → {after}")
-    return lines
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _short(value: JsonValue) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:28]}…{text[-12:]}"
 
 
 def config_schema() -> dict[str, Any]:

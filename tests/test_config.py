@@ -17,8 +17,9 @@ from conftest import ROOT, Outcome
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from landscape_cli.config import AxisConfig, Config, config_schema, differing_keys, fingerprint, load_config
+from landscape_cli.config import AxisConfig, Config, config_schema, load_config
 from landscape_cli.errors import ConfigError
+from landscape_cli.identity import differing_keys, fingerprint
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, parse_yaml
 
 GOOD = """\

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from landscape_cli.components import Component
 from landscape_cli.compute.directions import DIRECTIONS
 from landscape_cli.compute.instantiate import bind, check, instantiate
 from landscape_cli.compute.metrics import METRICS
-from landscape_cli.config import Component
 from landscape_cli.errors import ConfigError
 
 WHERE = "scan.yaml:3: model"

@@ -17,8 +17,8 @@ from landscape_cli.cli.console import TALK, ScanDisplay, differences_in_words, d
 from landscape_cli.cli.options import ConfigFile, Json, Overrides, Quiet, UnsafeLoad, Verbose
 from landscape_cli.cli.reports import ScanReport, ValidateReport, plan_report, problem_report, scan_report
 from landscape_cli.cli.signals import StopSignals
-from landscape_cli.config import parse_duration
 from landscape_cli.errors import UsageError
+from landscape_cli.quantities import parse_duration
 
 _OTHER_SUFFIXES = {".png", ".pdf", ".svg", ".yaml", ".yml", ".json", ".pt", ".pth", ".ckpt", ".safetensors", ".py"}
 

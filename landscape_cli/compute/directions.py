@@ -13,9 +13,9 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
+from landscape_cli.components import Component
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
 from landscape_cli.compute.subspace import Params
-from landscape_cli.config import Component
 from landscape_cli.errors import ConfigError
 
 

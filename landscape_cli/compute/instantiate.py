@@ -9,7 +9,7 @@ from functools import partial
 
 from pydantic import ConfigDict, JsonValue, ValidationError, create_model
 
-from landscape_cli.config import Component, normalize_component
+from landscape_cli.components import Component, normalize_component
 from landscape_cli.errors import ConfigError, did_you_mean
 
 Target = Callable[..., object]

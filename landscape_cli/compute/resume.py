@@ -9,8 +9,8 @@ from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Observer
 from landscape_cli.compute.selfcheck import disagreement
 from landscape_cli.compute.worker import Worker
-from landscape_cli.config import differing_keys
 from landscape_cli.errors import ResumeMismatchError
+from landscape_cli.identity import differing_keys
 from landscape_cli.storage import check_overwritable, load_surface
 from landscape_cli.surface import Surface
 

@@ -26,7 +26,8 @@ from landscape_cli.compute.problem import Problem, problem_from_config, problem_
 from landscape_cli.compute.provenance import environment
 from landscape_cli.compute.resume import check_identity, existing_surface
 from landscape_cli.compute.team import Team
-from landscape_cli.config import Config, Expect, Settings, fingerprint, parse_settings
+from landscape_cli.config import Config, Expect, Settings, parse_settings
+from landscape_cli.identity import fingerprint
 from landscape_cli.storage import exclusive, timestamp
 from landscape_cli.surface import Direction, Provenance, Surface
 
