@@ -10,13 +10,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+AXES = ("x", "y", "z")
+
 
 @dataclass(frozen=True)
 class Axis:
     """The coordinates along one direction, strictly increasing and finite.
 
     Args:
-        name: ``"x"`` or ``"y"``.
+        name: ``"x"``, ``"y"`` or ``"z"``.
         coordinates: Multiples of the direction, in units of its length; 0 is the checkpoint.
 
     Raises:
@@ -44,6 +46,15 @@ class Axis:
         coordinates[np.abs(coordinates) < 1e-12 * (stop - start)] = 0.0
         return cls(name, tuple(coordinates.tolist()))
 
+    @classmethod
+    def geomspace(cls, name: str, start: float, stop: float, num: int) -> Axis:
+        """``num`` coordinates from ``start`` to ``stop``, both included and of one sign, each a fixed multiple of the
+        one before.
+        """
+        coordinates = np.geomspace(start, stop, num)
+        coordinates[[0, -1]] = start, stop
+        return cls(name, tuple(coordinates.tolist()))
+
     def __len__(self) -> int:
         return len(self.coordinates)
 
@@ -69,24 +80,24 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """A Cartesian grid over one or two axes, repeated for every slice (one draw of the random directions).
+    """A Cartesian grid over one to three axes, repeated for every slice (one draw of the random directions).
 
-    Arrays over the grid have shape (S, N) or (S, N, M): slices, x, y. A *point* is a flat index into that shape in C
-    order.
+    Arrays over the grid have shape (S, N), (S, N, M) or (S, N, M, L): slices, x, y, z. A *point* is a flat index into that shape in
+    C order.
     """
 
     axes: tuple[Axis, ...]
     num_slices: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.axes) <= 2:
-            raise ValueError(f"a grid has 1 or 2 axes, not {len(self.axes)}")
+        if not 1 <= len(self.axes) <= len(AXES):
+            raise ValueError(f"a grid has 1 to {len(AXES)} axes, not {len(self.axes)}")
         if self.num_slices < 1:
             raise ValueError(f"a grid has at least one slice, not {self.num_slices}")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(S, N[, M])."""
+        """(S, N[, M[, L]])."""
         return (self.num_slices, *(len(axis) for axis in self.axes))
 
     @property

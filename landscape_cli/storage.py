@@ -24,11 +24,11 @@ from pydantic import JsonValue
 
 from landscape_cli import __version__
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
-from landscape_cli.grid import Axis, Grid
-from landscape_cli.surface import Direction, Metric, Provenance, Surface
+from landscape_cli.grid import AXES, Axis, Grid
+from landscape_cli.surface import Direction, FloatArray, Metric, Provenance, Surface, Trajectory
 
 FORMAT = "landscape-surface"
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CHECKSUM = "content_sha256"
 _UNSEALED = b"0" * 64
@@ -86,6 +86,8 @@ def _write(surface: Surface, file: h5py.File) -> None:
         direction = surface.directions[axis.name]
         scale.attrs["direction"] = _dump(direction.recipe)
         scale.attrs["norm"] = np.asarray(direction.norm, dtype=np.float64)
+        if direction.found:
+            scale.attrs["found"] = _dump(direction.found)
         scales.append(scale)
     for scale in scales:
         scale.make_scale(scale.name.lstrip("/"))
@@ -97,12 +99,22 @@ def _write(surface: Surface, file: h5py.File) -> None:
         _attach(scales, values, std)
     evaluated = file.create_dataset("evaluated", data=surface.evaluated.astype(np.uint8))
     _attach(scales, evaluated)
+    if surface.cosine is not None:
+        file["cosine"] = np.asarray(surface.cosine, dtype=np.float64)
+    if surface.trajectory is not None:
+        _write_trajectory(surface.trajectory, file.create_group("trajectory"))
     group = file.create_group("provenance")
     group["config"] = surface.provenance.config
     group["resolved"] = _dump(surface.provenance.resolved)
     group["identity"] = _dump(surface.provenance.identity)
     group["environment"] = _dump(list(surface.provenance.environment))
     group["engine"] = _dump(surface.provenance.engine)
+
+
+def _write_trajectory(trajectory: Trajectory, group: h5py.Group) -> None:
+    group["names"] = _dump(list(trajectory.names))
+    for name in ("coordinates", "missed", "distance"):
+        group[name] = np.asarray(getattr(trajectory, name), dtype=np.float64)
 
 
 def _attach(scales: list[h5py.Dataset], *datasets: h5py.Dataset) -> None:
@@ -326,10 +338,15 @@ def _check_storage(file: h5py.File, path: Path, size: int) -> None:
 
 
 def _read(file: h5py.File) -> Surface:
-    axes = tuple(Axis(name, tuple(file[name][()].tolist())) for name in ("x", "y") if name in file)
+    axes = tuple(Axis(name, tuple(file[name][()].tolist())) for name in AXES if name in file)
     grid = Grid(axes, len(file["slice"]))
     directions = {
-        axis.name: Direction(_load(file[axis.name].attrs["direction"]), _norm(file[axis.name], grid)) for axis in axes
+        axis.name: Direction(
+            _load(file[axis.name].attrs["direction"]),
+            _norm(file[axis.name], grid),
+            _load(file[axis.name].attrs.get("found", "{}")),
+        )
+        for axis in axes
     }
     metrics = {name: _read_metric(file, name, grid) for name in json.loads(file.attrs["metrics"])}
     if not metrics:
@@ -343,7 +360,7 @@ def _read(file: h5py.File) -> Surface:
         metrics=metrics,
         directions=directions,
         fingerprint=str(file.attrs["fingerprint"]),
-        evaluated=_array(file["evaluated"], grid).astype(np.bool_),
+        evaluated=_shaped(file["evaluated"], grid.shape).astype(np.bool_),
         provenance=Provenance(
             config=provenance["config"].asstr()[()],
             resolved=_load(provenance["resolved"].asstr()[()]),
@@ -354,18 +371,33 @@ def _read(file: h5py.File) -> Surface:
         created=str(file.attrs["created"]),
         updated=str(file.attrs["updated"]),
         writer=str(file.attrs["writer"]),
+        cosine=_shaped(file["cosine"], (grid.num_slices, len(axes), len(axes))) if "cosine" in file else None,
+        trajectory=_read_trajectory(file["trajectory"], grid) if "trajectory" in file else None,
+    )
+
+
+def _read_trajectory(group: h5py.Group, grid: Grid) -> Trajectory:
+    names = json.loads(group["names"].asstr()[()])
+    if not isinstance(names, list):
+        raise ValueError("the names of the trajectory are not a list")  # noqa: TRY004  # a malformed file, not a bug
+    slices, num, axes = grid.num_slices, len(names), len(grid.axes)
+    return Trajectory(
+        names=tuple(map(str, names)),
+        coordinates=_shaped(group["coordinates"], (slices, num, axes)),
+        missed=_shaped(group["missed"], (slices, num)),
+        distance=_shaped(group["distance"], (num,)),
     )
 
 
 def _read_metric(file: h5py.File, name: str, grid: Grid) -> Metric:
-    values, std = _array(file[name], grid), _array(file[f"{name}_std"], grid)
+    values, std = (_shaped(file[each], grid.shape) for each in (name, f"{name}_std"))
     attributes = file[name].attrs
     num_examples = int(attributes["num_examples"])
-    if num_examples < 1:
+    if num_examples < 0:
         raise ValueError(f"{name} is a mean over {num_examples} examples")
     return Metric(
-        values=values.astype(np.float64),
-        std=std.astype(np.float64),
+        values=values,
+        std=std,
         centre=float(attributes["centre"]),
         centre_std=float(attributes["centre_std"]),
         num_examples=num_examples,
@@ -379,12 +411,12 @@ def _norm(scale: h5py.Dataset, grid: Grid) -> tuple[float, ...]:
     return norm
 
 
-def _array(dataset: h5py.Dataset, grid: Grid) -> np.ndarray:
-    if dataset.shape != grid.shape:
-        raise ValueError(f"{dataset.name} has shape {dataset.shape}; the axes say {grid.shape}")
+def _shaped(dataset: h5py.Dataset, shape: tuple[int, ...]) -> FloatArray:
+    if dataset.shape != shape:
+        raise ValueError(f"{dataset.name} has shape {dataset.shape}; expected {shape}")
     if dataset.dtype.kind not in "biuf":
         raise ValueError(f"{dataset.name} is of type {dataset.dtype}; expected real numbers")
-    return cast(np.ndarray, dataset[()])
+    return cast(FloatArray, dataset[()].astype(np.float64))
 
 
 def _load(text: str) -> Mapping[str, JsonValue]:

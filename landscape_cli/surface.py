@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,10 +21,10 @@ class Metric:
     """One measured quantity on the grid, the mean over ``num_examples`` examples at each point.
 
     Attributes:
-        values: (S, N[, M]) means; NaN where not evaluated, and where the value itself is NaN.
-        std: (S, N[, M]) sample standard deviations over the examples (ddof = 1; 0 for one example).
+        values: (S, N[, M[, L]]) means; NaN where not evaluated, and where the value itself is NaN.
+        std: (S, N[, M[, L]]) sample standard deviations over the examples (ddof = 1; 0 for one example).
         centre, centre_std: The same two at the checkpoint itself, also when 0 is not on the grid.
-        num_examples: n; the standard error of a value is std / √n.
+        num_examples: n; the standard error of a value is std / √n. 0 where it is not known.
     """
 
     values: FloatArray
@@ -34,21 +35,50 @@ class Metric:
 
     @property
     def standard_error(self) -> FloatArray:
-        """(S, N[, M]) standard error of the mean: std / √n."""
-        return np.divide(self.std, np.sqrt(self.num_examples))
+        """(S, N[, M[, L]]) standard error of the mean: std / √n; NaN where n is not known."""
+        return self.std / self._root
 
     @property
     def centre_standard_error(self) -> float:
         """Standard error of the mean at the checkpoint."""
-        return self.centre_std / float(np.sqrt(self.num_examples))
+        return self.centre_std / self._root
+
+    @property
+    def _root(self) -> float:
+        return math.sqrt(self.num_examples) if self.num_examples else math.nan
 
 
 @dataclass(frozen=True)
 class Direction:
-    """What one axis stands for: the recipe as configured and, per slice, the Euclidean length of the direction."""
+    """What one axis stands for.
+
+    Attributes:
+        recipe: As configured.
+        norm: Euclidean length of the direction in each slice; NaN where it is not known.
+        found: What making it has brought to light, such as an eigenvalue.
+    """
 
     recipe: Mapping[str, JsonValue]
     norm: tuple[float, ...]
+    found: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A path of T checkpoints, projected into the line, plane or volume of every slice.
+
+    Attributes:
+        names: Of the T checkpoint files, in the order of the path.
+        coordinates: (S, T, A) where the projection lies on the A axes.
+        missed: (S, T) how much of the displacement from the centre the projection misses: ‖r‖ / ‖θ_t − θ*‖ with r
+            what is left over, from 0 (it lies in the plane) to 1; 0 for the centre itself.
+        distance: (T,) ‖θ_t − θ*‖, Euclidean.
+    """
+
+    names: tuple[str, ...]
+    coordinates: FloatArray
+    missed: FloatArray
+    distance: FloatArray
 
 
 @dataclass(frozen=True)
@@ -75,8 +105,9 @@ class Provenance:
 class Surface:
     """Metrics over slices × grid. ``evaluated`` alone says which values are final; NaN may be a true value.
 
-    ``created``, ``updated`` and ``writer`` are those of the file it was read from; saving sets them anew, ``created``
-    only where it is empty.
+    ``cosine`` (S, A, A) holds the cosines of the angles between the directions of the axes; None where they are not
+    known. ``created``, ``updated`` and ``writer`` are those of the file it was read from; saving sets them anew,
+    ``created`` only where it is empty.
     """
 
     grid: Grid
@@ -88,6 +119,8 @@ class Surface:
     created: str = ""
     updated: str = ""
     writer: str = ""
+    cosine: FloatArray | None = None
+    trajectory: Trajectory | None = None
 
     @classmethod
     def empty(
@@ -131,5 +164,5 @@ class Surface:
         return bool(self.evaluated.all())
 
     def __getitem__(self, name: str) -> FloatArray:
-        """(S, N[, M]) values of a metric, such as ``surface["train_loss"]``."""
+        """(S, N[, M[, L]]) values of a metric, such as ``surface["train_loss"]``."""
         return self.metrics[name].values

@@ -72,7 +72,7 @@ def stable(text: str) -> list[str]:
     lines = [
         line
         for line in text.splitlines()
-        if not re.search(r"created|updated|made on|device|points  |engine|evaluated by|memory  ", line)
+        if not re.search(r"created|updated|made on|device|points  |engine|agrees with|evaluated by|memory  ", line)
     ]
     return [re.sub(r"in [\d.]+ (s|min.*)\b|─+|\s+", " ", line).strip() for line in lines]
 
