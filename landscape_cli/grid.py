@@ -82,8 +82,8 @@ class Axis:
 class Grid:
     """A Cartesian grid over one to three axes, repeated for every slice (one draw of the random directions).
 
-    Arrays over the grid have shape (S, N), (S, N, M) or (S, N, M, L): slices, x, y, z. A *point* is a flat index into that shape in
-    C order.
+    Arrays over the grid have shape (S, N), (S, N, M) or (S, N, M, L): slices, x, y, z. A *point* is a flat index into
+    that shape in C order.
     """
 
     axes: tuple[Axis, ...]
