@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -23,19 +24,30 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from landscape_cli.axes import AxesConfig, Finite
 from landscape_cli.components import Component, Section
 from landscape_cli.errors import ConfigError, did_you_mean
-from landscape_cli.grid import Axis, Grid
+from landscape_cli.grid import Grid
 from landscape_cli.quantities import AutoCount, AutoNumber, Devices, Duration, Size, auto_or
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, read_yaml
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 MAX_POINTS_PER_CALL = 1024
 MetricName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 # ---------------------------------------------------------------- sections
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+CheckpointPaths = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
+    Field(strict=False, min_length=1),
+]
 
 
 class Expect(Section):
@@ -71,43 +83,6 @@ class SplitConfig(Section):
     batch_size: AutoCount = Field("auto", description="Examples per forward pass; auto measures what is fastest")
 
 
-class AxisConfig(Section):
-    """Coordinates along one direction."""
-
-    start: Finite = -1.0
-    stop: Finite = 1.0
-    num: Annotated[int, Field(gt=0, le=1_000_000)] = 51
-    direction: Component = Field(
-        default_factory=lambda: Component.model_validate("random"), description="A built-in direction or a dotted path"
-    )
-
-    @model_validator(mode="after")
-    def _check_range(self) -> Self:
-        if self.num == 1:
-            if self.start != self.stop:
-                raise ValueError("num: 1 is a single point; it needs start == stop")
-        elif self.start >= self.stop:
-            raise ValueError(f"start must be smaller than stop, found start: {self.start} and stop: {self.stop}")
-        elif not math.isfinite(self.stop - self.start):
-            raise ValueError(f"the range from {self.start} to {self.stop} is too wide for float64")
-        elif (self.stop - self.start) / self.num <= 4 * max(math.ulp(self.start), math.ulp(self.stop)):
-            raise ValueError(f"{self.num} different values do not fit between {self.start} and {self.stop} in float64")
-        return self
-
-
-class AxesConfig(Section):
-    """One axis for a line, two for a plane."""
-
-    x: AxisConfig
-    y: AxisConfig | None = None
-
-    def items(self) -> Iterator[tuple[str, AxisConfig]]:
-        """The axes that are present, by name."""
-        yield "x", self.x
-        if self.y is not None:
-            yield "y", self.y
-
-
 class SlicesConfig(Section):
     """Independent draws of the random directions."""
 
@@ -115,10 +90,22 @@ class SlicesConfig(Section):
     seed: int = Field(0, ge=0)
 
 
+class RecalibrationConfig(Section):
+    """The examples on which ``batchnorm: recalibrate`` estimates the running statistics."""
+
+    split: MetricName | None = Field(None, description="By default train, or the first split where there is none")
+    num_examples: PositiveInt = Field(1024, description="The first ones of the split")
+
+
 class EvaluationConfig(Section):
     """WHAT is measured: inside the fingerprint."""
 
-    batchnorm: Literal["frozen"] = Field("frozen", description="Running statistics stay those of the checkpoint")
+    batchnorm: Literal["frozen", "interpolate", "recalibrate"] = Field(
+        "frozen",
+        description="Running statistics stay those of the checkpoint, move with the weights (between, pca, file) or "
+        "are estimated anew at every point",
+    )
+    recalibration: RecalibrationConfig = RecalibrationConfig()
     precision: Literal["float64", "float32", "tf32", "bfloat16"] = Field(
         "float32", description="float32 is true float32 on GPUs too; tf32 and bfloat16 are faster there and rounder"
     )
@@ -163,6 +150,14 @@ class RuntimeConfig(Section):
         return self
 
 
+class TrajectoryConfig(Section):
+    """A path of checkpoints that is projected into the plane; what is evaluated does not depend on it."""
+
+    checkpoints: CheckpointPaths = Field(description="Paths or globs, in the order of training")
+    key: str | None = Field(None, description="As for checkpoint; by default that of checkpoint")
+    prefix: str | None = Field(None, description="As for checkpoint; by default that of checkpoint")
+
+
 _MAX_POINTS = 100_000_000
 
 
@@ -176,6 +171,10 @@ class Settings(Section):
     )
     slices: SlicesConfig = SlicesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    trajectory: TrajectoryConfig | None = None
+    directions: Literal["save"] | None = Field(
+        None, description="save writes the directions beside the surface, as safetensors"
+    )
     runtime: RuntimeConfig = RuntimeConfig()
     _source: Source = PrivateAttr(default_factory=Source)
 
@@ -200,7 +199,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
-        num_points = self.slices.num * math.prod(axis.num for _, axis in self.axes.items())
+        num_points = self.slices.num * math.prod(axis.size for _, axis in self.axes.items())
         if num_points > _MAX_POINTS:
             raise ValueError(f"axes and slices make {num_points:,} points; at most {_MAX_POINTS:,} are possible")
         return self
@@ -219,9 +218,14 @@ class Settings(Section):
         """What messages call this config, usually the path of its file."""
         return self._source.name
 
-    def grid(self) -> Grid:
-        """The points to evaluate."""
-        axes = tuple(Axis.linspace(name, axis.start, axis.stop, axis.num) for name, axis in self.axes.items())
+    def grid(self, found: Mapping[str, tuple[float, float]] | None = None) -> Grid:
+        """The points to evaluate.
+
+        Args:
+            found: Axis name → range, for axes whose range is found; without one the coordinates stand in for others.
+        """
+        ranges = found or {}
+        axes = tuple(axis.axis(name, *ranges.get(name, (None, None))) for name, axis in self.axes.items())
         return Grid(axes, self.slices.num)
 
     def resolved(self) -> dict[str, JsonValue]:

@@ -4,6 +4,7 @@ LandscapeError
  ├── UsageError               2   the command cannot be carried out as given
  │    └── ConfigError         2   the YAML or an override is wrong; every problem is listed
  ├── CheckpointError          3   the checkpoint cannot be read safely or is of another model
+ ├── DirectionError           3   a file with directions is missing, foreign or of another model
  ├── SurfaceError             3   the surface file is missing, foreign or damaged
  │    ├── SurfaceVersionError     written by a newer major version of the format
  │    └── ResumeMismatchError     made by another config, checkpoint or data
@@ -50,6 +51,12 @@ class ConfigError(UsageError):
 
 class CheckpointError(LandscapeError):
     """The checkpoint cannot be read safely, or does not fit the model."""
+
+    exit_code = 3
+
+
+class DirectionError(LandscapeError):
+    """A file with directions is missing, foreign or of another model."""
 
     exit_code = 3
 

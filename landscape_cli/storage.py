@@ -1,4 +1,4 @@
-"""The HDF5 format: atomic save, load, versions; the only h5py. Normative page: docs/file-format.md."""
+"""The HDF5 format: atomic save, load, versions. Normative page: docs/file-format.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from landscape_cli.surface import Direction, FloatArray, Metric, Provenance, Sur
 
 FORMAT = "landscape-surface"
 FORMAT_VERSION = "1.2"
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CHECKSUM = "content_sha256"
 _UNSEALED = b"0" * 64
 _SEAL = re.compile(_CHECKSUM.encode() + rb"\0.{0,64}?([0-9a-f]{64})", re.DOTALL)
@@ -236,7 +236,7 @@ def check_overwritable(path: Path) -> None:
         if not path.stat().st_size:
             return
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as image:
-            ours = image[: len(_SIGNATURE)] == _SIGNATURE and image.find(FORMAT.encode()) >= 0
+            ours = image[: len(SIGNATURE)] == SIGNATURE and image.find(FORMAT.encode()) >= 0
     except OSError as error:
         raise SurfaceError(f"{path}: cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
     if not ours:
@@ -266,14 +266,14 @@ def load_surface(path: str | os.PathLike[str]) -> Surface:
             _check_version(file, path)
             _check_storage(file, path, len(image))
             return _read(file)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise SurfaceError(f"{path}: not a readable surface file: {error}", hint=_DAMAGED) from error
 
 
 _HOW_TO_MAKE = "Surface files are made by: landscape scan CONFIG -o FILE"
 _DAMAGED = "Restore it from a backup, or scan again with --overwrite."
 # What h5py, json and numpy raise on files that are whole but hold something else than the format says.
-_MALFORMED = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
+MALFORMED = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -282,8 +282,8 @@ def _read_bytes(path: Path) -> bytes:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
             raise SurfaceError(f"{path}: is a device or a pipe; expected a surface file", hint=_HOW_TO_MAKE)
         with path.open("rb") as stream:
-            head = stream.read(len(_SIGNATURE))
-            if head and head != _SIGNATURE:  # before a terabyte of something else is read
+            head = stream.read(len(SIGNATURE))
+            if head and head != SIGNATURE:  # before a terabyte of something else is read
                 raise SurfaceError(f"{path}: not an HDF5 file; expected a landscape surface file", hint=_HOW_TO_MAKE)
             image = head + stream.read()
     except FileNotFoundError as error:
@@ -320,7 +320,13 @@ def _check_version(file: h5py.File, path: Path) -> None:
 
 
 def _check_storage(file: h5py.File, path: Path, size: int) -> None:
-    """Refuse links and storage that point outside the file, and datasets that claim more than the file holds."""
+    found = outside(file, size)
+    if found:
+        raise SurfaceError(f"{path}: {found}", hint=_DAMAGED)
+
+
+def outside(file: h5py.File, size: int) -> str | None:
+    """What in a file of ``size`` bytes is a link, lies elsewhere or claims more bytes than that; None for nothing."""
     groups, seen = [file["/"]], set()
     while groups:
         group = groups.pop()
@@ -329,12 +335,13 @@ def _check_storage(file: h5py.File, path: Path, size: int) -> None:
         seen.add(group.id)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise SurfaceError(f"{path}: {name} is a link, not data", hint=_DAMAGED)
+                return f"{name} is a link, not data"
             item = group[name]
             if isinstance(item, h5py.Group):
                 groups.append(item)
             elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual or item.nbytes > size):
-                raise SurfaceError(f"{path}: {item.name} does not lie in the file itself", hint=_DAMAGED)
+                return f"{item.name} does not lie in the file itself"
+    return None
 
 
 def _read(file: h5py.File) -> Surface:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from landscape_cli.examples import CifarResNet
+
 Reader: TypeAlias = Callable[[NDArray[np.uint8]], Tensor]
 
 _NUM_CLASSES = 10
@@ -32,53 +34,6 @@ class Cnn(nn.Sequential):
             *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Linear(32 * 7 * 7, _NUM_CLASSES)),
         )
-
-
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut, a 1×1 convolution where the shape changes."""
-
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, H, W) → (B, channels, H / stride, W / stride)."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
-
-
-class CifarResNet(nn.Module):
-    """The residual network for 32×32 images of He et al. 2016 (arXiv:1512.03385, section 4.2), of 6n + 2 layers.
-
-    Args:
-        depth: 20, 32, 44, 56 or 110.
-    """
-
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        num_blocks = (depth - 2) // 6
-        widths = [16] * num_blocks + [32] * num_blocks + [64] * num_blocks
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.blocks = nn.Sequential(
-            *(
-                BasicBlock(before, width, stride=1 + (width != before))
-                for before, width in zip([16, *widths], widths, strict=False)
-            )
-        )
-        self.head = nn.Linear(64, _NUM_CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, 32, 32) → (B, 10)."""
-        logits: Tensor = self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
-        return logits
 
 
 class Attention(nn.Module):

@@ -51,7 +51,7 @@ CASES = {
     "unknown attribute": ("c.yaml", BASE.replace("models.Linear", "models.Linaer"), 2, ["c.yaml:1: model: bad_models has no 'Linaer'; did you mean 'Linear'?"]),
     "unknown loss": ("c.yaml", BASE + "loss: cross_entropie\n", 2, ["c.yaml:8: loss: unknown name 'cross_entropie'; did you mean 'cross_entropy'?"]),
     "unknown direction": ("c.yaml", BASE.replace("num: 3", "num: 3, direction: rondom"), 2, ["c.yaml:7: axes.x.direction: unknown name 'rondom'; did you mean 'random'?"]),
-    "unknown normalization": ("c.yaml", BASE.replace("num: 3", "num: 3, direction: {_target_: random, normalization: fliter}"), 2, ["axes.x.direction.normalization: found 'fliter'", "'filter', 'layer', 'weight' or 'none'"]),
+    "unknown normalization": ("c.yaml", BASE.replace("num: 3", "num: 3, direction: {_target_: random, normalization: fliter}"), 2, ["axes.x.direction.normalization: found 'fliter'", "'filter', 'layer', 'weight', 'unit' or 'none'"]),
     "wrong argument": ("c.yaml", BASE.replace("Linear}", "Linear, num_clases: 4}"), 2, ["c.yaml:1: model: bad_models.Linear:", "num_clases", "did you mean 'num_classes'?"]),
     "constructor raises": ("c.yaml", BASE.replace("Linear}", "Linear, num_classes: ten}"), 2, ["c.yaml:1: model: bad_models.Linear(…) raised TypeError"]),
     "not a module": ("c.yaml", BASE.replace("models.Linear", "models.not_a_module"), 2, ["c.yaml:1: model: bad_models.not_a_module(…) is a int; expected a torch.nn.Module"]),

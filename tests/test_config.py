@@ -17,7 +17,8 @@ from conftest import ROOT, Outcome
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from landscape_cli.config import AxisConfig, Config, config_schema, load_config
+from landscape_cli.axes import AxisConfig
+from landscape_cli.config import Config, config_schema, load_config
 from landscape_cli.errors import ConfigError
 from landscape_cli.identity import differing_keys, fingerprint
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, parse_yaml
@@ -219,7 +220,7 @@ def test_all_problems_are_reported_at_once(refuse: Refuse) -> None:
         ("slices: {sed: 1}", "12: slices.sed: unknown key; did you mean 'seed'?"),
         ("slices: {zzz: 1}", "12: slices.zzz: unknown key; known: num, seed"),
         ("  y: {numm: 3}", "12: axes.y.numm: unknown key; did you mean 'num'?"),
-        ("  z: {num: 3}", "12: axes.z: unknown key; known: x, y"),
+        ("  w: {num: 3}", "12: axes.w: unknown key; known: x, y, z"),
         ("3: 4", "12: 3: unknown key; known: axes, "),
     ],
 )

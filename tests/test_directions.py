@@ -10,7 +10,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from landscape_cli.compute.directions import Context, check_direction, random
+from landscape_cli.compute.directions.context import Context
+from landscape_cli.compute.directions.drawing import check_direction
+from landscape_cli.compute.directions.gaussian import random
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.subspace import Params, parameters_of
 from landscape_cli.errors import ConfigError
@@ -112,11 +114,11 @@ def test_a_tied_weight_has_one_direction() -> None:
 )
 def test_a_direction_that_cannot_be_is_refused(direction: object, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        check_direction(direction, context(nn.Linear(4, 3)), "here")
+        check_direction(direction, parameters_of(nn.Linear(4, 3)), "here")
 
 
 def test_a_direction_gets_the_order_and_type_of_the_parameters() -> None:
     given = {"bias": torch.ones(3, dtype=torch.float64), "weight": torch.ones(3, 4)}
-    checked = check_direction(given, context(nn.Linear(4, 3)), "here")
+    checked = check_direction(given, parameters_of(nn.Linear(4, 3)), "here")
     assert list(checked) == ["weight", "bias"]
     assert checked["bias"].dtype == torch.float32

@@ -16,7 +16,7 @@ from workers import worker_of
 from landscape_cli import load_surface, scan_model
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.device import device_errors
-from landscape_cli.compute.directions import Context
+from landscape_cli.compute.directions.context import Context
 from landscape_cli.compute.metrics import accuracy, mse, top_k
 from landscape_cli.compute.normalization import NORMALIZATIONS, layout_of
 from landscape_cli.compute.observer import Silent

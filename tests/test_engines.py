@@ -175,7 +175,8 @@ def by_hand(worker: Worker, model: nn.Module, data: Batches, point: int) -> Valu
     with torch.no_grad():
         for coordinate, direction in zip(coordinates, worker.problem.draw(slice_index), strict=True):
             for name, parameter in moved.named_parameters():
-                parameter.add_(direction[name], alpha=coordinate)
+                if name in direction:  # what does not move is left out
+                    parameter.add_(direction[name], alpha=coordinate)
         inputs = data.inputs
         assert isinstance(inputs, Tensor)
         outputs = moved.double()(inputs.double() if inputs.is_floating_point() else inputs)
@@ -439,7 +440,7 @@ def test_a_chunk_that_does_not_fit_is_halved_until_it_does(
     hungry.limit = N
     with torch.no_grad():
         for name, parameter in hungry.named_parameters():
-            parameter.copy_(worker.problem.context.params[name])
+            parameter.copy_(worker.problem.origin[name])
     fresh = worker_of(hungry, {"a": data})
     fresh.use(plan_of("sequential", expected, 1))
     assert found == [fresh.measure([point]) for point in (12, 0, 24)]

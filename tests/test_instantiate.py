@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from landscape_cli.components import Component
-from landscape_cli.compute.directions import DIRECTIONS
+from landscape_cli.compute.directions.table import DIRECTIONS
 from landscape_cli.compute.instantiate import bind, check, instantiate
 from landscape_cli.compute.metrics import METRICS
 from landscape_cli.errors import ConfigError

@@ -462,10 +462,10 @@ def test_a_helper_whose_values_are_others_is_left_out() -> None:
     assert values is not None
     notes: list[str] = []
     with Team(notes.append) as team:
-        team.known = (3, {name: (2 * mean + 1, std) for name, (mean, std) in values[0].items()})
+        team.known = (worker.problem.grid, 3, {name: (2 * mean + 1, std) for name, (mean, std) in values[0].items()})
         team.add(lambda: worker)
         assert measured(team, [[0]], worker.plan) == {}
-        team.known = (3, values[0])
+        team.known = (worker.problem.grid, 3, values[0])
         team.add(lambda: worker)
         assert set(measured(team, [[0]], worker.plan)) == {0}
     assert "could not begin: EvaluationError: a_loss is" in notes[0]

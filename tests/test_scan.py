@@ -20,7 +20,8 @@ from torch.utils.data import TensorDataset
 
 from landscape_cli import Surface, load_config, load_surface, scan, scan_model
 from landscape_cli.compute.device import choose_devices
-from landscape_cli.compute.directions import Context, random
+from landscape_cli.compute.directions.context import Context
+from landscape_cli.compute.directions.gaussian import random
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.observer import Preflight, Silent
 from landscape_cli.compute.subspace import parameters_of

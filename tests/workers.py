@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
+from landscape_cli.axes import DirectionConfig
 from landscape_cli.compute.data import Batches
-from landscape_cli.compute.directions import Context, random
+from landscape_cli.compute.directions.context import Context
+from landscape_cli.compute.directions.drawing import AxisDirection, Drawing
+from landscape_cli.compute.directions.gaussian import random
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.metrics import PerExample, accuracy, cross_entropy
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.precision import Precision
 from landscape_cli.compute.problem import Problem
-from landscape_cli.compute.subspace import parameters_of
+from landscape_cli.compute.subspace import Params, parameters_of
 from landscape_cli.compute.worker import Worker
 from landscape_cli.grid import Axis, Grid
 
@@ -41,14 +44,17 @@ def worker_of(
         splits=splits,
         metrics=metrics,
         grid=Grid(axes, 2),
-        context=Context(params, layout_of(model), 0, 0, "x"),
-        directions={"x": random_everywhere, "y": random_everywhere},
-        where={"x": "here", "y": "here"},
+        drawing=Drawing(params, layout_of(model), 0, [direction_of(name, random_everywhere) for name in "xy"]),
         precision=precision,
         identity={},
         class_index_metrics=dict(class_index_metrics or {}),
     )
     return Worker(problem, torch.device(device), data_bytes)
+
+
+def direction_of(name: str, function: Callable[[Context], Params]) -> AxisDirection:
+    """The direction of an axis without a config."""
+    return AxisDirection(name, function, "here", DirectionConfig.model_validate("my.own"))
 
 
 def random_everywhere(context: Context) -> dict[str, torch.Tensor]:

@@ -33,7 +33,7 @@ def axis_label(surface: Surface, axis: str) -> str:
         "filter": "1.0 = every filter moved by its own norm",
         "layer": "1.0 = every tensor moved by its own norm",
         "weight": "1.0 = 100 % relative noise on every weight",
-    }.get(normalization, "multiples of the direction")
+    }.get(normalization, "multiples of the direction" if target != "unknown" else "coordinates as in the original")
     return f"{axis}: {_shorten(target)} direction ({unit})"
 
 
@@ -52,12 +52,20 @@ def footer(surface: Surface) -> str:
     num_slices = surface.grid.num_slices
     parts = [
         _shorten(" ".join(checkpoint.split())),
-        ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items()),
+        _origin(surface),
+        ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items() if size) or "n unknown",
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
         _text(evaluation.get("precision")),
         "one slice: no error bar" if num_slices == 1 else f"{num_slices} slices",
     ]
     return "\n".join(textwrap.wrap("  ·  ".join(filter(None, parts)), _FOOTER_WIDTH))
+
+
+def _origin(surface: Surface) -> str:
+    """The file of another program that a surface was made from: not all programs mean the same by 1.0."""
+    found = _section(surface, "found")
+    file, dialect = Path(_text(found.get("converted_from"))).name, _text(found.get("dialect"))
+    return f"converted from {_shorten(' '.join(file.split()))} ({dialect})" if dialect else ""
 
 
 def readable(name: str) -> str:

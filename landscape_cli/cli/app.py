@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from landscape_cli import __version__
-from landscape_cli.cli import read, scanning
+from landscape_cli.cli import convert, read, scanning
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.signals import StopRequested
 from landscape_cli.errors import LandscapeError, OutputError
@@ -30,6 +30,8 @@ app.command()(scanning.scan)
 app.command()(scanning.validate)
 app.command()(read.info)
 app.command()(read.plot)
+app.command()(convert.convert)
+app.command()(convert.export)
 
 
 def _version(show: bool) -> None:  # Typer's callback signature
@@ -46,7 +48,7 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file; info and plot read it.
+    scan a checkpoint into a surface file; info and plot read it; convert and export exchange it with other programs.
     """
 
 

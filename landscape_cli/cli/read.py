@@ -30,7 +30,8 @@ def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: V
 def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     percent = 100 * report.num_evaluated // report.num_points
     share = "<1%" if report.num_evaluated and not percent else f"{percent}%"
-    state = "complete" if report.complete else "partial: still running, or stopped (then the same command completes it)"
+    why = "as in the original" if report.dialect else "still running, or stopped (then the same command completes it)"
+    state = "complete" if report.complete else f"partial: {why}"
     yield "points", f"{report.num_evaluated:,} of {report.num_points:,} ({share}), {state}"
     for name, axis in report.axes.items():
         yield f"axis {name}", _axis_row(axis)
@@ -40,6 +41,8 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     yield "model", report.model or "unknown"
     if report.checkpoint:
         yield "checkpoint", f"{report.checkpoint} (sha256 {(report.checkpoint_sha256 or '')[:12]}…)"
+    if report.dialect:
+        yield "converted from", f"{report.converted_from} ({report.dialect})"
     for note in report.checkpoint_notes:
         yield "", note
     if report.engine:
@@ -48,7 +51,7 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         for each in earlier if isinstance(earlier, list) else []:
             if isinstance(each, dict):
                 yield "before that", f"{_engine_row(each)} (the first {each.get('num_evaluated')} points)"
-    yield "fingerprint", f"{report.fingerprint[:12]}…"
+    yield "fingerprint", f"{report.fingerprint[:12]}…" if report.fingerprint else "none"
     yield "created", f"{report.created} by {report.writer}"
     yield "updated", report.updated
     for environment in report.environment:
@@ -76,15 +79,17 @@ def _axis_row(axis: AxisReport) -> str:
 
 
 def _length(norm: float | None) -> str:
-    return "not finite" if norm is None else number(norm)
+    return "unknown" if norm is None else number(norm)
 
 
 def _metric_row(metric: MetricReport) -> str:
-    centre = "not finite" if metric.centre is None else with_error(metric.centre, metric.centre_standard_error)
+    unknown = "not finite" if metric.num_examples else "unknown"
+    centre = unknown if metric.centre is None else with_error(metric.centre, metric.centre_standard_error)
     span = [f"{number(metric.min)} … {number(metric.max)}"] if metric.min is not None and metric.max is not None else []
     diverged = [f"{metric.num_not_finite:,} points not finite"] if metric.num_not_finite else []
     grid = ", ".join(span + diverged) or "nothing evaluated"
-    return f"centre {centre} (n = {metric.num_examples:,}), on the grid {grid}"
+    size = f"n = {metric.num_examples:,}" if metric.num_examples else "n unknown"
+    return f"centre {centre} ({size}), on the grid {grid}"
 
 
 def plot(

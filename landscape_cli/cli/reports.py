@@ -31,7 +31,7 @@ class AxisReport(BaseModel):
     stop: float
     num: int
     direction: dict[str, JsonValue] = Field(description="The recipe as configured")
-    norm: list[Number] = Field(description="Euclidean length of the direction, per slice")
+    norm: list[Number] = Field(description="Euclidean length of the direction, per slice; null also where not known")
 
 
 class MetricReport(BaseModel):
@@ -41,7 +41,7 @@ class MetricReport(BaseModel):
     centre_standard_error: Number
     min: Number = Field(description="Lowest finite value on the grid")
     max: Number = Field(description="Highest finite value on the grid")
-    num_examples: int
+    num_examples: int = Field(description="0 where it is not known")
     num_not_finite: int = Field(description="Evaluated points whose value is NaN or infinite")
 
 
@@ -58,7 +58,9 @@ class InfoReport(BaseModel):
     model: str | None = Field(description="Target of the model")
     checkpoint: str | None = Field(description="Path of the checkpoint as configured")
     checkpoint_sha256: str | None
-    checkpoint_notes: list[str] = Field(description="What was found and repaired when it was loaded")
+    checkpoint_notes: list[str] = Field(description="What was found and repaired when it was loaded or converted")
+    converted_from: str | None = Field(description="The file of another program that it was made from")
+    dialect: str | None = Field(description="The program whose file that is, such as tomgoldstein")
     fingerprint: str = Field(description="SHA-256 of everything that decides the numbers")
     created: str
     updated: str
@@ -117,6 +119,7 @@ class ValidateReport(BaseModel):
 def info_report(surface: Surface, path: Path) -> InfoReport:
     """Summarise a surface file."""
     checkpoint = _section(surface.provenance.resolved, "checkpoint")
+    found = _section(surface.provenance.resolved, "found")
     return InfoReport(
         file=str(path),
         complete=surface.complete,
@@ -137,7 +140,9 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         model=_text(_section(surface.provenance.identity, "model").get("_target_")),
         checkpoint=_text(checkpoint.get("path")),
         checkpoint_sha256=_text(_section(surface.provenance.identity, "checkpoint").get("sha256")),
-        checkpoint_notes=_texts(_section(surface.provenance.resolved, "found").get("notes")),
+        checkpoint_notes=_texts(found.get("notes")),
+        converted_from=_text(found.get("converted_from")),
+        dialect=_text(found.get("dialect")),
         fingerprint=surface.fingerprint,
         created=surface.created,
         updated=surface.updated,

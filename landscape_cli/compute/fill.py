@@ -74,6 +74,8 @@ def _groups_per_block(worker: Worker, seconds_per_point: float) -> int:
     """How many points share one pass over the data: several where the data have to be fetched for it."""
     if worker.plan.points_per_call > 1 or all(split.resident for split in worker.splits.values()):
         return 1
+    if worker.network.recalibrate is not None:  # for every move, which is dearer than to fetch the data again
+        return 1
     affordable = _MAX_SECONDS_PER_PASS / max(seconds_per_point, 1e-6)
     return max(1, min(_GROUPS_PER_PASS, int(affordable)))
 

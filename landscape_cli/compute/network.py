@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from landscape_cli.compute.data import Inputs, tensors_of
 from landscape_cli.compute.device import is_out_of_memory
 from landscape_cli.compute.metrics import PerExample
-from landscape_cli.compute.subspace import Coordinates, Params, Subspace, parameters_of
+from landscape_cli.compute.subspace import Coordinates, Params, Subspace, parameters_of, statistics_of
 from landscape_cli.errors import EvaluationError
 
 Metrics = Mapping[str, PerExample]
@@ -22,29 +22,39 @@ class Network:
     Args:
         model: In eval mode, on its device; its parameters must not be touched by others.
         metrics: Per-example functions by name, the loss first.
+        moves_statistics: Whether the statistics of BatchNorm move as the parameters do.
 
     Attributes:
+        recalibrate: Called with the model after each move: it sets the statistics of BatchNorm anew.
         memory_format: Of the weights of convolutions; see `use`.
         num_layouts: How often that has changed: the parameters then lie elsewhere in memory.
     """
 
-    def __init__(self, model: nn.Module, metrics: Metrics) -> None:
+    def __init__(self, model: nn.Module, metrics: Metrics, *, moves_statistics: bool = False) -> None:
         self.model = model
         self.metrics = metrics
+        self.recalibrate: Callable[[nn.Module], None] | None = None
+        self._moves_statistics = moves_statistics
         for tensor in (*model.parameters(), *model.buffers()):
             if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]  # helper processes would all write into it
                 tensor.data = tensor.data.clone()
-        self._live = parameters_of(model)
+        self._live = self.moved_tensors()
         self._at: tuple[Subspace, Coordinates] | None = None
         self.memory_format = torch.contiguous_format
         self._originals: Params = {}
         self.num_layouts = 0
+
+    def moved_tensors(self) -> Params:
+        """The tensors of the model that move: its parameters, and the statistics of BatchNorm where they do."""
+        return {**parameters_of(self.model), **(statistics_of(self.model) if self._moves_statistics else {})}
 
     def move_to(self, subspace: Subspace, coordinates: Coordinates) -> None:
         """Overwrite the parameters with θ(c), unless they are there already."""
         if self._at is None or self._at[0] is not subspace or self._at[1] != coordinates:
             self._at = None  # an error on the way leaves them anywhere
             subspace.write(coordinates, self._live)
+            if self.recalibrate is not None:
+                self.recalibrate(self.model)
             self._at = (subspace, coordinates)
 
     def use(self, memory_format: torch.memory_format) -> None:
@@ -61,7 +71,7 @@ class Network:
                 else:  # the very same memory as before: a model may hold views of it
                     parameter.data = self._originals.pop(name)
             self.memory_format = memory_format
-            self._live, self._at = parameters_of(self.model), None
+            self._live, self._at = self.moved_tensors(), None
         self.num_layouts += 1
 
     def laid_out(self, params: Params) -> Params:

@@ -1,4 +1,4 @@
-"""Filter, layer and weight normalization of directions; NORMALIZATIONS.
+"""Filter, layer, weight and unit normalization of directions; NORMALIZATIONS.
 
 The random directions of Li et al. 2018 (arXiv:1712.09913, section 4): scaled to the weights, so that networks whose
 filters differ in scale can be compared. A normalization is ``f(direction, params, layout) -> Params``.
@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from landscape_cli.compute.subspace import Params
+from landscape_cli.compute.subspace import Params, norm
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -84,6 +84,12 @@ def weight_normalize(direction: Params, params: Params, layout: Layout) -> Param
     return {name: d * params[name] for name, d in direction.items()}
 
 
+def unit_normalize(direction: Params, params: Params, layout: Layout) -> Params:  # noqa: ARG001
+    """Scale the direction as a whole to the Euclidean length 1: coordinates are distances."""
+    length = norm(direction)
+    return {name: d / length if length else d for name, d in direction.items()}
+
+
 def unnormalized(direction: Params, params: Params, layout: Layout) -> Params:  # noqa: ARG001
     """Leave the direction as drawn."""
     return direction
@@ -93,6 +99,7 @@ NORMALIZATIONS: dict[str, Callable[[Params, Params, Layout], Params]] = {
     "filter": filter_normalize,
     "layer": layer_normalize,
     "weight": weight_normalize,
+    "unit": unit_normalize,
     "none": unnormalized,
 }
 

@@ -128,7 +128,7 @@ def prepare(
     preflight = Preflight(
         centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
         num_examples={name: len(split) for name, split in worker.splits.items()},
-        num_parameters=sum(tensor.numel() for tensor in worker.problem.context.params.values()),
+        num_parameters=worker.problem.num_parameters,
         checkpoint=_checkpoint(worker.problem),
         device=describe_device(worker.device),
         precision=worker.problem.precision,

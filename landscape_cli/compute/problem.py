@@ -6,31 +6,59 @@ import copy
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from landscape_cli.axes import DirectionConfig
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches, Decoding, load_batches, tensor_bytes
-from landscape_cli.compute.directions import DIRECTIONS, Context, check_direction
+from landscape_cli.compute.directions.drawing import AxisDirection, DirectionFunction, Drawing
+from landscape_cli.compute.directions.files import from_file
+from landscape_cli.compute.directions.paths import expand
+from landscape_cli.compute.directions.table import COMPUTED, DIRECTIONS, FILES
 from landscape_cli.compute.instantiate import Target, bind, check, instantiate
 from landscape_cli.compute.memory import budget, free_host_bytes
 from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
 from landscape_cli.compute.network import Metrics
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.precision import DTYPES, Precision
-from landscape_cli.compute.subspace import Params, norm, parameters_of
+from landscape_cli.compute.sources import ModelSources, sha256_of, split_or_default
+from landscape_cli.compute.subspace import Params, parameters_of, statistics_of
 from landscape_cli.config import NAME_PATTERN, Config, RuntimeConfig, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean
 from landscape_cli.grid import Grid
 
-DirectionFunction = Callable[..., Params]
-# Directions are drawn again when the scan comes back to a slice, unless they fit in here.
-_DIRECTION_CACHE_BYTES = 1 << 30
+Progress = Callable[[str, int, int], None]
+
+
+def _unseen(split: str, num_done: int, num_examples: int) -> None:
+    """Nobody watches the decoding."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What making a problem needs besides its config.
+
+    Attributes:
+        device: Where the gradients that directions need are computed.
+        unsafe_load: As for `load_weights`.
+        note: Told what the user should know.
+        progress: Told the split and how many of how many of its examples are decoded.
+        saved: File with the directions of the scan that is resumed: those that take gradients are read from it, because
+            another machine would round them otherwise.
+    """
+
+    device: torch.device
+    unsafe_load: bool = False
+    note: Callable[[str], None] = lambda _: None
+    progress: Progress = _unseen
+    saved: Path | None = None
 
 
 @dataclass
@@ -41,85 +69,54 @@ class Problem:
         model: In eval mode, in the type of the configured precision; its parameters will be overwritten.
         splits: Name → data.
         metrics: Per-example functions by name, the loss first.
-        grid: The points.
-        context: θ* and the seed; the direction functions get it for each slice and axis.
-        directions: Axis name → direction function.
-        where: Axis name → ``file:line: key``, for messages.
+        grid: The points; where a range is found it is set anew, before the first point.
+        drawing: Draws the directions of each slice.
         precision: Of the arithmetic.
         identity: Everything that decides the numbers.
         class_index_metrics: Name → target of the metrics that use a label as an index.
         loaded: How the checkpoint fitted; None for a model that came with its weights.
+        recalibration: The split and how many of its examples BatchNorm is estimated on anew at every point, if it is.
+        sources: Of the directions; None where they need none.
     """
 
     model: nn.Module
     splits: Mapping[str, Batches]
     metrics: Metrics
     grid: Grid
-    context: Context
-    directions: Mapping[str, DirectionFunction]
-    where: Mapping[str, str]
+    drawing: Drawing
     precision: Precision
     identity: dict[str, JsonValue]
     class_index_metrics: dict[str, str]
     loaded: Loaded | None = None
-    _drawn: dict[int, tuple[Params, ...]] = field(default_factory=dict)
+    recalibration: tuple[str, int] | None = None
+    sources: ModelSources | None = None
+
+    @property
+    def origin(self) -> Params:
+        """What moves, at the checkpoint, on the CPU."""
+        return self.drawing.origin
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the model."""
+        return sum(tensor.numel() for tensor in self.drawing.params.values())
 
     def draw(self, slice_index: int) -> tuple[Params, ...]:
         """The direction of every axis in one slice, on the CPU."""
-        if slice_index not in self._drawn:
-            size = sum(tensor.nbytes for tensor in self.context.params.values()) * len(self.grid.axes)
-            if size * (len(self._drawn) + 1) > _DIRECTION_CACHE_BYTES:
-                self._drawn.clear()
-            self._drawn[slice_index] = tuple(self._draw(axis.name, slice_index) for axis in self.grid.axes)
-        return self._drawn[slice_index]
+        return self.drawing.draw(slice_index)
+
+    @property
+    def moves_statistics(self) -> bool:
+        """Whether BatchNorm statistics move along with the weights."""
+        return self.sources is not None and self.sources.moves_statistics
 
     @property
     def has_batchnorm(self) -> bool:
-        """Whether any layer has running statistics, which the points share with the checkpoint."""
-        return any("running_mean" in name for name, _ in self.model.named_buffers())
-
-    def norms(self) -> dict[str, tuple[float, ...]]:
-        """Axis name → Euclidean length of the direction in each slice."""
-        norms: dict[str, list[float]] = {axis.name: [] for axis in self.grid.axes}
-        for slice_index in range(self.grid.num_slices):
-            for name, direction in zip(norms, self.draw(slice_index), strict=True):
-                norms[name].append(norm(direction))
-        return {name: tuple(lengths) for name, lengths in norms.items()}
-
-    def _draw(self, axis: str, slice_index: int) -> Params:
-        # its own copy: a direction that works in place must not change θ*
-        params = {name: tensor.clone() for name, tensor in self.context.params.items()}
-        context = Context(params, self.context.layout, self.context.seed, slice_index, axis)
-        where = self.where[axis]
-        try:
-            direction = self.directions[axis](context)
-        except Exception as error:  # the user's direction may raise anything
-            raise ConfigError(f"{where}: the direction raised {type(error).__name__}: {error}") from error
-        return check_direction(direction, context, where)
-
-    def check_directions_repeat(self) -> None:
-        """Draw the first slice twice: it may be drawn again at any time, here and when the scan is resumed.
-
-        Raises:
-            ConfigError: A direction differs from one call to the next.
-        """
-        for axis in self.grid.axes:
-            first, second = (self._draw(axis.name, 0) for _ in range(2))
-            if not all(torch.equal(first[name], second[name]) for name in first):
-                raise ConfigError(
-                    f"{self.where[axis.name]}: the direction differs from one call to the next",
-                    hint="Draw from a generator seeded with context.seed, context.slice_index and context.axis.",
-                )
+        """Whether any layer has running statistics."""
+        return bool(statistics_of(self.model))
 
 
 # ---------------------------------------------------------------- data
-
-
-Progress = Callable[[str, int, int], None]
-
-
-def _unseen(split: str, num_done: int, num_examples: int) -> None:
-    """Nobody watches the decoding."""
 
 
 class Decoder:
@@ -172,13 +169,15 @@ class Decoder:
 # ---------------------------------------------------------------- from a config
 
 
-def problem_from_config(config: Config, *, unsafe_load: bool = False, progress: Progress = _unseen) -> Problem:
+def problem_from_config(
+    config: Config, surroundings: Surroundings, decoded: Mapping[str, Batches] | None = None
+) -> Problem:
     """Build the model, load the checkpoint and decode the data.
 
     Args:
         config: What to measure.
-        unsafe_load: As for `load_weights`.
-        progress: Told the split and how many of how many of its examples are decoded.
+        surroundings: What else is needed.
+        decoded: The data, where they have been decoded before.
 
     Raises:
         ConfigError: A target or its arguments are wrong; all such problems are reported together.
@@ -188,12 +187,17 @@ def problem_from_config(config: Config, *, unsafe_load: bool = False, progress: 
     if problems:
         raise ConfigError(problems)
     model = build_model(config)
-    loaded = load_weights(model, config.checkpoint, where=config.where("checkpoint"), unsafe=unsafe_load)
-    decoder = Decoder(config.runtime, progress)
-    return assemble_problem(config, model, loaded, {name: decoder.decode_split(config, name) for name in config.data})
+    where = config.where("checkpoint")
+    loaded = load_weights(model, config.checkpoint, where=where, unsafe=surroundings.unsafe_load)
+    if decoded is None:
+        decoder = Decoder(config.runtime, surroundings.progress)
+        decoded = {name: decoder.decode_split(config, name) for name in config.data}
+    return assemble_problem(config, model, loaded, decoded, surroundings)
 
 
-def assemble_problem(config: Config, model: nn.Module, loaded: Loaded, batches: Mapping[str, Batches]) -> Problem:
+def assemble_problem(
+    config: Config, model: nn.Module, loaded: Loaded, batches: Mapping[str, Batches], surroundings: Surroundings
+) -> Problem:
     """Put together what has been built from a config; takes over the model."""
     identity: dict[str, JsonValue] = {
         "model": config.model.model_dump(mode="json"),
@@ -204,7 +208,7 @@ def assemble_problem(config: Config, model: nn.Module, loaded: Loaded, batches: 
             "strict": config.checkpoint.strict,
         },
     }
-    return _assemble(model, batches, bind_metrics(config, {}), config, identity, loaded, {})
+    return _assemble(model, batches, bind_metrics(config, {}), config, identity, loaded, {}, surroundings)
 
 
 def check_components(config: Config) -> list[str]:
@@ -271,9 +275,9 @@ def problem_from_model(
     datasets: Mapping[str, object],
     settings: Settings,
     own: Mapping[str, Target],
+    surroundings: Surroundings,
     *,
     batch_size: int | Literal["auto"] = "auto",
-    progress: Progress = _unseen,
 ) -> Problem:
     """Measure a model in hand; it is copied, so the caller's stays as it is.
 
@@ -282,8 +286,8 @@ def problem_from_model(
         datasets: Split name → map-style dataset.
         settings: What to measure; its targets may be names in ``own``.
         own: Functions of the caller by name.
+        surroundings: What else is needed.
         batch_size: Examples per forward pass.
-        progress: As for `problem_from_config`.
     """
     if not isinstance(datasets, Mapping):
         raise ConfigError(f"data: found a {type(datasets).__name__}; expected a mapping such as {{'test': dataset}}")
@@ -304,11 +308,11 @@ def problem_from_model(
     if wrong or not datasets:
         found = ", ".join(map(repr, wrong)) or "no split"
         raise ConfigError(f"data: found {found}; expected names such as in {{'train': dataset}}")
-    decoder = Decoder(settings.runtime, progress)
+    decoder = Decoder(settings.runtime, surroundings.progress)
     batches = {name: decoder.decode(name, dataset, f"data[{name!r}]", batch_size) for name, dataset in datasets.items()}
     _refuse_complex(copied)
     copied = copied.to(DTYPES[settings.evaluation.precision])
-    return _assemble(copied, batches, bind_metrics(settings, own), settings, identity, None, own)
+    return _assemble(copied, batches, bind_metrics(settings, own), settings, identity, None, own, surroundings)
 
 
 def _weights_sha256(model: nn.Module) -> str:
@@ -331,9 +335,8 @@ def _assemble(
     identity: dict[str, JsonValue],
     loaded: Loaded | None,
     own: Mapping[str, Target],
+    surroundings: Surroundings,
 ) -> Problem:
-    context = Context(_copy_to_cpu(parameters_of(model)), layout_of(model), settings.slices.seed, 0, "x")
-    where = {name: partial(settings.where, "axes", name, "direction") for name, _ in settings.axes.items()}
     resolved = settings.resolved()
     identity |= {key: resolved[key] for key in ("loss", "metrics", "axes", "slices", "evaluation")}
     names = [f"{split}_{metric}{end}" for split in batches for metric in metrics for end in ("", "_std")]
@@ -345,17 +348,37 @@ def _assemble(
     identity["data"] = {
         name: {"fingerprint": split.fingerprint, "num_examples": len(split)} for name, split in batches.items()
     }
+    files = _files_of_directions(settings)
+    if files:
+        identity["files"] = files
+    model = model.eval().requires_grad_(requires_grad=False)
+    batchnorm, recalibration = settings.evaluation.batchnorm, settings.evaluation.recalibration
+    sources = ModelSources(
+        model,
+        batches,
+        metrics["loss"],
+        surroundings.device,
+        checkpoint=settings.checkpoint if isinstance(settings, Config) else None,
+        unsafe_load=surroundings.unsafe_load,
+        moves_statistics=batchnorm == "interpolate",
+        note=surroundings.note,
+    )
+    where_split = settings.where("evaluation", "recalibration", "split")
     problem = Problem(
-        model=model.eval().requires_grad_(requires_grad=False),
+        model=model,
         splits=batches,
         metrics=metrics,
         grid=settings.grid(),
-        context=context,
-        directions={
-            name: cast(DirectionFunction, bind(axis.direction, where[name], {**DIRECTIONS, **own}, num_positional=1))
-            for name, axis in settings.axes.items()
-        },
-        where={name: locate() for name, locate in where.items()},
+        drawing=Drawing(
+            _copy_to_cpu(parameters_of(model)),
+            layout_of(model),
+            settings.slices.seed,
+            [
+                _axis_direction(settings, name, axis.direction, own, surroundings)
+                for name, axis in settings.axes.items()
+            ],
+            sources,
+        ),
         precision=settings.evaluation.precision,
         identity=identity,
         class_index_metrics={
@@ -364,10 +387,36 @@ def _assemble(
             if component.target in CLASS_INDEX_METRICS
         },
         loaded=loaded,
+        recalibration=(split_or_default(recalibration.split, batches, where_split), recalibration.num_examples)
+        if batchnorm == "recalibrate" and statistics_of(model)
+        else None,
+        sources=sources,
     )
     if any(axis.direction.target not in DIRECTIONS for _, axis in settings.axes.items()):
-        problem.check_directions_repeat()
+        problem.drawing.check_repeats()
     return problem
+
+
+def _axis_direction(
+    settings: Settings, name: str, config: DirectionConfig, own: Mapping[str, Target], surroundings: Surroundings
+) -> AxisDirection:
+    where = partial(settings.where, "axes", name, "direction")
+    if surroundings.saved is not None and config.target in COMPUTED:
+        again = partial(from_file, path=str(surroundings.saved), name=name)
+        return AxisDirection(name, again, where(), config.model_copy(update={"orthogonal": False}))
+    function = cast(DirectionFunction, bind(config, where, {**DIRECTIONS, **own}, num_positional=1))
+    return AxisDirection(name, function, where(), config)
+
+
+def _files_of_directions(settings: Settings) -> dict[str, JsonValue]:
+    """Path → SHA-256 of every file that a built-in direction reads."""
+    paths: list[Path] = []
+    for direction in (axis.direction for _, axis in settings.axes.items()):
+        argument = FILES.get(direction.target)
+        value = direction.kwargs.get(argument) if argument else None
+        if isinstance(value, str | list):
+            paths += expand([str(each) for each in value] if isinstance(value, list) else value)
+    return {str(path): sha256_of(path) for path in paths}
 
 
 def _copy_to_cpu(params: Params) -> Params:

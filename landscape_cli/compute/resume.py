@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Observer
 from landscape_cli.compute.selfcheck import disagreement
 from landscape_cli.compute.worker import Worker
 from landscape_cli.errors import ResumeMismatchError
-from landscape_cli.identity import differing_keys
+from landscape_cli.identity import differing_keys, fingerprint
 from landscape_cli.storage import check_overwritable, load_surface
 from landscape_cli.surface import Surface
 
@@ -30,11 +33,11 @@ def existing_surface(output: Path | None, *, overwrite: bool) -> Surface | None:
     return load_surface(output)
 
 
-def check_identity(existing: Surface, wanted: Surface, output: Path) -> None:
+def check_identity(existing: Surface, identity: Mapping[str, JsonValue], output: Path) -> None:
     """Refuse a file that was made by another config, checkpoint or data, with the differing keys."""
-    if existing.fingerprint == wanted.fingerprint:
+    if existing.fingerprint == fingerprint(identity):
         return
-    differences = differing_keys(dict(existing.provenance.identity), dict(wanted.provenance.identity))
+    differences = differing_keys(dict(existing.provenance.identity), dict(identity))
     raise ResumeMismatchError(
         f"{output}: was made by another config, checkpoint or data (file → now):\n"
         + "\n".join(f"  {line}" for line in differences),

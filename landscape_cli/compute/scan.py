@@ -15,17 +15,20 @@ from typing import Literal
 import torch
 from torch import nn
 
+from landscape_cli.compute.caveats import notes_on
 from landscape_cli.compute.device import choose_devices
-from landscape_cli.compute.directions import recipe
 from landscape_cli.compute.evaluate import never
 from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.instantiate import Target
 from landscape_cli.compute.observer import Observer, Silent
 from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
-from landscape_cli.compute.problem import Problem, problem_from_config, problem_from_model
+from landscape_cli.compute.problem import Problem, Surroundings, problem_from_config, problem_from_model
 from landscape_cli.compute.provenance import environment
 from landscape_cli.compute.resume import check_identity, existing_surface
+from landscape_cli.compute.saved import save_directions, saved_directions
+from landscape_cli.compute.span import find_ranges
 from landscape_cli.compute.team import Team
+from landscape_cli.compute.trajectory import same_path, trajectory_of
 from landscape_cli.config import Config, Expect, Settings, parse_settings
 from landscape_cli.identity import fingerprint
 from landscape_cli.storage import exclusive, timestamp
@@ -66,7 +69,9 @@ def scan(
     """
     observer = observer or Silent()
     return _scan(
-        lambda: problem_from_config(config, unsafe_load=unsafe_load, progress=observer.decoding),
+        lambda device, saved: problem_from_config(
+            config, Surroundings(device, unsafe_load, observer.note, observer.decoding, saved)
+        ),
         config,
         Path(output) if output is not None else None,
         expect=config.checkpoint.expect,
@@ -131,7 +136,14 @@ def scan_model(
     settings = parse_settings(sections)
     observer = observer or Silent()
     return _scan(
-        lambda: problem_from_model(model, data, settings, own, batch_size=batch_size, progress=observer.decoding),
+        lambda device, saved: problem_from_model(
+            model,
+            data,
+            settings,
+            own,
+            Surroundings(device, note=observer.note, progress=observer.decoding, saved=saved),
+            batch_size=batch_size,
+        ),
         settings,
         Path(output) if output is not None else None,
         expect=None,
@@ -158,7 +170,7 @@ def _by_name(value: object, own: dict[str, Target]) -> object:
 
 
 def _scan(
-    make_problem: Callable[[], Problem],
+    make_problem: Callable[[torch.device, Path | None], Problem],
     settings: Settings,
     output: Path | None,
     *,
@@ -177,7 +189,12 @@ def _scan(
             stack.enter_context(exclusive(output))
         cores = stack.enter_context(one_thread_per_process(runtime, devices[0]))
         existing = existing_surface(output, overwrite=overwrite)
-        problem = make_problem()
+        problem = make_problem(devices[0], saved_directions(existing, output))
+        if existing is not None:
+            assert output is not None  # where it was read from
+            check_identity(existing, problem.identity, output)
+        problem.draw(0)  # what takes gradients is done once, and before there are other processes
+        trajectory = trajectory_of(problem, settings)
         say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
         team = stack.enter_context(Team(say))
         if len(devices) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -185,16 +202,12 @@ def _scan(
             del devices[1:]
         for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
             team.add(partial(make_worker_of_helper, problem, device, runtime))
-        surface = _fresh_surface(problem, settings, devices[0])
-        if existing is not None:
-            assert output is not None  # where it was read from
-            check_identity(existing, surface, output)
-        for axis in problem.grid.axes:
-            if 0.0 not in axis.coordinates:
-                observer.note(
-                    f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
-                )
         worker = make_worker(problem, devices[0], runtime, say)
+        if any(axis.search is not None for _, axis in settings.axes.items()):
+            problem.grid = existing.grid if existing else settings.grid(find_ranges(worker, settings, trajectory))
+        surface = _fresh_surface(problem, settings, devices[0])
+        for note in notes_on(problem, settings, surface.cosine):
+            observer.note(note)
         surface, preflight, corner = prepare(
             worker, surface, existing, settings, expect, observer, cores, len(devices), deadline
         )
@@ -204,7 +217,7 @@ def _scan(
         if preflight.processes == 1:
             team.dismiss()
         elif len(team):
-            team.known = corner
+            team.known = problem.grid, *corner
         while len(team) < preflight.processes - 1:
             team.add(lambda: worker)
         observer.preflight(preflight)
@@ -212,7 +225,12 @@ def _scan(
         def is_over() -> bool:
             return should_stop() or time.perf_counter() >= deadline
 
-        saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None)
+        if settings.directions == "save" and output is not None:
+            surface.provenance = save_directions(problem, surface, output)
+        is_new_path = trajectory is not None and not same_path(trajectory, surface.trajectory)
+        if is_new_path:
+            surface.trajectory = trajectory
+        saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_new_path)
         fill(surface, worker, team, saver, observer, is_over, preflight.seconds_per_point)
         return surface
 
@@ -231,17 +249,19 @@ def _once(say: Callable[[str], None]) -> Callable[[str], None]:
 
 def _fresh_surface(problem: Problem, settings: Settings, device: torch.device) -> Surface:
     names = [(split, metric) for split in problem.splits for metric in problem.metrics]
-    norms = problem.norms()
-    recipes = {name: recipe(axis.direction) for name, axis in settings.axes.items()}
+    norms, cosine = problem.drawing.norms_and_cosines(problem.grid.num_slices)
+    recipes, told = problem.drawing.recipes(), problem.drawing.found
     found = {"has_batchnorm": problem.has_batchnorm, **(asdict(problem.loaded) if problem.loaded else {})}
-    return Surface.empty(
+    surface = Surface.empty(
         problem.grid,
         centre={f"{split}_{metric}": (math.nan, math.nan) for split, metric in names},
         num_examples={f"{split}_{metric}": len(problem.splits[split]) for split, metric in names},
-        directions={name: Direction(recipes[name], lengths) for name, lengths in norms.items()},
+        directions={name: Direction(recipes[name], lengths, told[name]) for name, lengths in norms.items()},
         fingerprint=fingerprint(problem.identity),
         provenance=Provenance(
             settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(device)]
         ),
         created=timestamp(),
     )
+    surface.cosine = cosine
+    return surface

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+FloatArray: TypeAlias = NDArray[np.float64]
 Params: TypeAlias = dict[str, Tensor]
 Coordinates: TypeAlias = tuple[float, ...]
+_STATISTICS = ("running_mean", "running_var")
 
 
 def parameters_of(model: nn.Module) -> Params:
@@ -17,18 +24,49 @@ def parameters_of(model: nn.Module) -> Params:
     return {name: p.detach() for name, p in model.named_parameters() if p.is_floating_point()}
 
 
+def statistics_of(model: nn.Module) -> Params:
+    """The running means and variances of a model by name: its BatchNorm statistics."""
+    return {name: b.detach() for name, b in model.named_buffers() if name.endswith(_STATISTICS) and b.ndim == 1}
+
+
 def norm(params: Params) -> float:
     """Euclidean length over all tensors, accumulated in float64."""
-    return float(torch.stack([tensor.double().square().sum() for tensor in params.values()]).sum().sqrt())
+    return math.sqrt(inner(params, params))
+
+
+def inner(a: Params, b: Params) -> float:
+    """Inner product over all tensors, accumulated in float64; a tensor that one of them lacks counts as zeros."""
+    products = [torch.vdot(a[name].double().flatten(), b[name].double().flatten()) for name in a if name in b]
+    return float(torch.stack(products).sum()) if products else 0.0
+
+
+def gram(directions: Sequence[Params]) -> FloatArray:
+    """(A, A) inner products of directions with each other, float64."""
+    products: FloatArray = np.array([[inner(a, b) for b in directions] for a in directions])
+    return products
+
+
+def cosines(directions: Sequence[Params]) -> FloatArray:
+    """(A, A) cosines of the angles between directions, which must not be zero."""
+    products = gram(directions)
+    lengths = np.sqrt(np.diag(products))
+    found: FloatArray = np.clip(products / np.outer(lengths, lengths), -1.0, 1.0)
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def subtract(a: Params, b: Params) -> Params:
+    """Return a − b, for the names of ``a``."""
+    return {name: tensor - b[name] for name, tensor in a.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Subspace:
-    """The points θ(c) = θ* + c₁·d₁ [+ c₂·d₂].
+    """The points θ(c) = θ* + c₁·d₁ [+ c₂·d₂ [+ c₃·d₃]].
 
     Args:
         origin: θ*.
-        directions: d₁[, d₂], each with the names and shapes of ``origin``.
+        directions: d₁[, d₂[, d₃]]; a tensor that a direction lacks does not move along it, not by a bit.
     """
 
     origin: Params
@@ -44,11 +82,33 @@ class Subspace:
         with torch.no_grad():
             torch._foreach_copy_(target, list(self.origin.values()))
             for coordinate, direction in zip(coordinates, self.directions, strict=True):
-                if coordinate != 0.0:
-                    torch._foreach_add_(target, [direction[name] for name in self.origin], alpha=coordinate)
+                if coordinate != 0.0 and direction:
+                    moved = [into[name] for name in direction]
+                    torch._foreach_add_(moved, list(direction.values()), alpha=coordinate)
 
     def point(self, coordinates: Coordinates) -> Params:
         """θ(c) as new tensors."""
         params = {name: torch.empty_like(tensor) for name, tensor in self.origin.items()}
         self.write(coordinates, params)
         return params
+
+    def project(self, params: Params) -> tuple[Coordinates, float]:
+        """The point of the subspace nearest to θ, by least squares: right also for directions that are not orthogonal.
+
+        Returns:
+            Its coordinates, and the length of what it misses: ‖θ − θ(c)‖.
+        """
+        displacement = subtract({name: tensor.double() for name, tensor in params.items()}, self.origin)
+        products = np.array([inner(direction, displacement) for direction in self.directions])
+        found = np.linalg.lstsq(self._gram, products, rcond=None)[0]
+        for coordinate, direction in zip(found.tolist(), self.directions, strict=True):
+            for name, tensor in direction.items():
+                displacement[name] -= coordinate * tensor.double()
+        # a second step takes what rounding of the first has left
+        rest = np.array([inner(direction, displacement) for direction in self.directions])
+        correction = np.linalg.lstsq(self._gram, rest, rcond=None)[0]
+        return tuple((found + correction).tolist()), norm(displacement)
+
+    @cached_property
+    def _gram(self) -> FloatArray:
+        return gram(self.directions)

@@ -24,11 +24,14 @@ from landscape_cli.compute.precision import ENGINE_RTOL
 from landscape_cli.compute.selfcheck import disagreement
 from landscape_cli.compute.worker import Worker
 from landscape_cli.errors import EvaluationError, LandscapeError
+from landscape_cli.grid import Grid
 
 # points of the grid, all of one slice, that are evaluated in one go
 Block = Sequence[int]
 # blocks that are handed out together
 Task = Sequence[Block]
+
+Known = tuple[Grid, int, Values]
 
 _SECONDS_TO_FINISH = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -63,12 +66,13 @@ class Team:
         note: Told when a helper is lost, or what it has to say.
 
     Attributes:
-        known: A point and its values, which helpers with a device of their own must reproduce before they begin.
+        known: The grid, which may have been found after they were forked, a point of it and its values, which helpers
+            with a device of their own must reproduce before they begin.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        self.known: tuple[int, Values] | None = None
+        self.known: Known | None = None
         self._stop = mmap.mmap(-1, 1)  # shared with the helpers
         self._helpers: list[_Helper] = []
 
@@ -220,11 +224,11 @@ def _serve(
                 connection.send(_sendable(error))
 
 
-def _check(worker: Worker, known: tuple[int, Values] | None) -> None:
+def _check(worker: Worker, known: Known | None) -> None:
     """Refuse a worker whose value at a known point is another one: a device of another kind, or one that is broken."""
     if known is None:
         return
-    point, expected = known
+    worker.problem.grid, point, expected = known
     values = worker.measure([point] * worker.plan.points_per_call)
     assert values is not None  # nobody can stop it
     sizes = {

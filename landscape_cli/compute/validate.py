@@ -13,8 +13,9 @@ from landscape_cli.compute.data import Batches
 from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker
-from landscape_cli.compute.problem import Decoder, assemble_problem, build_model, check_components
+from landscape_cli.compute.problem import Decoder, Surroundings, assemble_problem, build_model, check_components
 from landscape_cli.compute.selfcheck import check_labels
+from landscape_cli.compute.trajectory import trajectory_of
 from landscape_cli.config import Config
 from landscape_cli.errors import ConfigError, LandscapeError
 
@@ -69,10 +70,14 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
             result.notes.append(f"data.{split}: {len(batches[split])} examples")
     if not result.problems and loaded is not None:
         with result.collect():
-            problem = assemble_problem(config, model, loaded, batches)
+            devices = choose_devices(config.runtime.device, config.where("runtime", "device"), config.runtime.devices)
+            surroundings = Surroundings(devices[0], unsafe_load, result.notes.append)
+            problem = assemble_problem(config, model, loaded, batches, surroundings)
             problem.draw(0)
             result.notes.append("directions: every tensor has one")
-            devices = choose_devices(config.runtime.device, config.where("runtime", "device"), config.runtime.devices)
+            trajectory = trajectory_of(problem, config)
+            if trajectory is not None:
+                result.notes.append(f"trajectory: {len(trajectory.names)} checkpoints")
             worker = make_worker(problem, devices[0], config.runtime)
             check_labels(worker)
             centre, _ = check_centre(worker, config, config.checkpoint.expect)

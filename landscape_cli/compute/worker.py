@@ -13,8 +13,9 @@ from landscape_cli.compute.network import Network
 from landscape_cli.compute.plan import DEFAULT_CHUNK, Plan
 from landscape_cli.compute.precision import DTYPES, Precision
 from landscape_cli.compute.problem import Problem
+from landscape_cli.compute.recalibration import Recalibration
 from landscape_cli.compute.residency import Split, place
-from landscape_cli.compute.subspace import Params, Subspace
+from landscape_cli.compute.subspace import Coordinates, Params, Subspace
 from landscape_cli.errors import EvaluationError
 
 # Planes are drawn and moved again when the scan comes back to a slice, unless they fit in here.
@@ -41,14 +42,18 @@ class Worker:
         self.problem, self.device, self.say = problem, device, note
         dtype = DTYPES[problem.precision]
         with device_errors("moving the model and the data to the device"):
-            self.network = Network(problem.model.to(device), problem.metrics)
-            self._weights = {name: tensor.to(device) for name, tensor in problem.context.params.items()}
+            model = problem.model.to(device)
+            self.network = Network(model, problem.metrics, moves_statistics=problem.moves_statistics)
+            self._weights = {name: tensor.to(device) for name, tensor in problem.origin.items()}
             left = budget(data_bytes, free_bytes(device))
             self.splits: dict[str, Split] = {}
             for name, batches in problem.splits.items():
                 split = place(batches, device, dtype, left)
                 left = None if left is None else max(0, left - split.nbytes_on_device)
                 self.splits[name] = split
+            if problem.recalibration is not None:
+                name, num_examples = problem.recalibration
+                self.network.recalibrate = Recalibration(self.splits[name], num_examples)
         self._centre = Subspace(self._weights, ())
         self._planes: dict[int, Subspace] = {}
         self._memory_format = self.network.memory_format
@@ -95,6 +100,12 @@ class Worker:
         slices, coordinates = zip(*map(self.problem.grid.location, points), strict=True)
         assert len(set(slices)) == 1
         return self._evaluator.evaluate(self.plane(slices[0]), coordinates, should_stop)
+
+    def measure_at(self, slice_index: int, coordinates: Coordinates) -> Values:
+        """Evaluate every metric anywhere in the line or plane of a slice, one point at a time."""
+        values = self._evaluator.evaluate(self.plane(slice_index), [coordinates])
+        assert values is not None  # nobody can stop it
+        return values[0]
 
     def measure_centre(self, should_stop: Callable[[], bool] = never) -> Values | None:
         """Evaluate every metric at the checkpoint itself; None when stopped."""

@@ -96,15 +96,17 @@ class Perceptron:
                     self._tail[layer.bias] = self._points_of(subspace, layer.bias).unsqueeze(1)  # (K, 1, O)
 
     def _points_of(self, subspace: Subspace, name: str) -> Tensor:
-        return self._combine([subspace.origin[name], *(direction[name] for direction in subspace.directions)])
+        return self._combine([subspace.origin[name], *(direction.get(name) for direction in subspace.directions)])
 
-    def _combine(self, terms: Sequence[Tensor]) -> Tensor:  # 1 + A tensors (…) -> (K, …)
+    def _combine(self, terms: Sequence[Tensor | None]) -> Tensor:  # 1 + A tensors (…) -> (K, …)
         """x₀ + Σ cᵢ·xᵢ for every point; no matrix product, which would round the coordinates in reduced precision."""
         first, *others = terms
+        assert first is not None  # the origin has every tensor
         result = first.expand(self._num_points, *first.shape)
         for coefficients, term in zip(self._coefficients, others, strict=True):
-            result = torch.addcmul(result, coefficients.view(-1, *[1] * first.ndim), term)
-        return result if others else result.clone()
+            if term is not None:
+                result = torch.addcmul(result, coefficients.view(-1, *[1] * first.ndim), term)
+        return result if any(term is not None for term in others) else result.clone()
 
     def sums(self, split: str, chunk: Chunk) -> Tensor:  # (K, M, 2)
         """See `Engine.sums`."""
@@ -130,15 +132,24 @@ class Perceptron:
         if not isinstance(inputs, Tensor) or inputs.ndim != 2:
             raise UnsupportedError("the first Linear does not get one row per example")
         first = self._chain.first
-        sets: list[Params] = [self._subspace.origin, *self._subspace.directions]
+        origin = self._subspace.origin
+        sets = [origin, *self._subspace.directions]
         with torch.autocast(inputs.device.type, enabled=False):  # shared by all points: it may be exact
-            products = torch.stack(
-                [F.linear(inputs, each[first.weight], each[first.bias] if first.bias else None) for each in sets]
-            )  # (1 + A, B, H)
+            products = torch.stack([_product(inputs, each, origin, first) for each in sets])  # (1 + A, B, H)
         if self._shared_bytes + products.nbytes <= _SHARED_BYTES:
             self._shared[key] = products
             self._shared_bytes += products.nbytes
         return products
+
+
+def _product(inputs: Tensor, params: Params, origin: Params, layer: _Linear) -> Tensor:
+    """W·x + b; what ``params`` lacks is zero."""
+    bias = params.get(layer.bias) if layer.bias else None
+    weight = params.get(layer.weight)
+    if weight is not None:
+        return F.linear(inputs, weight, bias)
+    zeros = inputs.new_zeros(len(inputs), len(origin[layer.weight]))
+    return zeros if bias is None else zeros + bias
 
 
 def mlp(network: Network, points_per_call: int) -> Perceptron:

@@ -14,7 +14,7 @@ from landscape_cli.compute.device import is_out_of_memory
 from landscape_cli.compute.engines.contract import UnsupportedError
 from landscape_cli.compute.network import Network, at_least_float32
 from landscape_cli.compute.residency import Chunk
-from landscape_cli.compute.subspace import Coordinates, Params, Subspace, parameters_of
+from landscape_cli.compute.subspace import Coordinates, Params, Subspace
 
 
 class Stacked:
@@ -26,10 +26,11 @@ class Stacked:
     """
 
     def __init__(self, network: Network, points_per_call: int) -> None:
+        if network.recalibrate is not None:
+            raise UnsupportedError("BatchNorm is estimated anew at one point after the other")
         self._network = network
         self._stack: Params = {
-            name: tensor.new_empty(points_per_call, *tensor.shape)
-            for name, tensor in parameters_of(network.model).items()
+            name: tensor.new_empty(points_per_call, *tensor.shape) for name, tensor in network.moved_tensors().items()
         }
         self._subspace: Subspace | None = None
         self._coordinates: list[Coordinates] = []

@@ -1,0 +1,96 @@
+"""The commands that exchange surfaces with other programs, without torch: convert, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from landscape_cli.cli.console import TALK, print_json
+from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
+from landscape_cli.cli.reports import info_report
+from landscape_cli.errors import SurfaceError, UsageError, did_you_mean
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", metavar="", help="Replace an older file of the same kind that is there already.")
+]
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FOREIGN", help="Surface of another program: HDF5 or .npz.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Surface file to write.")],
+    program: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME", help="tomgoldstein, lightzero or landscaper; by default as it looks."),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a surface file from FOREIGN, a surface of tomgoldstein/loss-landscape, LightZero or Landscaper.
+
+    LightZero's files look like those of the original, with x and y swapped: say --from lightzero.
+    """
+    TALK.configure(quiet=quiet, verbose=verbose)
+    from landscape_cli.formats.table import IMPORTERS, guess_importer
+    from landscape_cli.storage import check_overwritable, exclusive, load_surface, save_surface
+
+    if program is not None and program not in IMPORTERS:
+        raise UsageError(f"--from: found {program!r}{did_you_mean(program, IMPORTERS)}")
+    name = program or guess_importer(file)
+    surface = IMPORTERS[name](file)
+    _check_output(output, file, overwrite=overwrite)
+    with exclusive(output):
+        _check_output(output, file, overwrite=overwrite)  # again: another process may just have written it
+        if output.exists():
+            check_overwritable(output)
+        save_surface(surface, output)
+    report = info_report(load_surface(output), output)
+    for note in report.checkpoint_notes:
+        TALK.note(f"note: {note}")
+    TALK.note(f"converted from {name}: {output}, {report.num_evaluated:,} of {report.num_points:,} points")
+    if json:
+        print_json(report)
+
+
+def export(
+    file: SurfaceFile,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    program: Annotated[str, typer.Option("--format", metavar="NAME", help="tomgoldstein.")],
+    slice_index: Annotated[
+        int | None, typer.Option("--slice", metavar="I", help="Which slice, from 0; by default the first.")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write FILE as a surface of another program, such as tomgoldstein/loss-landscape."""
+    TALK.configure(quiet=quiet, verbose=verbose)
+    from landscape_cli.formats.table import EXPORTERS, IMPORTERS, LEFT_OUT
+    from landscape_cli.storage import load_surface
+
+    if program not in EXPORTERS:
+        raise UsageError(f"--format: found {program!r}{did_you_mean(program, EXPORTERS)}")
+    surface = load_surface(file)
+    _check_output(output, file, overwrite=overwrite)
+    if output.exists():
+        try:
+            IMPORTERS[program](output)
+        except SurfaceError as error:
+            what = f"{output}: no {program} surface; --overwrite replaces only those"
+            raise UsageError(what, hint="Choose another name, or remove the file yourself.") from error
+    EXPORTERS[program](surface, output, slice_index=slice_index or 0)
+    if slice_index is None and surface.grid.num_slices > 1:
+        TALK.note(f"note: slice 0 of {surface.grid.num_slices}; choose another with --slice")
+    if LEFT_OUT[program](surface):
+        TALK.note(f"note: left out, {program} has no place for them: {', '.join(LEFT_OUT[program](surface))}")
+    TALK.note(f"exported: {output}")
+
+
+def _check_output(output: Path, file: Path, *, overwrite: bool) -> None:
+    if output.exists() and output.samefile(file):
+        raise UsageError(f"{output}: is the input itself", hint="Choose another name for the output.")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output}: is there already", hint="Choose another name, or replace it with --overwrite.")

@@ -1,0 +1,52 @@
+"""What the user should know about a plane before it is evaluated."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from landscape_cli.compute.directions.drawing import are_parallel
+from landscape_cli.compute.problem import Problem
+from landscape_cli.compute.subspace import Subspace
+from landscape_cli.config import Settings
+from landscape_cli.surface import FloatArray
+
+
+def notes_on(problem: Problem, settings: Settings, cosine: FloatArray | None) -> Iterator[str]:
+    """Notes and warnings, a sentence each."""
+    for axis in problem.grid.axes:
+        if 0.0 not in axis.coordinates:
+            yield f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
+    if are_parallel(cosine):
+        yield "warning: two axes are parallel, so the plane is a line; orthogonal: true makes them independent"
+    targets = {axis.direction.target for _, axis in settings.axes.items()}
+    batchnorm = settings.evaluation.batchnorm
+    if "between" in targets and batchnorm == "frozen" and problem.has_batchnorm:
+        yield (
+            "warning: BatchNorm keeps the statistics of the first checkpoint along the way to another one, so the loss "
+            "there is not that of the other network, and a barrier on the way may be none: set "
+            "evaluation.batchnorm: recalibrate (or interpolate)"
+        )
+    if batchnorm != "frozen" and not problem.has_batchnorm:
+        yield f"note: evaluation.batchnorm: {batchnorm} changes nothing: the model has no BatchNorm statistics"
+    corner = _negative_variance(problem)
+    if corner is not None:
+        where = ", ".join(f"{coordinate:g}" for coordinate in corner)
+        yield (
+            f"warning: at ({where}) an interpolated BatchNorm variance is negative, and the loss NaN. Stay between the "
+            "checkpoints, or set evaluation.batchnorm: recalibrate"
+        )
+
+
+def _negative_variance(problem: Problem) -> tuple[float, ...] | None:
+    """A corner of the grid at which a variance that moves is below zero; linear, so no other point can be before it."""
+    if not problem.moves_statistics:
+        return None
+    variances = {name: tensor for name, tensor in problem.origin.items() if name.endswith("running_var")}
+    directions = tuple({n: t for n, t in each.items() if n in variances} for each in problem.draw(0))
+    plane = Subspace(variances, directions)
+    ends = [(axis.coordinates[0], axis.coordinates[-1]) for axis in problem.grid.axes]
+    for corner in itertools.product(*ends):
+        if any(bool((tensor < 0).any()) for tensor in plane.point(corner).values()):
+            return corner
+    return None

@@ -1,0 +1,246 @@
+"""The directions of all axes in a slice: selected, drawn, checked, and made orthogonal where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+from torch import Tensor
+
+from landscape_cli.axes import DirectionConfig, Selection
+from landscape_cli.compute.directions.context import Context, Sources
+from landscape_cli.compute.directions.orthogonal import orthogonalize
+from landscape_cli.compute.directions.table import FIXED, recipe
+from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
+from landscape_cli.compute.subspace import FloatArray, Params, cosines, norm
+from landscape_cli.errors import ConfigError, LandscapeError, did_you_mean
+
+DirectionFunction = Callable[..., Params]
+# Directions are drawn again when the scan comes back to a slice, unless they fit in here.
+_CACHE_BYTES = 1 << 30
+_PARALLEL_COSINE = 0.999
+# Normalizations that say how long the parts of a direction are; orthogonalizing must give them back.
+_LENGTHS = ("filter", "layer", "unit")
+
+
+@dataclass(frozen=True)
+class AxisDirection:
+    """The direction of one axis, as configured.
+
+    Attributes:
+        name: Of the axis.
+        function: ``f(context) -> Params``.
+        where: ``file:line: key``, for messages.
+        config: Which parameters it may move, and whether it is made orthogonal.
+    """
+
+    name: str
+    function: DirectionFunction
+    where: str
+    config: DirectionConfig
+
+
+class Drawing:
+    """Draws the directions of all axes; the same slice gives the same directions at any time.
+
+    Args:
+        params: θ* on the CPU; taken over.
+        layout: The output units of every parameter.
+        seed: ``slices.seed``.
+        axes: In order; a direction sees those before it.
+        sources: Other checkpoints and the data.
+
+    Attributes:
+        found: Axis name → what its direction has found, such as an eigenvalue.
+    """
+
+    def __init__(
+        self, params: Params, layout: Layout, seed: int, axes: Sequence[AxisDirection], sources: Sources | None = None
+    ) -> None:
+        self.params, self._layout, self._seed, self._sources = params, layout, seed, sources
+        self._axes = tuple(axes)
+        self._selected = {axis.name: _select(axis, params) for axis in axes}
+        self.found: dict[str, dict[str, JsonValue]] = {axis.name: {} for axis in axes}
+        self._fixed: dict[str, Params] = {}
+        self._drawn: dict[int, tuple[Params, ...]] = {}
+
+    @property
+    def origin(self) -> Params:
+        """What moves: the parameters and, where they are interpolated, the BatchNorm statistics, at θ*."""
+        return {**self.params, **self._statistics}
+
+    @property
+    def _statistics(self) -> Params:
+        return self._sources.statistics if self._sources is not None and self._sources.moves_statistics else {}
+
+    def draw(self, slice_index: int) -> tuple[Params, ...]:
+        """The direction of every axis in one slice, on the CPU; tensors that do not move are left out.
+
+        Raises:
+            ConfigError: A direction is not what it should be.
+            LandscapeError: A file that a direction needs is missing or wrong.
+        """
+        if slice_index not in self._drawn:
+            size = sum(tensor.nbytes for tensor in self.params.values()) * len(self._axes)
+            if size * (len(self._drawn) + 1) > _CACHE_BYTES:
+                self._drawn.clear()
+            found: list[Params] = []
+            for number, axis in enumerate(self._axes):
+                found.append(self._direction(axis, number, slice_index, found))
+            self._drawn[slice_index] = tuple(found)
+        return self._drawn[slice_index]
+
+    def norms_and_cosines(self, num_slices: int) -> tuple[dict[str, tuple[float, ...]], FloatArray | None]:
+        """Axis name → Euclidean length per slice, and (S, A, A) the cosines between the axes; None for one axis."""
+        norms: dict[str, list[float]] = {axis.name: [] for axis in self._axes}
+        angles: list[FloatArray] = []
+        for slice_index in range(num_slices):
+            directions = [self._without_statistics(each) for each in self.draw(slice_index)]
+            for name, direction in zip(norms, directions, strict=True):
+                norms[name].append(norm(direction))
+            angles.append(cosines(directions))
+        lengths = {name: tuple(each) for name, each in norms.items()}
+        return lengths, np.stack(angles) if len(self._axes) > 1 else None
+
+    def recipes(self) -> dict[str, dict[str, JsonValue]]:
+        """Axis name → its direction as configured, with the defaults filled in."""
+        return {axis.name: recipe(axis.config) for axis in self._axes}
+
+    def check_repeats(self) -> None:
+        """Draw the first slice twice: it may be drawn again at any time, here and when the scan is resumed.
+
+        Raises:
+            ConfigError: A direction differs from one call to the next.
+        """
+        drawn: list[Params] = []
+        for number, axis in enumerate(self._axes):
+            if axis.config.target not in FIXED:
+                first, second = (self._direction(axis, number, 0, drawn) for _ in range(2))
+                if first.keys() != second.keys() or not all(torch.equal(first[name], second[name]) for name in first):
+                    raise ConfigError(
+                        f"{axis.where}: the direction differs from one call to the next",
+                        hint="Draw from a generator seeded with context.seed, context.slice_index and context.axis.",
+                    )
+            drawn.append(self._direction(axis, number, 0, drawn))
+
+    def _direction(self, axis: AxisDirection, number: int, slice_index: int, earlier: Sequence[Params]) -> Params:
+        direction = self._fixed.get(axis.name)
+        if direction is None:
+            direction = self._call(axis, number, slice_index)
+            if axis.config.target in FIXED:
+                self._fixed[axis.name] = direction
+        if axis.config.orthogonal:
+            direction = self._orthogonal(axis, direction, earlier)
+        return {name: tensor for name, tensor in direction.items() if bool(tensor.any())}
+
+    def _call(self, axis: AxisDirection, number: int, slice_index: int) -> Params:
+        # its own copy: a direction that works in place must not change θ*
+        params = {name: self.params[name].clone() for name in self._selected[axis.name]}
+        tell = partial(self.found[axis.name].__setitem__)
+        context = Context(
+            params, self._layout, self._seed, slice_index, axis.name, number, sources=self._sources, tell=tell
+        )
+        try:
+            direction = axis.function(context)
+        except LandscapeError:
+            raise
+        except Exception as error:  # the user's direction may raise anything
+            raise ConfigError(f"{axis.where}: the direction raised {type(error).__name__}: {error}") from error
+        like = {name: self.params[name] for name in params}
+        return check_direction(direction, like, axis.where, self._statistics)
+
+    def _orthogonal(self, axis: AxisDirection, direction: Params, earlier: Sequence[Params]) -> Params:
+        normalization = str(recipe(axis.config).get("normalization"))
+        renormalize = None
+        if normalization in _LENGTHS:
+            params = {name: self.params[name].double() for name in self._selected[axis.name]}
+
+            def renormalize(changed: Params) -> Params:
+                return NORMALIZATIONS[normalization](changed, params, self._layout)
+
+        found = orthogonalize(direction, earlier, set(self.params), renormalize)
+        if found is None:
+            raise ConfigError(
+                f"{axis.where}: the direction is parallel to those of the axes before it; nothing of it is orthogonal",
+                hint="Choose another direction, or leave out the axis.",
+            )
+        return {name: tensor.to(direction[name].dtype) for name, tensor in found.items()}
+
+    def _without_statistics(self, direction: Params) -> Params:
+        return {name: tensor for name, tensor in direction.items() if name in self.params}
+
+
+def are_parallel(cosine: FloatArray | None) -> bool:
+    """Whether two axes of a slice are so nearly one that a plane shows a line."""
+    if cosine is None:
+        return False
+    beside = ~np.eye(cosine.shape[-1], dtype=bool)
+    return bool((np.abs(cosine[:, beside]) > _PARALLEL_COSINE).any())
+
+
+def check_direction(direction: object, params: Params, where: str, statistics: Params | None = None) -> Params:
+    """Check what a direction returned and give it the order and types of the parameters.
+
+    Args:
+        direction: What was returned.
+        params: What it may move.
+        where: For messages.
+        statistics: BatchNorm statistics that it may move besides.
+
+    Raises:
+        ConfigError: It is not a mapping of tensors with the names and shapes of the parameters, not finite, or zero
+            everywhere.
+    """
+    beside = statistics or {}
+    if not isinstance(direction, dict) or not set(params) <= set(direction) <= {*params, *beside}:
+        found = ", ".join(sorted(direction)[:4]) if isinstance(direction, dict) else type(direction).__name__
+        raise ConfigError(f"{where}: the direction must have a tensor for every parameter; found {found}")
+    expected = {name: tensor for name, tensor in {**params, **beside}.items() if name in direction}
+    for name, tensor in expected.items():
+        if not isinstance(direction[name], Tensor) or direction[name].shape != tensor.shape:
+            raise ConfigError(f"{where}: the direction of {name} must be a tensor of shape {tuple(tensor.shape)}")
+        if not bool(torch.isfinite(direction[name]).all()):
+            raise ConfigError(f"{where}: the direction of {name} holds NaN or infinite values")
+    if not any(bool(direction[name].any()) for name in params):
+        raise ConfigError(
+            f"{where}: the direction is zero everywhere, so nothing would move",
+            hint="With ignore: biasbn a model needs at least one tensor with two dimensions; use ignore: none.",
+        )
+    return {name: direction[name].to(tensor.dtype) for name, tensor in expected.items()}
+
+
+def _select(axis: AxisDirection, params: Params) -> list[str]:
+    """The parameters that an axis may move.
+
+    Raises:
+        ConfigError: A glob matches nothing, or nothing is left.
+    """
+    selection = axis.config.parameters or Selection()
+    for pattern in (*selection.include, *selection.exclude):
+        if not any(_matches(name, pattern) for name in params):
+            names = ", ".join([*params][:4])
+            modules = {name.rpartition(".")[0] for name in params} - {""}
+            raise ConfigError(
+                f"{axis.where}.parameters: {pattern!r} matches no parameter{did_you_mean(pattern, {*params, *modules})}"
+                if len(params) <= 50
+                else f"{axis.where}.parameters: {pattern!r} matches no parameter; they are called {names}, …"
+            )
+    chosen = [
+        name
+        for name in params
+        if any(_matches(name, pattern) for pattern in selection.include)
+        and not any(_matches(name, pattern) for pattern in selection.exclude)
+    ]
+    if not chosen:
+        raise ConfigError(f"{axis.where}.parameters: everything that is included is excluded; nothing would move")
+    return chosen
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a glob matches the name of a parameter or of a module around it."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")

@@ -1,0 +1,55 @@
+"""The directions of a scan in a file of their own, beside the surface."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from landscape_cli.compute.directions.files import image_of
+from landscape_cli.compute.problem import Problem
+from landscape_cli.storage import replace_file
+from landscape_cli.surface import Provenance, Surface
+
+
+def save_directions(problem: Problem, surface: Surface, output: Path) -> Provenance:
+    """Write the directions of all slices as ``NAME.directions.safetensors`` beside the surface.
+
+    Returns:
+        The provenance of the surface with the name and the SHA-256 of that file under ``found.directions``.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    names = [axis.name for axis in problem.grid.axes]
+    drawn = {
+        (index, name): direction
+        for index in range(problem.grid.num_slices)
+        for name, direction in zip(names, problem.draw(index), strict=True)
+    }
+    image = image_of(drawn)
+    path = output.with_name(f"{output.stem}.directions.safetensors")
+    digest = hashlib.sha256(image).hexdigest()
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        replace_file(path, image)
+    provenance = surface.provenance
+    found = provenance.resolved.get("found")
+    told: dict[str, JsonValue] = {
+        **(found if isinstance(found, dict) else {}),
+        "directions": {"file": path.name, "sha256": digest},
+    }
+    return replace(provenance, resolved={**provenance.resolved, "found": told})
+
+
+def saved_directions(existing: Surface | None, output: Path | None) -> Path | None:
+    """The file with the directions of a surface, where it is there and unchanged."""
+    found = existing.provenance.resolved.get("found") if existing else None
+    told = found.get("directions") if isinstance(found, dict) else None
+    if not isinstance(told, dict) or output is None:
+        return None
+    path = output.with_name(Path(str(told.get("file"))).name)  # beside the surface, whatever stands there
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != told.get("sha256"):
+        return None
+    return path

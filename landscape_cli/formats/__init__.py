@@ -1,0 +1,1 @@
+"""Needs no torch: surfaces from and for other programs."""
