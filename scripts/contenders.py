@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from landscape_cli import scan_model
-from landscape_cli.cli.scanning import _keep_freed_memory
+from landscape_cli.cli.process import keep_freed_memory
 from landscape_cli.compute.observer import Preflight, Silent
 from scripts import workloads
 from scripts.workloads import Workload
@@ -151,7 +151,7 @@ class KeepingFloor(Floor):
     """The same with our remedy for page faults, which no plain script has."""
 
     def __init__(self, run: Run) -> None:
-        _keep_freed_memory()
+        keep_freed_memory()
         super().__init__(run)
 
 
@@ -368,7 +368,7 @@ class Pacer(Silent):
 
 def serve_ours(run: Run, connection: Connection) -> None:
     """Scan 51×51 points as the command does, again and again, until there are no more turns."""
-    _keep_freed_memory()
+    keep_freed_memory()
     torch.set_num_threads(run.cores)
     data = TensorDataset(run.workload.inputs, run.workload.labels)
     pacer = Pacer(connection, run.device)

@@ -189,6 +189,17 @@ def test_chunks_and_a_smaller_last_one_change_nothing(num_examples: int, chunk_s
     torch.testing.assert_close(on_cpu(chunked.hvp(vector)), on_cpu(whole.hvp(vector)), rtol=1e-12, atol=1e-15)
 
 
+def test_float32_losses_are_summed_in_float64(device: str) -> None:
+    def tenth(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.full_like(targets, 0.1)
+
+    targets = torch.zeros(100_000)
+    data = Batches(targets[:, None], targets, None, "")
+    for chunk_size in (1000, 100_000):
+        objective = objective_of(nn.Linear(1, 1), data, tenth, device, chunk_size=chunk_size)
+        assert objective.loss() == pytest.approx(float(np.float32(0.1)), rel=1e-14)
+
+
 def test_inputs_by_name_and_in_tuples_are_passed_on() -> None:
     class Sum(nn.Module):
         def __init__(self) -> None:
@@ -432,6 +443,13 @@ def test_repeated_eigenvalues_of_a_diagonal_matrix_are_counted(diagonal: list[fl
     matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))  # its products have no rounding errors to help
     found = [solve(matrix, index).value for index in range(1, 6)]
     assert found == pytest.approx(sorted(diagonal, reverse=True), abs=1e-12)
+
+
+def test_an_invariant_subspace_ends_the_search() -> None:
+    pair = solve(torch.eye(100, dtype=torch.float64), 61)
+    assert pair.converged
+    assert pair.num_products == 62
+    assert pair.value == pytest.approx(1, rel=1e-14)
 
 
 @pytest.mark.parametrize("which", ["largest", "smallest"])

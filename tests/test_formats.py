@@ -168,6 +168,31 @@ def test_what_the_file_does_not_say_is_unknown(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["d.h5", "", "ä/損失.h5", "a" * 10_000, np.bytes_("fixed.h5"), b"caf\xe9.h5"])
+def test_the_name_of_the_direction_file_is_the_one_that_h5py_reads(tmp_path: Path, name: str | bytes) -> None:
+    path = write_original(tmp_path / "s.h5", dir_file=None)
+    with h5py.File(path, "r+") as file:
+        file["another"] = "text in the same heap"
+        file["dir_file"] = name
+        expected = file["dir_file"].asstr(errors="replace")[()]
+    recipe = {"_target_": "file", "path": expected, "name": "xdirection"} if name else {"_target_": "unknown"}
+    assert read_tomgoldstein(path).directions["x"].recipe == recipe
+
+
+def test_a_heap_of_strings_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
+    """HDF5 itself does not come back from some of these."""
+    path = write_original(tmp_path / "s.h5")
+    whole = path.read_bytes()
+    heap = whole.index(b"GCOL")
+    for position in range(heap, heap + 48):
+        for value in (0, 1, 255):
+            path.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
+            try:
+                assert read_tomgoldstein(path).directions["x"].recipe["path"] == DIR_FILE
+            except (SurfaceError, AssertionError) as error:
+                assert "string" in str(error) or "points nowhere" in str(error) or position >= heap + 16
+
+
 def test_the_centre_is_the_value_at_zero_where_there_is_one(tmp_path: Path) -> None:
     def centre(x: list[float], y: list[float] | None, done: Callable[[int], bool] = lambda k: True) -> float:
         surface = read_tomgoldstein(write_original(tmp_path / "s.h5", x, y, done=done))
@@ -756,7 +781,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "train_loss: found the shape (4, 3); the coordinates say (4,)",
         "",
     ),
-    "text as values": (change_original(put("train_loss", np.full((4, 3), b"a"))), "train_loss: found |S1", ""),
+    "text as values": (
+        change_original(put("train_loss", np.full((4, 3), b"a"))),
+        "train_loss: found |S1 of shape (4, 3); expected real",
+        "",
+    ),
     "a group as values": (change_original(put_group("train_loss")), "train_loss is a group", ""),
     "falling coordinates": (
         change_original(put("xcoordinates", X[::-1])),
@@ -774,7 +803,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "xcoordinates: found |S1 of shape ()",
         "",
     ),
-    "numbers as dir_file": (change_original(put("dir_file", 1.0)), "not readable as a surface file of tomgoldst", ""),
+    "numbers as dir_file": (change_original(put("dir_file", 1.0)), "loss-landscape: /dir_file is no text", ""),
     **{
         kind: (change_original(change), words, "Copy what it refers to")
         for kind, (change, words) in outsiders("train_loss").items()

@@ -98,6 +98,14 @@ class ScanReport(InfoReport):
     plan: PlanReport
 
 
+class SeriesReport(BaseModel):
+    """What ``landscape scan --checkpoint A B … --json`` prints."""
+
+    scans: list[ScanReport | PlanReport] = Field(description="One for each checkpoint, in the order given")
+    num_failed: int = Field(description="Checkpoints that could not be scanned; what was wrong stands on stderr")
+    num_left: int = Field(description="Checkpoints that were not reached: run the same command again")
+
+
 class ProblemReport(BaseModel):
     """One problem that ``landscape validate`` found."""
 
@@ -216,7 +224,7 @@ def _text(value: JsonValue) -> str | None:
 def output_schema() -> dict[str, object]:
     """JSON Schema of every document that a command prints with --json: docs/output.schema.json."""
     _, schema = models_json_schema(
-        [(model, "serialization") for model in (InfoReport, PlanReport, ScanReport, ValidateReport)],
+        [(model, "serialization") for model in (InfoReport, PlanReport, ScanReport, SeriesReport, ValidateReport)],
         title="landscape --json output",
     )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -98,7 +98,7 @@ class Objective:
             EvaluationError: The model or the loss fails, or the result is not finite; so below.
         """
         with torch.no_grad():
-            (mean,) = self._mean("the loss", ["it"], [torch.zeros((), device=self.device)], lambda loss: [loss])
+            (mean,) = self._mean("the loss", ["its mean"], [torch.zeros((), device=self.device)], lambda loss: [loss])
         return float(mean)
 
     def gradient(self) -> Params:
@@ -278,7 +278,7 @@ def eigenpair(
     """The ``index``-th largest or smallest eigenvalue of a symmetric operator, counted with multiplicity.
 
     The Lanczos algorithm (Lanczos 1950, J. Res. NBS 45(4)) with full reorthogonalization (Paige 1972, J. Inst. Maths
-    Applics 10; Parlett 1998, The Symmetric Eigenvalue Problem, section 13), started with ``index`` random vectors
+    Applics 10; Parlett 1998, The Symmetric Eigenvalue Problem, chapter 13), started with ``index`` random vectors
     (Ruhe 1979, Math. Comp. 33): from one vector it would see every distinct eigenvalue only once. It stops when the
     residuals of the first ``index`` Ritz pairs, which are |β_m s_mi| for one start vector (Parlett 1998, section 13.2),
     are at most ``tolerance`` · |λ|_max. That all eigenvalues beyond have been seen is likely, not certain.
@@ -305,7 +305,8 @@ def eigenpair(
     num_steps = min(max_products, size)
     basis = _Basis(min(num_steps + index, size), size, device, dtype)
     for _ in range(index):
-        basis.append(_random_outside(basis, generator))
+        _, outside = basis.split(torch.from_numpy(generator.standard_normal(size)).to(device))
+        basis.append(outside / torch.linalg.vector_norm(outside))
     projected = np.zeros((num_steps + index, num_steps))  # the columns of Qᵀ(±H)Q, one per product
     weights, largest, m = np.ones(1), 0.0, 0
     for m in range(1, num_steps + 1):
@@ -315,13 +316,12 @@ def eigenpair(
         if not all(map(math.isfinite, column)):
             raise EvaluationError("curvature: a product with the Hessian holds NaN or infinite values")
         projected[: len(known), m - 1] = known
-        if len(basis) < size:
-            if new > torch.finfo(dtype).eps * math.hypot(*column):
-                projected[len(basis), m - 1] = new
-                basis.append(rest / beta)
-            else:  # these vectors span an invariant subspace: the other eigenvalues are those of its complement
-                basis.append(_random_outside(basis, generator))
-        if m % (1 + m // 50) == 0 or m == num_steps:
+        # else the basis holds Hq already; when it holds all of them, it spans an invariant subspace, and the Ritz pairs
+        # are exact: as many copies of every eigenvalue as there were start vectors
+        if len(basis) < size and new > torch.finfo(dtype).eps * math.hypot(*column):
+            projected[len(basis), m - 1] = new
+            basis.append(rest / beta)
+        if m % (1 + m // 50) == 0 or m in (num_steps, len(basis)):
             weights, bound, largest = _ritz_pair(projected[: len(basis), :m], index)
             if bound <= tolerance * largest / 2:  # the other half is for the rounding of the products
                 break
@@ -351,14 +351,6 @@ def _ritz_pair(projected: FloatArray, index: int) -> tuple[FloatArray, float, fl
     first = vectors[:, ::-1][:, :index]
     residuals = np.linalg.norm(projected[m:] @ first, axis=0)
     return first[:, -1], float(residuals.max()) if m >= index else math.inf, float(np.abs(values).max())
-
-
-def _random_outside(basis: _Basis, generator: np.random.Generator) -> Tensor:
-    """A random unit vector that is orthogonal to the basis, drawn on the CPU."""
-    drawn = torch.from_numpy(generator.standard_normal(basis.size)).to(basis.device)
-    _, rest = basis.split(drawn)
-    unit: Tensor = rest / torch.linalg.vector_norm(rest)
-    return unit
 
 
 class _Basis:

@@ -169,15 +169,24 @@ class Decoder:
 # ---------------------------------------------------------------- from a config
 
 
-def problem_from_config(
-    config: Config, surroundings: Surroundings, decoded: Mapping[str, Batches] | None = None
-) -> Problem:
+@dataclass
+class SharedData:
+    """Decoded data that scans of different checkpoints use, one after another.
+
+    Attributes:
+        batches: Split name → data, from the first scan on.
+    """
+
+    batches: Mapping[str, Batches] | None = None
+
+
+def problem_from_config(config: Config, surroundings: Surroundings, shared: SharedData | None = None) -> Problem:
     """Build the model, load the checkpoint and decode the data.
 
     Args:
         config: What to measure.
         surroundings: What else is needed.
-        decoded: The data, where they have been decoded before.
+        shared: The data, where they have been decoded before.
 
     Raises:
         ConfigError: A target or its arguments are wrong; all such problems are reported together.
@@ -189,10 +198,11 @@ def problem_from_config(
     model = build_model(config)
     where = config.where("checkpoint")
     loaded = load_weights(model, config.checkpoint, where=where, unsafe=surroundings.unsafe_load)
-    if decoded is None:
+    shared = shared or SharedData()
+    if shared.batches is None:
         decoder = Decoder(config.runtime, surroundings.progress)
-        decoded = {name: decoder.decode_split(config, name) for name in config.data}
-    return assemble_problem(config, model, loaded, decoded, surroundings)
+        shared.batches = {name: decoder.decode_split(config, name) for name in config.data}
+    return assemble_problem(config, model, loaded, shared.batches, surroundings)
 
 
 def assemble_problem(

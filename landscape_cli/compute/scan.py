@@ -22,7 +22,7 @@ from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.instantiate import Target
 from landscape_cli.compute.observer import Observer, Silent
 from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
-from landscape_cli.compute.problem import Problem, Surroundings, problem_from_config, problem_from_model
+from landscape_cli.compute.problem import Problem, SharedData, Surroundings, problem_from_config, problem_from_model
 from landscape_cli.compute.provenance import environment
 from landscape_cli.compute.resume import check_identity, existing_surface
 from landscape_cli.compute.saved import save_directions, saved_directions
@@ -43,6 +43,7 @@ def scan(
     unsafe_load: bool = False,
     dry_run: bool = False,
     time_budget: float | None = None,
+    shared: SharedData | None = None,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> Surface:
@@ -58,6 +59,7 @@ def scan(
         unsafe_load: Unpickle a checkpoint that is not a plain archive of tensors, which runs whatever code it contains.
         dry_run: Do everything up to the first point, tell the observer what the scan would take, and write nothing.
         time_budget: Seconds after which what is finished is saved and returned: a whole surface, but a coarser one.
+        shared: Decoded data to use, or to keep for the next scan; for configs that differ in the checkpoint alone.
         observer: Is told what happens.
         should_stop: Asked between batches; once true, what is finished is saved and returned.
 
@@ -70,7 +72,7 @@ def scan(
     observer = observer or Silent()
     return _scan(
         lambda device, saved: problem_from_config(
-            config, Surroundings(device, unsafe_load, observer.note, observer.decoding, saved)
+            config, Surroundings(device, unsafe_load, observer.note, observer.decoding, saved), shared
         ),
         config,
         Path(output) if output is not None else None,

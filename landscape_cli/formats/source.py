@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,3 +55,38 @@ def opened(content: bytes, path: Path, error: type[LandscapeError], *, expected:
             yield file
     except MALFORMED as cause:
         raise error(f"{path}: not readable as {expected}: {cause}") from cause
+
+
+def text(dataset: h5py.Dataset, content: bytes) -> str:
+    """A single string; empty where there is none.
+
+    Where strings have no fixed length it is looked up in ``content``, not by HDF5: damaged heaps of strings were the one
+    thing in files of this kind from which the library did not come back (in 1 of 3,000 files with changed bytes; without
+    them in 0 of 18,000).
+
+    Raises:
+        ValueError: It is something else, or damaged.
+    """
+    kind = h5py.check_string_dtype(dataset.dtype)
+    if kind is None or dataset.shape != ():
+        raise ValueError(f"{dataset.name} is no text")
+    if kind.length is not None:
+        return str(dataset.asstr(errors="replace")[()])
+    try:
+        length, address, number = struct.unpack_from("<IQI", content, dataset.id.get_offset())
+        return _heap_object(content, address, number)[:length].decode(errors="replace") if length else ""
+    except (struct.error, TypeError) as error:
+        raise ValueError(f"{dataset.name} points nowhere") from error
+
+
+def _heap_object(content: bytes, address: int, number: int) -> bytes:
+    """Section III.E of the HDF5 file format specification: the global heap."""
+    signature, size = struct.unpack_from("<4s4xQ", content, address)
+    position, end = address + 16, address + size
+    while signature == b"GCOL" and position < end:
+        index, size = struct.unpack_from("<H6xQ", content, position)
+        position += 16
+        if index == number:
+            return content[position : position + size]
+        position += (size + 7) // 8 * 8
+    raise ValueError(f"there is no string {number} at byte {address}")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from landscape_cli.errors import DirectionError, SurfaceError, UsageError, did_you_mean
 from landscape_cli.formats.imported import UNKNOWN_DIRECTION, Recipe, imported_axis, imported_surface
-from landscape_cli.formats.source import opened, read_content
+from landscape_cli.formats.source import opened, read_content, text
 from landscape_cli.grid import Axis
 from landscape_cli.storage import FORMAT, replace_file
 from landscape_cli.surface import BoolArray, FloatArray, Surface
@@ -68,7 +68,7 @@ def read_tomgoldstein(path: str | os.PathLike[str]) -> Surface:
         stored = {name: _values(file, name, shapes, path) for name in _METRICS if name in file}
         if not stored:
             raise SurfaceError(f"{path}: no values; found {_listed(file)}", hint=_hint_custom(file))
-        recipes, notes = _recipes(file, axes), _notes_left_out(file, {*_AXES.values(), *_METRICS, "dir_file"})
+        recipes, notes = _recipes(file, axes, content), _notes_left_out(file, {*_AXES.values(), *_METRICS, "dir_file"})
         if "dir_file" not in file and len(axes) == 2:
             notes.append("no dir_file: if this is a file of LightZero, x and y are swapped; use --from lightzero")
     arranged = {name: values.reshape(shape[::-1]).T for name, values in stored.items()}  # (ny, nx) → (nx, ny)
@@ -100,7 +100,7 @@ def read_lightzero(path: str | os.PathLike[str]) -> Surface:
         stored = {name: _values(file, name, [shape], path) for name in sorted(names, key=_rank)}
         if not stored:
             raise SurfaceError(f"{path}: no values; found {_listed(file)}", hint="Expected train_loss, train_loss_….")
-        recipes, notes = _recipes(file, axes), _notes_left_out(file, {*_AXES.values(), *names, "dir_file"})
+        recipes, notes = _recipes(file, axes, content), _notes_left_out(file, {*_AXES.values(), *names, "dir_file"})
         if "dir_file" in file:
             notes.append("it has a dir_file, as files of the original do: if it is one, use --from tomgoldstein")
     evaluated = np.ones(shape, dtype=np.bool_)  # it saves when all is computed; -1 is a value
@@ -129,32 +129,33 @@ def _axes(file: h5py.File, path: Path) -> list[Axis]:
     if "xcoordinates" not in file:
         raise SurfaceError(f"{path}: no xcoordinates; found {_listed(file)}; expected {_SURFACE}")
     return [
-        imported_axis(name, np.asarray(_dataset(file, label, path)[()]), path=path, label=label)
+        imported_axis(name, _numbers(file, label, path)[()], path=path, label=label)
         for name, label in _AXES.items()
         if label in file
     ]
 
 
 def _values(file: h5py.File, name: str, shapes: Sequence[tuple[int, ...]], path: Path) -> FloatArray:
-    dataset, shape = _dataset(file, name, path), shapes[0]
+    dataset = _numbers(file, name, path)
     if dataset.shape not in shapes:
-        raise SurfaceError(f"{path}: {name}: found the shape {dataset.shape}; the coordinates say {shape}")
-    if dataset.dtype.kind not in "iuf":
-        raise SurfaceError(f"{path}: {name}: found {dataset.dtype}; expected real numbers")
+        raise SurfaceError(f"{path}: {name}: found the shape {dataset.shape}; the coordinates say {shapes[0]}")
     return cast(FloatArray, dataset[()].astype(np.float64))
 
 
-def _dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    if not isinstance(file[name], h5py.Dataset):
+def _numbers(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
         raise SurfaceError(f"{path}: {name} is a group; expected a dataset")
-    return file[name]
+    if dataset.dtype.kind not in "iuf" or not dataset.shape:
+        raise SurfaceError(f"{path}: {name}: found {dataset.dtype} of shape {dataset.shape}; expected real numbers")
+    return dataset
 
 
-def _recipes(file: h5py.File, axes: Sequence[Axis]) -> dict[str, Recipe]:
-    directions = file["dir_file"].asstr(errors="replace")[()] if "dir_file" in file else ""
+def _recipes(file: h5py.File, axes: Sequence[Axis], content: bytes) -> dict[str, Recipe]:
+    directions = text(file["dir_file"], content) if "dir_file" in file else ""
     if not directions:
         return {axis.name: UNKNOWN_DIRECTION for axis in axes}
-    return {axis.name: {"_target_": "file", "path": str(directions), "name": f"{axis.name}direction"} for axis in axes}
+    return {axis.name: {"_target_": "file", "path": directions, "name": f"{axis.name}direction"} for axis in axes}
 
 
 def _without_sentinels(values: Mapping[str, FloatArray]) -> tuple[dict[str, FloatArray], BoolArray, list[str]]:
