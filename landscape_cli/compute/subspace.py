@@ -29,6 +29,17 @@ def statistics_of(model: nn.Module) -> Params:
     return {name: b.detach() for name, b in model.named_buffers() if name.endswith(_STATISTICS) and b.ndim == 1}
 
 
+def flatten(params: Params, names: Sequence[str]) -> Tensor:
+    """The tensors of these names one after another, (size,)."""
+    return torch.cat([params[name].reshape(-1) for name in names])
+
+
+def unflatten(flat: Tensor, like: Params) -> Params:
+    """Cut (size,) into views with the names and shapes of ``like``; the inverse of `flatten`."""
+    parts = torch.split(flat, [tensor.numel() for tensor in like.values()])
+    return {name: part.view(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}
+
+
 def norm(params: Params) -> float:
     """Euclidean length over all tensors, accumulated in float64."""
     return math.sqrt(inner(params, params))

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from landscape_cli.compute.columns import Room
-from landscape_cli.compute.curvature import flatten, unflatten
 from landscape_cli.compute.directions.context import Context, Sources, Weights
 from landscape_cli.compute.directions.paths import expand
 from landscape_cli.compute.memory import budget, free_host_bytes
-from landscape_cli.compute.subspace import FloatArray, Params, subtract
+from landscape_cli.compute.subspace import FloatArray, Params, flatten, subtract, unflatten
 from landscape_cli.errors import CheckpointError, ConfigError
 
 _BLOCK = 1 << 20  # columns of the matrix of differences that are in float64 at a time

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from landscape_cli.compute.curvature import Objective, eigenpair, flatten, unflatten
+from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.directions.context import Context
+from landscape_cli.compute.lanczos import eigenpair
 from landscape_cli.compute.normalization import NORMALIZATIONS
-from landscape_cli.compute.subspace import Params, norm
+from landscape_cli.compute.subspace import Params, flatten, norm, unflatten
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 
