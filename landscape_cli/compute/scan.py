@@ -94,6 +94,8 @@ def scan_model(
     metrics: object = (),
     slices: object = None,
     evaluation: object = None,
+    trajectory: object = None,
+    directions: Literal["save"] | None = None,
     runtime: object = None,
     batch_size: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
@@ -112,6 +114,8 @@ def scan_model(
         metrics: As in the YAML: a list or a mapping, of names or of such functions.
         slices: As in the YAML, such as ``{"num": 5}``.
         evaluation: As in the YAML, such as ``{"precision": "float64"}``.
+        trajectory: As in the YAML, such as ``{"checkpoints": "runs/epoch_*.pt"}``.
+        directions: As in the YAML.
         runtime: As in the YAML.
         batch_size: Examples per forward pass; auto measures what is fastest.
         output: As for `scan`.
@@ -133,6 +137,8 @@ def scan_model(
         "metrics": _by_name(metrics, own),
         "slices": slices or {},
         "evaluation": evaluation or {},
+        "trajectory": trajectory,
+        "directions": directions,
         "runtime": runtime or {},
     }
     settings = parse_settings(sections)

@@ -1,0 +1,406 @@
+"""Directions from other checkpoints: between solutions, and along the path of training; BatchNorm on the way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader, TensorDataset
+
+from landscape_cli import scan_model
+from landscape_cli.compute.subspace import Subspace, inner
+from landscape_cli.errors import CheckpointError
+from landscape_cli.surface import Surface
+
+N = 600
+
+
+def network(seed: int) -> nn.Module:
+    """Convolutions and BatchNorm with statistics and weights of its own."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, bias=False),
+        nn.BatchNorm2d(3),
+        nn.Tanh(),
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Linear(64, 5),
+    )
+    for module in model:
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    return model.eval()
+
+
+def data(seed: int = 0) -> TensorDataset:
+    generator = torch.Generator().manual_seed(seed)
+    return TensorDataset(torch.randn(N, 1, 8, 8, generator=generator), torch.randint(5, (N,), generator=generator))
+
+
+def save(model: nn.Module, path: Path) -> str:
+    torch.save({"state_dict": model.state_dict()}, path)
+    return str(path)
+
+
+def plain_loss(model: nn.Module, dataset: TensorDataset) -> float:
+    images, labels = dataset.tensors
+    with torch.no_grad():
+        return F.cross_entropy(model(images.to(next(model.parameters()).dtype)), labels).item()
+
+
+def mixed(weights: Mapping[float, nn.Module] | list[tuple[float, nn.Module]]) -> nn.Module:
+    """The network with the weighted averages of all floating-point tensors, buffers included."""
+    pairs = list(weights.items()) if isinstance(weights, Mapping) else weights
+    result = copy.deepcopy(pairs[0][1])
+    states = [(share, model.state_dict()) for share, model in pairs]
+    result.load_state_dict(
+        {
+            name: sum(share * state[name] for share, state in states) if tensor.is_floating_point() else tensor
+            for name, tensor in states[0][1].items()
+        }
+    )
+    return result.eval()
+
+
+def scanned(model: nn.Module, axes: Mapping[str, object], **options: object) -> Surface:
+    precision = options.pop("precision", "float64")
+    evaluation = {"precision": precision, "batchnorm": options.pop("batchnorm", "frozen")}
+    evaluation |= options.pop("evaluation", {})  # type: ignore[arg-type]
+    return scan_model(model, {"train": data()}, axes=axes, evaluation=evaluation, **options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- between
+
+
+@pytest.mark.parametrize("engine", ["sequential", "folded", "channels_last", "stacked"])
+def test_the_ends_are_both_networks_and_the_middle_is_that_of_averages(tmp_path: Path, engine: str) -> None:
+    a, b = network(0).double(), network(1).double()
+    axis = {
+        "start": 0,
+        "stop": 1,
+        "num": 3,
+        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
+    }
+    surface = scanned(a, {"x": axis}, batchnorm="interpolate", runtime={"engine": engine})
+    expected = [plain_loss(each, data()) for each in (a, mixed([(0.5, a), (0.5, b)]), b)]
+    assert surface["train_loss"][0] == pytest.approx(expected, rel=1e-12)
+    assert surface.metrics["train_loss"].centre == pytest.approx(expected[0], rel=1e-12)
+    lengths = [(q - p).detach().square().sum() for p, q in zip(a.parameters(), b.parameters(), strict=True)]
+    assert surface.directions["x"].norm == pytest.approx((float(sum(lengths)) ** 0.5,), rel=1e-12)
+
+
+def test_frozen_statistics_stay_those_of_the_first_network(tmp_path: Path) -> None:
+    a, b = network(0).double(), network(1).double()
+    axis = {
+        "start": 0,
+        "stop": 1,
+        "num": 2,
+        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
+    }
+    surface = scanned(a, {"x": axis})
+    hybrid = copy.deepcopy(b)
+    hybrid.load_state_dict({n: t for n, t in a.state_dict().items() if "running" in n}, strict=False)
+    assert surface["train_loss"][0, 1] == pytest.approx(plain_loss(hybrid, data()), rel=1e-12)
+    assert surface["train_loss"][0, 1] != pytest.approx(plain_loss(b, data()), rel=1e-2)
+
+
+def test_three_checkpoints_span_a_plane(tmp_path: Path) -> None:
+    a, b, c = (network(seed).double() for seed in range(3))
+    axes = {
+        name: {
+            "start": 0,
+            "stop": 1,
+            "num": 2,
+            "direction": {"_target_": "between", "checkpoint": save(each, tmp_path / name)},
+        }
+        for name, each in (("x", b), ("y", c))
+    }
+    surface = scanned(a, axes, batchnorm="interpolate")
+    values = surface["train_loss"][0]
+    for (i, j), corner in (((0, 0), a), ((1, 0), b), ((0, 1), c)):
+        assert values[i, j] == pytest.approx(plain_loss(corner, data()), rel=1e-12)
+    assert values[1, 1] == pytest.approx(plain_loss(mixed([(-1.0, a), (1.0, b), (1.0, c)]), data()), rel=1e-12)
+    assert surface.cosine is not None
+    u, v = (torch.cat([(q - p).flatten() for p, q in zip(a.parameters(), m.parameters(), strict=True)]) for m in (b, c))
+    assert surface.cosine[0, 0, 1] == pytest.approx(float(u @ v / u.norm() / v.norm()), abs=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential", "folded", "channels_last"])
+def test_recalibrated_statistics_are_those_that_torch_estimates(tmp_path: Path, engine: str) -> None:
+    a, b = network(0).double(), network(1).double()
+    axis = {
+        "start": 0,
+        "stop": 1,
+        "num": 3,
+        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
+    }
+    surface = scanned(
+        a,
+        {"x": axis},
+        batchnorm="recalibrate",
+        evaluation={"recalibration": {"num_examples": 500}},
+        runtime={"engine": engine},
+    )
+    images = data().tensors[0][:500].double()
+    for i, share in enumerate((0.0, 0.5, 1.0)):
+        moved = mixed([(1 - share, a), (share, b)])
+        update_bn(DataLoader(TensorDataset(images), batch_size=256), moved)
+        assert surface["train_loss"][0, i] == pytest.approx(plain_loss(moved.eval(), data()), rel=1e-12)
+    assert surface.metrics["train_loss"].centre == surface["train_loss"][0, 0]
+
+
+def test_engines_that_take_several_points_at_once_do_not_recalibrate(tmp_path: Path) -> None:
+    from landscape_cli.errors import EvaluationError
+
+    with pytest.raises(EvaluationError, match="one point after the other"):
+        scanned(network(0), {"x": {"num": 3}}, batchnorm="recalibrate", runtime={"engine": "stacked"})
+
+
+def test_the_model_of_the_caller_keeps_its_statistics() -> None:
+    model = network(0)
+    before = copy.deepcopy(model.state_dict())
+    for batchnorm in ("interpolate", "recalibrate"):
+        scanned(model, {"x": {"num": 3}}, batchnorm=batchnorm, precision="float32")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_random_direction_moves_no_statistics_when_they_are_interpolated() -> None:
+    frozen, moved = (scanned(network(0), {"x": {"num": 5}}, batchnorm=mode) for mode in ("frozen", "interpolate"))
+    assert np.array_equal(frozen["train_loss"], moved["train_loss"])
+
+
+class Told:
+    """Keeps what an observer is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def decoding(self, split: str, num_done: int, num_examples: int) -> None: ...
+
+    def preflight(self, preflight: object) -> None: ...
+
+    def progress(self, num_evaluated: int) -> None: ...
+
+
+def test_frozen_batchnorm_between_two_networks_is_warned_of(tmp_path: Path) -> None:
+    axis = {
+        "start": 0,
+        "stop": 1,
+        "num": 2,
+        "direction": {"_target_": "between", "checkpoint": save(network(1), tmp_path / "b")},
+    }
+    for batchnorm, expected in (("frozen", True), ("interpolate", False), ("recalibrate", False)):
+        told = Told()
+        scanned(network(0), {"x": axis}, batchnorm=batchnorm, precision="float32", observer=told)
+        assert any("BatchNorm keeps the statistics" in note for note in told.notes) is expected
+    told = Told()
+    scanned(network(0), {"x": {"num": 2, "start": 0}}, precision="float32", observer=told)
+    assert not any("BatchNorm" in note for note in told.notes)
+
+
+def test_a_negative_interpolated_variance_is_foretold_and_stored_as_nan(tmp_path: Path) -> None:
+    a, b = network(0), network(1)
+    axis = {
+        "start": 0,
+        "stop": 9,
+        "num": 2,
+        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
+    }
+    told = Told()
+    surface = scanned(a, {"x": axis}, batchnorm="interpolate", precision="float32", observer=told)
+    variances = [t + 9 * (b.state_dict()[n] - t) for n, t in a.state_dict().items() if "running_var" in n]
+    assert any(bool((each < 0).any()) for each in variances)
+    assert any("variance is negative" in note and "(9)" in note for note in told.notes)
+    assert np.isnan(surface["train_loss"][0, 1])
+    assert surface.complete
+
+
+# ---------------------------------------------------------------- paths
+
+
+def path_of(tmp_path: Path, model: nn.Module, num: int, *, in_plane: bool = False) -> tuple[list[str], np.ndarray]:
+    """Checkpoints around a model, and the matrix of their differences from it, one row each, float64."""
+    generator = torch.Generator().manual_seed(7)
+    names = [name for name, _ in model.named_parameters()]
+    basis = [
+        {n: torch.randn(p.shape, generator=generator, dtype=torch.float64) for n, p in model.named_parameters()}
+        for _ in range(2)
+    ]
+    paths, rows = [], []
+    for step in range(num):
+        other = copy.deepcopy(model)
+        state = other.state_dict()
+        for name in names:
+            if in_plane:
+                change = (step - 1.5) * basis[0][name] + 0.3 * step * step * basis[1][name]
+            else:
+                noise = torch.randn(state[name].shape, generator=generator, dtype=torch.float64)
+                change = (num - step) * basis[0][name] + 0.3 * noise
+            state[name] += change.to(state[name].dtype)
+        paths.append(save(other, tmp_path / f"epoch_{step}.pt"))
+        difference = [(state[n] - model.state_dict()[n]).double().flatten() for n in names]
+        rows.append(torch.cat(difference).numpy())
+    return paths, np.stack(rows)
+
+
+def flat(direction: Mapping[str, Tensor], model: nn.Module) -> np.ndarray:
+    return torch.cat([direction[name].double().flatten() for name, _ in model.named_parameters()]).numpy()
+
+
+def test_pca_directions_are_the_right_singular_vectors_of_the_differences(tmp_path: Path) -> None:
+    model = network(0).double()
+    paths, rows = path_of(tmp_path, model, 6)
+    pca = {"_target_": "pca", "checkpoints": str(tmp_path / "epoch_*.pt")}
+    surface = scanned(
+        model,
+        {name: {"num": 3, "direction": pca} for name in "xyz"},
+        directions="save",
+        output=tmp_path / "s.h5",
+    )
+    from safetensors.torch import load_file
+
+    saved = load_file(tmp_path / "s.directions.safetensors")
+    _, singular, right = np.linalg.svd(rows, full_matrices=False)
+    for number, axis in enumerate("xyz"):
+        found = flat({n: saved[f"0/{axis}/{n}"] for n, _ in model.named_parameters()}, model)
+        assert abs(found @ right[number]) == pytest.approx(1.0, abs=1e-10)
+        assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-12)
+        along = rows @ found
+        assert along[np.argmax(np.abs(along))] > 0  # the farthest checkpoint is on the positive side
+        ratio = surface.directions[axis].found["explained_variance_ratio"]
+        assert ratio == pytest.approx(singular[number] ** 2 / np.sum(singular**2), rel=1e-10)
+        assert surface.trajectory is not None
+        assert surface.trajectory.coordinates[0, :, number] == pytest.approx(along, abs=1e-10)
+    assert surface.trajectory is not None
+    assert surface.trajectory.names == tuple(paths)
+    assert surface.trajectory.distance == pytest.approx(np.linalg.norm(rows, axis=1), rel=1e-12)
+    left = rows - (rows @ right[:3].T) @ right[:3]
+    missed = np.linalg.norm(left, axis=1) / np.linalg.norm(rows, axis=1)
+    assert surface.trajectory.missed[0] == pytest.approx(missed, abs=1e-9)
+    assert surface.cosine is not None
+    assert surface.cosine[0] == pytest.approx(np.eye(3), abs=1e-10)
+
+
+def test_a_path_that_lies_in_the_plane_misses_nothing(tmp_path: Path) -> None:
+    model = network(0).double()
+    paths, rows = path_of(tmp_path, model, 5, in_plane=True)
+    pca = {"_target_": "pca", "checkpoints": paths}
+    surface = scanned(model, {name: {"num": 3, "direction": pca} for name in "xy"})
+    assert surface.trajectory is not None
+    assert surface.trajectory.missed.max() < 1e-10
+    ratios = [surface.directions[axis].found["explained_variance_ratio"] for axis in "xy"]
+    assert sum(map(float, ratios)) == pytest.approx(1.0, abs=1e-12)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="span 2 dimensions; there is no component 3"):
+        scanned(model, {name: {"num": 3, "direction": pca} for name in "xyz"})
+    for axis, number in (("x", 0), ("y", 1)):  # the range holds the whole path, and 0
+        coordinates = surface.grid.axes[number].coordinates
+        along = surface.trajectory.coordinates[0, :, number]
+        assert coordinates[0] < along.min() <= along.max() < coordinates[-1], axis
+        assert 0.0 in coordinates
+    assert np.linalg.matrix_rank(rows) == 2
+
+
+def test_a_path_is_projected_into_any_plane_by_least_squares(tmp_path: Path) -> None:
+    model = network(0).double()
+    paths, rows = path_of(tmp_path, model, 4)
+    surface = scan_model(
+        model,
+        {"train": data()},
+        axes={name: {"num": 3} for name in "xy"},
+        slices={"num": 2, "seed": 3},
+        evaluation={"precision": "float64"},
+        trajectory={"checkpoints": [*paths]},
+        directions="save",
+        output=tmp_path / "s.h5",
+    )
+    from safetensors.torch import load_file
+
+    saved = load_file(tmp_path / "s.directions.safetensors")
+    assert surface.trajectory is not None
+    for index in range(2):
+        columns = []
+        for axis in "xy":
+            zeros = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
+            mine = {n: saved.get(f"{index}/{axis}/{n}", zeros[n]) for n in zeros}
+            columns.append(flat(mine, model))
+        plane = np.stack(columns, axis=1)
+        coordinates, *_ = np.linalg.lstsq(plane, rows.T, rcond=None)
+        assert surface.trajectory.coordinates[index] == pytest.approx(coordinates.T, abs=1e-10)
+        left = np.linalg.norm(rows.T - plane @ coordinates, axis=0) / np.linalg.norm(rows, axis=1)
+        assert surface.trajectory.missed[index] == pytest.approx(left, abs=1e-10)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    coordinates=st.lists(st.floats(-10, 10), min_size=1, max_size=3),
+    skew=st.floats(0.0, 0.999),
+    seed=st.integers(0, 1000),
+)
+def test_projecting_a_point_gives_its_coordinates_back(coordinates: list[float], skew: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    origin = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64)
+        for name, shape in (("a", (7, 3)), ("b", (5,)))
+    }
+
+    def draw() -> dict[str, Tensor]:
+        return {n: torch.randn(t.shape, generator=generator, dtype=torch.float64) for n, t in origin.items()}
+
+    first = draw()
+    directions = [first]
+    for _ in coordinates[1:]:
+        own = draw()
+        directions.append({n: skew * first[n] + (1 - skew) * own[n] for n in origin})
+    plane = Subspace(origin, tuple(directions))
+    found, missed = plane.project(plane.point(tuple(coordinates)))
+    assert found == pytest.approx(coordinates, abs=1e-10 * (1 + max(map(abs, coordinates)) / (1 - skew)))
+    assert missed < 1e-10
+    away = draw()
+    _, missed = plane.project({n: t + away[n] for n, t in plane.point(tuple(coordinates)).items()})
+    normal = torch.stack([torch.cat([d[n].flatten() for n in origin]) for d in directions], dim=1)
+    vector = torch.cat([away[n].flatten() for n in origin])
+    left = vector - normal @ torch.linalg.lstsq(normal, vector).solution
+    assert missed == pytest.approx(float(left.norm()), rel=1e-8)
+    assert inner(first, first) == pytest.approx(float((normal[:, 0] ** 2).sum()), rel=1e-12)
+
+
+def test_a_trajectory_can_be_added_to_a_finished_scan(tmp_path: Path) -> None:
+    model = network(0).double()
+    paths, _ = path_of(tmp_path, model, 3)
+    options = {"axes": {"x": {"num": 3}}, "evaluation": {"precision": "float64"}, "output": tmp_path / "s.h5"}
+    before = scan_model(model, {"train": data()}, **options)  # type: ignore[arg-type]
+    assert before.trajectory is None
+    scan_model(model, {"train": data()}, trajectory={"checkpoints": paths}, **options)  # type: ignore[arg-type]
+    from landscape_cli import load_surface
+
+    after = load_surface(tmp_path / "s.h5")
+    assert after.trajectory is not None
+    assert len(after.trajectory.names) == 3
+    assert np.array_equal(before["train_loss"], after["train_loss"])
+
+
+def test_the_files_of_a_glob_come_in_the_order_of_training(tmp_path: Path) -> None:
+    from landscape_cli.compute.directions.paths import expand
+
+    for name in ("epoch_10.pt", "epoch_2.pt", "epoch_1.pt", "final.pt", "epoch_b.pt"):
+        (tmp_path / name).touch()
+    found = [path.name for path in expand(str(tmp_path / "epoch_*.pt"))]
+    assert found == ["epoch_1.pt", "epoch_2.pt", "epoch_10.pt", "epoch_b.pt"]
+    both = [str(tmp_path / "final.pt"), str(tmp_path / "*.pt")]
+    assert [path.name for path in expand(both)] == ["final.pt", *found]
