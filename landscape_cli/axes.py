@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, JsonValue, model_serializer, model_validator
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -17,6 +25,14 @@ from landscape_cli.grid import Axis
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Pattern = Annotated[str, Field(min_length=1)]
 Patterns = Annotated[tuple[Pattern, ...], Field(strict=False)]
+
+
+_NUMBER: dict[str, Any] = {"type": "number"}
+
+
+def _given(name: str) -> dict[str, Any]:
+    """In JSON Schema: the key is there, and not null."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
 class Selection(Section):
@@ -45,9 +61,11 @@ class Selection(Section):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         glob: dict[str, Any] = {"type": "string", "minLength": 1}
-        globs = {"anyOf": [glob, {"type": "array", "items": glob}]}
-        both = {"type": "object", "properties": {"include": globs, "exclude": globs}, "additionalProperties": False}
-        return {"anyOf": [glob, {**globs["anyOf"][1], "minItems": 1}, both], "description": "Globs of parameter names"}
+        globs: dict[str, Any] = {"type": "array", "items": glob}
+        some = {**globs, "minItems": 1}
+        properties = {"include": {"anyOf": [glob, some]}, "exclude": {"anyOf": [glob, globs]}}
+        both = {"type": "object", "properties": properties, "additionalProperties": False}
+        return {"anyOf": [glob, some, both], "description": "Globs of parameter names"}
 
 
 class DirectionConfig(Component):
@@ -71,7 +89,7 @@ class DirectionConfig(Component):
         form = super().__get_pydantic_json_schema__(schema, handler)
         target = next(each for each in form["anyOf"] if "_target_" in each.get("properties", {}))
         target["properties"] |= {
-            "parameters": Selection.model_json_schema(),
+            "parameters": {"anyOf": [Selection.model_json_schema(), {"type": "null"}]},
             "orthogonal": {"type": "boolean", "description": "To the axes before it; exact where that is possible"},
         }
         return form
@@ -105,7 +123,9 @@ class Span(Section):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [{"enum": ["auto", "trajectory"]}, handler(schema)]}
+        ways = ({"rise": _NUMBER}, {"factor": _NUMBER}, {"trajectory": {"const": True}})
+        pairs = [{"properties": a | b, "required": [*a, *b]} for a, b in itertools.combinations(ways, 2)]
+        return {"anyOf": [{"enum": ["auto", "trajectory"]}, {**handler(schema), "not": {"anyOf": pairs}}]}
 
 
 class AxisConfig(Section):
@@ -142,18 +162,57 @@ class AxisConfig(Section):
         elif self.num == 1:
             if self.start != self.stop:
                 raise ValueError("num: 1 is a single point; it needs start == stop")
-        elif self.start >= self.stop:
-            raise ValueError(f"start must be smaller than stop, found start: {self.start} and stop: {self.stop}")
-        elif not math.isfinite(self.stop - self.start):
-            raise ValueError(f"the range from {self.start} to {self.stop} is too wide for float64")
-        elif (self.stop - self.start) / self.num <= 4 * max(math.ulp(self.start), math.ulp(self.stop)):
-            raise ValueError(f"{self.num} different values do not fit between {self.start} and {self.stop} in float64")
-        elif self.spacing == "log" and self.start * self.stop <= 0:
-            raise ValueError(
-                f"spacing: log needs start and stop of one sign, found {self.start} and {self.stop}; "
-                "for both sides of 0 give values"
-            )
+            if self.spacing == "log":
+                raise ValueError("num: 1 is a single point; spacing: log needs more")
+        else:
+            self._check_ends()
         return self
+
+    def _check_ends(self) -> None:
+        if self.start >= self.stop:
+            raise ValueError(f"start must be smaller than stop, found start: {self.start} and stop: {self.stop}")
+        if not math.isfinite(self.stop - self.start):
+            raise ValueError(f"the range from {self.start} to {self.stop} is too wide for float64")
+        too_many = ValueError(f"{self.num} different values do not fit between {self.start} and {self.stop} in float64")
+        if (self.stop - self.start) / self.num <= 4 * max(math.ulp(self.start), math.ulp(self.stop)):
+            raise too_many
+        if self.spacing == "log":
+            if self.start <= 0 <= self.stop:
+                raise ValueError(
+                    f"spacing: log needs start and stop of one sign, found {self.start} and {self.stop}; "
+                    "for both sides of 0 give values"
+                )
+            try:
+                Axis.geomspace("x", self.start, self.stop, self.num)
+            except ValueError as error:  # rounding of the logarithms makes neighbours equal
+                raise too_many from error
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        """What applies: two axes are the same where these are, and they read as the same axis."""
+        form: dict[str, JsonValue] = handler(self)
+        found = self.search
+        if self.values is not None:
+            return {name: form[name] for name in ("values", "direction")}
+        if found is None:
+            return form
+        ends = [name for name in ("start", "stop") if name in self.model_fields_set]
+        return {**{name: form[name] for name in (*ends, "num", "direction")}, "span": found.model_dump(mode="json")}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        form = handler.resolve_ref_schema(handler(schema))
+        beside_values = dict.fromkeys(("start", "stop", "num", "spacing", "span"), False)
+        zero = {"start": {"const": 0}, "stop": {"const": 0}, "num": {"minimum": 2}, "spacing": {"const": "linear"}}
+        one_sided = {"properties": zero, "not": {"required": ["start", "stop"]}}
+        form["allOf"] = [
+            {
+                "if": _given("values"),
+                "then": {"properties": beside_values},
+                "else": {"if": _given("span"), "then": one_sided},
+            }
+        ]
+        return form
 
     @property
     def size(self) -> int:
@@ -195,8 +254,14 @@ class AxesConfig(Section):
         if self.z is not None and self.y is None:
             raise ValueError("z needs y")
         if self.x.direction.orthogonal:
-            raise ValueError("orthogonal: true is for y and z; there is no axis before x")
+            raise ValueError("x.direction: orthogonal: true is for y and z; there is no axis before x")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        form = handler.resolve_ref_schema(handler(schema))
+        form["allOf"] = [{"if": _given("z"), "then": _given("y")}]
+        return form
 
     def items(self) -> Iterator[tuple[str, AxisConfig]]:
         """The axes that are present, by name."""

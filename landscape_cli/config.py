@@ -43,9 +43,10 @@ def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+_PathText = Annotated[str, Field(min_length=1)]
 CheckpointPaths = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
+    tuple[_PathText, ...],
+    BeforeValidator(_one_or_more, json_schema_input_type=_PathText | Annotated[list[_PathText], Field(min_length=1)]),
     Field(strict=False, min_length=1),
 ]
 
@@ -286,7 +287,11 @@ def _validate(model: type[_SettingsType], data: Mapping[str, object], source: So
     try:
         settings = model.model_validate(data)
     except ValidationError as error:
-        source.problems.extend(_describe(details, source) for details in error.errors())
+        found = error.errors()
+        # a list whose entries are wrong is not too short besides
+        places = {details["loc"][:depth] for details in found for depth in range(len(details["loc"]))}
+        told = [details for details in found if details["type"] != "too_short" or details["loc"] not in places]
+        source.problems.extend(_describe(details, source) for details in told)
         raise ConfigError(sorted(source.problems, key=_line)) from error
     if source.problems:
         raise ConfigError(source.problems)

@@ -16,7 +16,8 @@ A message says where: what was found; what was expected. The hint says what to d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar
 
@@ -83,6 +84,15 @@ class EvaluationError(LandscapeError):
 
 class OutputError(EvaluationError):
     """The results could not be written; what was saved before is untouched."""
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Put the place in the config that has led here, ``file:line: key``, before the message of every error."""
+    try:
+        yield
+    except LandscapeError as error:
+        raise type(error)(f"{where}: {error}", hint=error.hint) from error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

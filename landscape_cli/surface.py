@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -152,6 +153,13 @@ class Surface:
         """Points not yet evaluated, in scan order."""
         order = self.grid.scan_order()
         return order[~self.evaluated.ravel()[order]]
+
+    def cosines(self) -> dict[str, list[float]]:
+        """The cosine between each pair of axes, such as ``"x, y"``, per slice; empty where there are none."""
+        names = [axis.name for axis in self.grid.axes]
+        pairs = list(itertools.combinations(range(len(names)), 2)) if self.cosine is not None else []
+        cosine = np.empty(0) if self.cosine is None else self.cosine
+        return {f"{names[i]}, {names[j]}": cosine[:, i, j].tolist() for i, j in pairs}
 
     @property
     def num_evaluated(self) -> int:

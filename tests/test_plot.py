@@ -29,7 +29,7 @@ from landscape_cli.analysis.plot import PLOTS, plot
 from landscape_cli.errors import OutputError, UsageError
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import save_surface
-from landscape_cli.surface import Direction, Metric, Provenance, Surface
+from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
 SUFFIXES = (".png", ".pdf", ".svg")
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
@@ -295,6 +295,70 @@ def test_a_triangle_with_a_diverged_corner_is_a_picture() -> None:
     figure = plot(surface)
     cast(FigureCanvasAgg, figure.canvas).draw()
     assert legend_texts(figure) == ["diverged (NaN or inf)"]
+
+
+def test_of_a_volume_the_layer_at_the_checkpoint_is_drawn() -> None:
+    axes = tuple(
+        Axis(name, coordinates)
+        for name, coordinates in zip("xyz", ((-1, 0, 1), (-2, 0, 1, 2), (-3, 0, 5)), strict=True)
+    )
+    grid = Grid(axes)
+    x, y, z = np.meshgrid(*(axis.coordinates for axis in axes), indexing="ij")
+    values = (2 + 0.3 * x + 0.1 * y + 10 * z)[None]
+    surface = Surface(
+        grid,
+        {"a_loss": Metric(values, values, 1.0, 1.0, 10)},
+        {axis.name: Direction({"_target_": "random"}, (1.0,)) for axis in axes},
+        "",
+        np.ones(grid.shape, dtype=bool),
+    )
+    figure = plot(surface)
+    assert "at z = 0" in title(figure)
+    for level, path in zip(
+        contours(figure, filled=False).levels, contours(figure, filled=False).get_paths(), strict=True
+    ):
+        for u, v in np.asarray(path.vertices):
+            assert 2 + 0.3 * u + 0.1 * v == pytest.approx(level, abs=1e-9)
+    with pytest.raises(UsageError, match="this one has 3 axes"):
+        plot(surface, kind="line")
+
+
+def test_a_path_is_drawn_through_its_checkpoints_with_what_the_plane_misses() -> None:
+    surface = surface_of(bowl, line(-1, 1, 5), line(-1, 1, 5))
+    coordinates = np.array([[[0.5, -0.5], [0.25, 0.5], [0.0, 0.0]]])
+    surface.trajectory = Trajectory(
+        ("a", "b", "c"), coordinates, np.array([[0.125, 0.9, 0.0]]), np.array([4.0, 0.5, 0.0])
+    )
+    figure = plot(surface)
+    drawn = [np.asarray(line.get_xydata()) for line in figure.axes[0].lines]
+    assert any(each.shape == (3, 2) and np.array_equal(each, coordinates[0]) for each in drawn)
+    assert any(
+        "path of 3 checkpoints" in text and "misses 12 % of the longest way" in text for text in legend_texts(figure)
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "found", "label"),
+    [
+        ({"_target_": "between", "checkpoint": "runs/b.pt"}, {}, "x: from a.pt (0) to b.pt (1)"),
+        (
+            {"_target_": "pca", "checkpoints": "*"},
+            {"component": 2, "explained_variance_ratio": 0.125},
+            "x: principal direction 2 of the path (12.5 % of the variance)",
+        ),
+        ({"_target_": "hessian"}, {"eigenvalue": 4.0951}, "x: Hessian eigenvector, λ = 4.1 (Euclidean length)"),
+        (
+            {"_target_": "gradient", "normalization": "filter"},
+            {},
+            "x: gradient direction (1.0 = every filter moved by its own norm)",
+        ),
+    ],
+)
+def test_an_axis_says_what_its_direction_is(recipe: dict[str, str], found: dict[str, float], label: str) -> None:
+    surface = surface_of(bowl, line(-1, 1, 3), line(-1, 1, 3))
+    surface.directions["x"] = Direction(recipe, (1.0,), found)
+    surface.provenance = Provenance(resolved={"checkpoint": {"path": "runs/a.pt"}})
+    assert plot(surface).axes[0].get_xlabel() == label
 
 
 @pytest.mark.parametrize(("num_x", "num_y"), [(1, 5), (5, 1), (1, 1)])
@@ -709,7 +773,7 @@ def test_what_cannot_be_drawn_is_said_with_what_can(options: dict[str, object], 
 
 
 def test_a_plane_is_not_drawn_as_a_line() -> None:
-    with pytest.raises(UsageError, match="'line' draws 1-D surfaces; this one has two axes: use 'contour'"):
+    with pytest.raises(UsageError, match="'line' draws 1-D surfaces; this one has 2 axes: use 'contour'"):
         plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4)), kind="line")
 
 

@@ -20,7 +20,7 @@ from conftest import ROOT, Outcome, Run
 
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import load_surface, save_surface
-from landscape_cli.surface import Direction, Metric, Provenance, Surface
+from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
 Landscape = Callable[..., Outcome]
 SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text())
@@ -186,9 +186,12 @@ def test_info_json_is_what_is_in_the_file(file: Path, landscape: Landscape) -> N
                 "num": num,
                 "direction": {"_target_": "random", "normalization": "filter"},
                 "norm": [12.345678],
+                "found": {},
             }
             for name, start, num in (("x", -1.0, 5), ("y", -2.0, 4))
         },
+        "cosines": {},
+        "trajectory": None,
         "metrics": {
             "train_loss": {
                 "centre": 0.123456,
@@ -260,6 +263,32 @@ def test_info_json_of_a_partial_line_with_slices(tmp_path: Path, landscape: Land
     assert (report["complete"], report["num_points"], report["num_evaluated"]) == (False, 15, 10)
     assert list(report["axes"]) == ["x"]  # type: ignore[call-overload]
     assert report["axes"]["x"]["norm"] == [12.345678] * 3  # type: ignore[index]
+
+
+def with_path(surface: Surface) -> Surface:
+    surface.cosine = np.array([[[1.0, 0.25], [0.25, 1.0]]])
+    surface.directions["x"] = Direction({"_target_": "pca", "checkpoints": "a_*.pt"}, (1.0,), {"component": 1})
+    coordinates = np.array([[[0.5, -1.5], [0.25, 0.5], [0.0, 0.0]]])
+    missed, distance = np.array([[0.125, 0.5, 0.0]]), np.array([4.0, 1.0, 0.0])
+    surface.trajectory = Trajectory(("run/a_1.pt", "run/a_2.pt", "run/a_3.pt"), coordinates, missed, distance)
+    return surface
+
+
+def test_info_tells_angles_findings_and_the_path(tmp_path: Path, landscape: Landscape) -> None:
+    save_surface(with_path(surface_of()), tmp_path / "s.h5")
+    lines = landscape("info", tmp_path / "s.h5").stdout.splitlines()
+    assert any("cosine x, y" in line and line.endswith(" 0.25") for line in lines)
+    assert any("axis x" in line and line.endswith("component 1") for line in lines)
+    (told,) = [line for line in lines if "trajectory" in line]
+    assert told.endswith("3 checkpoints, from a_1.pt to a_3.pt, at most 4 away, of which the projection misses 12.5 %")
+    report = read_json(landscape("info", tmp_path / "s.h5", "--json"))
+    assert report["cosines"] == {"x, y": [0.25]}
+    assert report["trajectory"] == {
+        "names": ["run/a_1.pt", "run/a_2.pt", "run/a_3.pt"],
+        "coordinates": [[[0.5, -1.5], [0.25, 0.5], [0.0, 0.0]]],
+        "missed": [[0.125, 0.5, 0.0]],
+        "distance": [4.0, 1.0, 0.0],
+    }
 
 
 def test_golden_files_have_valid_reports(landscape: Landscape) -> None:
@@ -361,7 +390,7 @@ def test_a_broken_file_is_one_clear_message_and_exit_code_3(tmp_path: Path, land
     [
         (["-o", "s.gif"], "s.gif: cannot draw '.gif'; expected .png, .pdf, .svg"),
         (["-o", "s.png", "--kind", "lines"], "kind: found 'lines'; did you mean 'line'?"),
-        (["-o", "s.png", "--kind", "line"], "'line' draws 1-D surfaces; this one has two axes: use 'contour'"),
+        (["-o", "s.png", "--kind", "line"], "'line' draws 1-D surfaces; this one has 2 axes: use 'contour'"),
         (["-o", "s.png", "--metric", "train_acc"], "metric: found 'train_acc'"),
         (["-o", "s.png", "--slice", "1"], "slice: found 1; the surface has slices 0 … 0"),
         (["-o", "s.png", "--slice", "-1"], "slice: found -1"),

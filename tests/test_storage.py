@@ -33,7 +33,7 @@ from hypothesis.extra.numpy import arrays
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import check_overwritable, exclusive, load_surface, remove_leftovers, save_surface
-from landscape_cli.surface import Direction, Metric, Provenance, Surface
+from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
 GOLDEN = ROOT / "tests" / "data" / "surfaces"
 EPOCH = "1700000000"  # 2023-11-14T22:13:20Z
@@ -73,8 +73,8 @@ OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
 @st.composite
 def surfaces(draw: st.DrawFn) -> Surface:
     """Surfaces with every float there is: NaN with any payload, infinities, -0.0, subnormals."""
-    coordinates = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4, unique=True)
-    names = draw(st.sampled_from([("x",), ("x", "y")]))
+    coordinates = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=3, unique=True)
+    names = draw(st.sampled_from([("x",), ("x", "y"), ("x", "y", "z")]))
     axes = tuple(Axis(name, tuple(sorted(draw(coordinates)))) for name in names)
     grid = Grid(axes, draw(st.integers(1, 3)))
     values = arrays(np.float64, grid.shape, elements=st.floats(width=64))
@@ -82,15 +82,31 @@ def surfaces(draw: st.DrawFn) -> Surface:
     return Surface(
         grid=grid,
         metrics={
-            name: Metric(draw(values), draw(values), draw(floats), draw(floats), draw(st.integers(1, 2**40)))
+            name: Metric(draw(values), draw(values), draw(floats), draw(floats), draw(st.integers(0, 2**40)))
             for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
         },
         directions={
-            axis.name: Direction(draw(OBJECTS), tuple(draw(floats) for _ in range(grid.num_slices))) for axis in axes
+            axis.name: Direction(draw(OBJECTS), tuple(draw(floats) for _ in range(grid.num_slices)), draw(OBJECTS))
+            for axis in axes
         },
         fingerprint=draw(TEXT),
         evaluated=draw(arrays(np.bool_, grid.shape)),
         provenance=Provenance(draw(TEXT), draw(OBJECTS), draw(OBJECTS), draw(st.lists(JSON, max_size=2))),
+        cosine=draw(st.none() | arrays(np.float64, (grid.num_slices, len(axes), len(axes)), elements=floats)),
+        trajectory=draw(st.none() | trajectories(grid)),
+    )
+
+
+@st.composite
+def trajectories(draw: st.DrawFn, grid: Grid) -> Trajectory:
+    names = draw(st.lists(TEXT, min_size=1, max_size=3))
+    shape = (grid.num_slices, len(names))
+    floats = st.floats(width=64)
+    return Trajectory(
+        tuple(names),
+        draw(arrays(np.float64, (*shape, len(grid.axes)), elements=floats)),
+        draw(arrays(np.float64, shape, elements=floats)),
+        draw(arrays(np.float64, shape[1:], elements=floats)),
     )
 
 
@@ -112,6 +128,7 @@ def assert_same(found: Surface, expected: Surface) -> None:
         direction, original = found.directions[axis.name], expected.directions[axis.name]
         assert as_json(dict(direction.recipe)) == as_json(dict(original.recipe))
         assert [*map(bits, direction.norm)] == [*map(bits, original.norm)]
+        assert as_json(dict(direction.found)) == as_json(dict(original.found))
     assert list(found.metrics) == list(expected.metrics)
     for name, metric in found.metrics.items():
         wanted = expected.metrics[name]
@@ -122,6 +139,15 @@ def assert_same(found: Surface, expected: Surface) -> None:
         assert metric.num_examples == wanted.num_examples
     assert (found.evaluated.dtype, found.evaluated.tolist()) == (np.dtype(bool), expected.evaluated.tolist())
     assert found.fingerprint == expected.fingerprint
+    assert (found.cosine is None) == (expected.cosine is None)
+    if found.cosine is not None and expected.cosine is not None:
+        assert (found.cosine.shape, found.cosine.tobytes()) == (expected.cosine.shape, expected.cosine.tobytes())
+    assert (found.trajectory is None) == (expected.trajectory is None)
+    if found.trajectory is not None and expected.trajectory is not None:
+        assert found.trajectory.names == expected.trajectory.names
+        for part in ("coordinates", "missed", "distance"):
+            a, b = getattr(found.trajectory, part), getattr(expected.trajectory, part)
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
     assert found.provenance.config == expected.provenance.config
     for part in ("resolved", "identity", "environment", "engine"):
         assert as_json(getattr(found.provenance, part)) == as_json(getattr(expected.provenance, part))
@@ -662,8 +688,19 @@ def set_item(name: str, value: object) -> Callable[[h5py.File], None]:
     return change
 
 
+def path_of_another_length(file: h5py.File) -> None:
+    group = file.create_group("trajectory")
+    group["names"] = '["a.pt", "b.pt"]'
+    group["coordinates"], group["missed"], group["distance"] = np.zeros((1, 2, 2)), np.zeros((1, 3)), np.zeros(2)
+
+
 NONSENSE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "no metrics": (lambda file: file.attrs.__setitem__("metrics", "[]"), "metrics"),
+    "a path of another length": (path_of_another_length, "trajectory/missed has shape"),
+    "angles between other axes": (
+        lambda file: file.create_dataset("cosine", data=np.eye(3)[None]),
+        "/cosine has shape",
+    ),
     "a mean over nothing": (lambda file: file["b_loss"].attrs.__setitem__("num_examples", -1), "b_loss.* -1 examples"),
     "texts for values": (set_item("b_loss", [[["1", "2"]] * 3]), "b_loss.* real numbers"),
     "complex values": (set_item("b_loss", np.ones((1, 3, 2), dtype=complex)), "b_loss.* real numbers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -11,6 +12,8 @@ from landscape_cli.surface import Surface
 
 _MAX_NAME = 28
 _FOOTER_WIDTH = 112
+_ZERO_COSINE = 1e-7  # of vectors in float32
+_NOT_DRAWN = ("between", "pca", "gradient", "hessian", "file", "unknown")
 
 
 def title(surface: Surface, what: str, slice_index: int | None) -> str:
@@ -26,7 +29,11 @@ def title(surface: Surface, what: str, slice_index: int | None) -> str:
 
 def axis_label(surface: Surface, axis: str) -> str:
     """The direction of an axis and what its unit means."""
-    recipe = surface.directions[axis].recipe
+    direction = surface.directions[axis]
+    recipe, found = direction.recipe, direction.found
+    special = _SPECIAL.get(_text(recipe.get("_target_")))
+    if special is not None:
+        return f"{axis}: {special(surface, recipe, found)}"
     target = _text(recipe.get("_target_")).rpartition(".")[2] or "unknown"
     normalization = _text(recipe.get("normalization")) or ("filter" if target == "random" else "")
     unit = {
@@ -35,6 +42,30 @@ def axis_label(surface: Surface, axis: str) -> str:
         "weight": "1.0 = 100 % relative noise on every weight",
     }.get(normalization, "multiples of the direction" if target != "unknown" else "coordinates as in the original")
     return f"{axis}: {_shorten(target)} direction ({unit})"
+
+
+_Facts = Mapping[str, JsonValue]
+
+
+def _between(surface: Surface, recipe: _Facts, found: _Facts) -> str:  # noqa: ARG001  # one signature for all
+    ends = (_section(surface, "checkpoint").get("path"), recipe.get("checkpoint"))
+    a, b = (_shorten(Path(_text(path)).name) or "the model" for path in ends)
+    return f"from {a} (0) to {b} (1)"
+
+
+def _principal(surface: Surface, recipe: _Facts, found: _Facts) -> str:  # noqa: ARG001
+    share = found.get("explained_variance_ratio")
+    variance = f" ({100 * share:.3g} % of the variance)" if isinstance(share, float) else ""
+    return f"principal direction {found.get('component', '')} of the path{variance}"
+
+
+def _eigenvector(surface: Surface, recipe: _Facts, found: _Facts) -> str:  # noqa: ARG001
+    value = found.get("eigenvalue")
+    words = f", λ = {value:.3g}" if isinstance(value, float) else ""
+    return f"Hessian eigenvector{words} (Euclidean length)"
+
+
+_SPECIAL = {"between": _between, "pca": _principal, "hessian": _eigenvector}
 
 
 def quantity(surface: Surface, name: str) -> str:
@@ -49,16 +80,25 @@ def footer(surface: Surface) -> str:
     sizes = {split_of(surface, name): metric.num_examples for name, metric in surface.metrics.items()}
     evaluation = _section(surface, "evaluation")
     batchnorm = _text(evaluation.get("batchnorm"))
-    num_slices = surface.grid.num_slices
+    cosines = {pair: 0.0 if abs(each[0]) < _ZERO_COSINE else each[0] for pair, each in surface.cosines().items()}
     parts = [
         _shorten(" ".join(checkpoint.split())),
         _origin(surface),
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items() if size) or "n unknown",
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
         _text(evaluation.get("precision")),
-        "one slice: no error bar" if num_slices == 1 else f"{num_slices} slices",
+        ", ".join(f"cos({pair}) = {cosine:.2g}" for pair, cosine in cosines.items()),
+        _slices(surface),
     ]
     return "\n".join(textwrap.wrap("  ·  ".join(filter(None, parts)), _FOOTER_WIDTH))
+
+
+def _slices(surface: Surface) -> str:
+    """How many draws of the random directions there are; nothing where no direction is random."""
+    if surface.grid.num_slices > 1:
+        return f"{surface.grid.num_slices} slices"
+    drawn = [_text(direction.recipe.get("_target_")) for direction in surface.directions.values()]
+    return "one slice: no error bar" if any(target not in _NOT_DRAWN for target in drawn) else ""
 
 
 def _origin(surface: Surface) -> str:

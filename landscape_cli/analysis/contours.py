@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.contour import ContourSet
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
@@ -17,7 +18,7 @@ from matplotlib.tri import Triangulation
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, distinct, quantity, readable, title
 from landscape_cli.errors import UsageError
-from landscape_cli.surface import BoolArray, FloatArray, Surface
+from landscape_cli.surface import BoolArray, FloatArray, Surface, Trajectory
 
 # Loss surfaces span decades: below this ratio a linear scale shows more, above it only the highest walls.
 _LOG_RATIO = 50.0
@@ -33,23 +34,28 @@ _MOST_DOTS = 2000
 def contour(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: int | None = None) -> None:
     """Draw filled contours with labelled lines over the plane, x to the right and y upwards.
 
+    Of a volume it is the layer whose z is nearest to 0. A trajectory is drawn over it.
+
     A partial surface is interpolated between its evaluated points, which are dotted in; beyond them the paper stays
     white. Regions next to a diverged point (NaN or inf) are hatched, never filled.
 
     Args:
-        surface: 2-D.
+        surface: 2-D or 3-D.
         ax: Receives the drawing and, beside it, a colour bar.
         metric: What to draw; by default the first loss.
         slice_index: Which slice; by default the first.
     """
-    if len(surface.grid.axes) != 2:
+    if len(surface.grid.axes) == 1:
         raise UsageError("kind: 'contour' draws 2-D surfaces; this one has one axis: use 'line'")
     name = metric or default_metrics(surface)[0]
     index = slice_index or 0
-    x, y = (np.asarray(axis.coordinates) for axis in surface.grid.axes)
-    values, evaluated = surface[name][index], surface.evaluated[index]  # (N, M): first index x, second y
+    x, y = (np.asarray(axis.coordinates) for axis in surface.grid.axes[:2])
+    layer = surface.grid.axes[2].centre if len(surface.grid.axes) > 2 else ...
+    # (N, M): first index x, second y
+    values, evaluated = surface[name][index, :, :, layer], surface.evaluated[index, :, :, layer]
     shown = index if surface.grid.num_slices > 1 else None
-    ax.set_title(title(surface, readable(name), shown), loc="left", parse_math=False)
+    heights = [f" at z = {axis.coordinates[axis.centre]:g}" for axis in surface.grid.axes[2:]]
+    ax.set_title(title(surface, readable(name) + "".join(heights), shown), loc="left", parse_math=False)
     ax.set_xlabel(axis_label(surface, "x"), parse_math=False)
     ax.set_ylabel(axis_label(surface, "y"), parse_math=False)
     if len(x) > 1 and len(y) > 1:
@@ -57,9 +63,13 @@ def contour(surface: Surface, ax: Axes, *, metric: str | None = None, slice_inde
         ax.set_ylim(y[0], y[-1])
         ax.set_aspect("equal" if np.isclose(np.ptp(x), np.ptp(y)) else "auto")
     _draw(ax, x, y, values, evaluated, quantity(surface, name))
+    handles: list[Patch | Line2D] = []
     if evaluated.any() and not np.isfinite(values[evaluated]).all():
-        label = "diverged (NaN or inf)"
-        ax.legend(handles=[Patch(**_HATCHED, label=label)], fontsize=7, loc="upper right", frameon=True)
+        handles.append(Patch(**_HATCHED, label="diverged (NaN or inf)"))
+    if surface.trajectory is not None:
+        handles.append(_draw_path(ax, surface.trajectory, index))
+    if handles:
+        ax.legend(handles=handles, fontsize=7, loc="upper right", frameon=True)
     if x[0] <= 0 <= x[-1] and y[0] <= 0 <= y[-1]:
         ax.plot(0, 0, marker="+", markersize=9, markeredgewidth=1.6, color="white")
         ax.plot(0, 0, marker="+", markersize=7, markeredgewidth=0.8, color="black")
@@ -91,6 +101,18 @@ def _draw(ax: Axes, x: FloatArray, y: FloatArray, values: FloatArray, evaluated:
         _color_bar(ax, levels, norm, label)
     if not evaluated.all() and evaluated.sum() <= _MOST_DOTS:
         ax.plot(x[i], y[j], ".", color="black", markersize=1.5, alpha=0.6)
+
+
+def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
+    """Draw a path of checkpoints over the plane; returns what stands for it in the legend."""
+    x, y = path.coordinates[index, :, 0], path.coordinates[index, :, 1]
+    style: dict[str, Any] = {"color": "white", "linewidth": 1.3, "marker": "o", "markersize": 3.5}
+    outline = [withStroke(linewidth=2.6, foreground="0.15")]
+    ax.plot(x, y, path_effects=outline, markeredgecolor="0.15", markeredgewidth=0.6, **style)
+    ax.plot(x[:1], y[:1], marker="s", markersize=6, color="white", markeredgecolor="0.15")
+    missed = 100 * float(path.missed[index, np.argmax(path.distance)])
+    label = f"path of {len(path.names)} checkpoints from □; the plane misses {missed:.2g} % of the longest way"
+    return Line2D([], [], label=label, markeredgecolor="0.15", **{**style, "color": "0.4"})
 
 
 def _triangulate(x: FloatArray, y: FloatArray) -> Triangulation | None:

@@ -28,7 +28,7 @@ def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: 
         slice_index: One slice only.
     """
     if len(surface.grid.axes) != 1:
-        raise UsageError("kind: 'line' draws 1-D surfaces; this one has two axes: use 'contour'")
+        raise UsageError(f"kind: 'line' draws 1-D surfaces; this one has {len(surface.grid.axes)} axes: use 'contour'")
     names = [metric] if metric else default_metrics(surface)
     shares = [name for name in names if is_share(name)]
     left = [name for name in names if name not in shares] or shares

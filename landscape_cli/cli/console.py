@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from landscape_cli.compute.observer import Preflight
 
 _MAX_VERBOSITY = 2
+_ZERO_COSINE = 1e-7  # of vectors in float32
 
 
 class Talk:
@@ -246,6 +247,9 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("model", f"{preflight.num_parameters:,} parameters")
     for i, note in enumerate(preflight.checkpoint):
         table.add_row("checkpoint" if i == 0 else "", Text(note))
+    axes = [*preflight.axes, *(f"cosine {pair}: {cosine_in_words(each)}" for pair, each in preflight.cosines.items())]
+    for i, words in enumerate(axes):
+        table.add_row("axes" if i == 0 else "", Text(words))
     examples = ", ".join(f"{name} {num:,} examples" for name, num in preflight.num_examples.items())
     table.add_row("data", f"{examples}, {preflight.data}")
     for i, (name, (value, error)) in enumerate(preflight.centre.items()):
@@ -265,6 +269,15 @@ def _panel(preflight: Preflight) -> Panel:
             "note", f"kernels are not deterministic: the centre repeats itself to {preflight.repeat_difference:.1g}"
         )
     return Panel(table, title="landscape scan", title_align="left", box=box.ROUNDED, border_style="dim", expand=False)
+
+
+def cosine_in_words(cosines: Sequence[float | None]) -> str:
+    """``0.0012``, and over several slices ``-0.0011 … 0.0014``; what is zero up to rounding is 0."""
+    known = [0.0 if abs(each) < _ZERO_COSINE else each for each in cosines if each is not None]
+    if not known:
+        return "unknown"
+    low, high = f"{min(known):.2g}", f"{max(known):.2g}"
+    return low if low == high else f"{low} … {high}"
 
 
 def differences_in_words(differences: Mapping[str, object]) -> str:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from json import dumps as dump_json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import JsonValue
 
-from landscape_cli.cli.console import TALK, differences_in_words, number, print_json, print_table, with_error
+from landscape_cli.cli.console import (
+    TALK,
+    cosine_in_words,
+    differences_in_words,
+    number,
+    print_json,
+    print_table,
+    with_error,
+)
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
-from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, info_report
+from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, TrajectoryReport, info_report
 from landscape_cli.errors import UsageError
 
 
@@ -35,7 +44,11 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     yield "points", f"{report.num_evaluated:,} of {report.num_points:,} ({share}), {state}"
     for name, axis in report.axes.items():
         yield f"axis {name}", _axis_row(axis)
+    for pair, cosines in report.cosines.items():
+        yield f"cosine {pair}", cosine_in_words(cosines)
     yield "slices", f"{report.num_slices}"
+    if report.trajectory is not None:
+        yield "trajectory", _trajectory_row(report.trajectory)
     for name, metric in report.metrics.items():
         yield name, _metric_row(metric)
     yield "model", report.model or "unknown"
@@ -71,11 +84,26 @@ def _engine_row(engine: Mapping[str, JsonValue]) -> str:
 
 
 def _axis_row(axis: AxisReport) -> str:
-    arguments = ", ".join(f"{key}: {value}" for key, value in axis.direction.items() if key != "_target_")
+    arguments = ", ".join(f"{key}: {_plain(value)}" for key, value in axis.direction.items() if key != "_target_")
     direction = f"{axis.direction.get('_target_')}{f' ({arguments})' if arguments else ''}"
-    return (
-        f"{axis.num} points from {axis.start:g} to {axis.stop:g}, direction {direction}, length {_length(axis.norm[0])}"
-    )
+    points = f"{axis.num} points from {axis.start:g} to {axis.stop:g}"
+    found = "".join(f", {key.replace('_', ' ')} {_plain(value)}" for key, value in axis.found.items())
+    return f"{points}, direction {direction}, length {_length(axis.norm[0])}{found}"
+
+
+def _plain(value: JsonValue) -> str:
+    """A value from a file, as in YAML."""
+    if isinstance(value, float):
+        return number(value)
+    return value if isinstance(value, str) else dump_json(value)
+
+
+def _trajectory_row(path: TrajectoryReport) -> str:
+    first, last = Path(path.names[0]).name, Path(path.names[-1]).name
+    farthest = max(range(len(path.names)), key=lambda step: path.distance[step] or 0.0)
+    distance, missed = path.distance[farthest] or 0.0, path.missed[0][farthest] or 0.0
+    words = f"at most {number(distance)} away, of which the projection misses {100 * missed:.3g} %"
+    return f"{len(path.names)} checkpoints, from {first} to {last}, {words}"
 
 
 def _length(norm: float | None) -> str:

@@ -32,6 +32,18 @@ class AxisReport(BaseModel):
     num: int
     direction: dict[str, JsonValue] = Field(description="The recipe as configured")
     norm: list[Number] = Field(description="Euclidean length of the direction, per slice; null also where not known")
+    found: dict[str, JsonValue] = Field(description="What making the direction has brought to light")
+
+
+class TrajectoryReport(BaseModel):
+    """A path of checkpoints in the line, plane or volume."""
+
+    names: list[str]
+    coordinates: list[list[list[Number]]] = Field(description="Per slice and checkpoint, on each axis")
+    missed: list[list[Number]] = Field(
+        description="Per slice and checkpoint, the share of the displacement's length that the projection misses"
+    )
+    distance: list[Number] = Field(description="Euclidean length of the displacement of each checkpoint")
 
 
 class MetricReport(BaseModel):
@@ -54,6 +66,8 @@ class InfoReport(BaseModel):
     num_evaluated: int
     num_slices: int
     axes: dict[str, AxisReport]
+    cosines: dict[str, list[Number]] = Field(description="Between each pair of axes, per slice; empty where not known")
+    trajectory: TrajectoryReport | None
     metrics: dict[str, MetricReport]
     model: str | None = Field(description="Target of the model")
     checkpoint: str | None = Field(description="Path of the checkpoint as configured")
@@ -141,9 +155,12 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
                 num=len(axis),
                 direction=dict(surface.directions[axis.name].recipe),
                 norm=list(surface.directions[axis.name].norm),
+                found=dict(surface.directions[axis.name].found),
             )
             for axis in surface.grid.axes
         },
+        cosines=dict(surface.cosines()),
+        trajectory=_trajectory_report(surface),
         metrics={name: _metric_report(metric, surface) for name, metric in surface.metrics.items()},
         model=_text(_section(surface.provenance.identity, "model").get("_target_")),
         checkpoint=_text(checkpoint.get("path")),
@@ -157,6 +174,18 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         writer=surface.writer,
         environment=list(surface.provenance.environment),
         engine=dict(surface.provenance.engine),
+    )
+
+
+def _trajectory_report(surface: Surface) -> TrajectoryReport | None:
+    path = surface.trajectory
+    if path is None:
+        return None
+    return TrajectoryReport(
+        names=list(path.names),
+        coordinates=path.coordinates.tolist(),
+        missed=path.missed.tolist(),
+        distance=path.distance.tolist(),
     )
 
 

@@ -58,10 +58,7 @@ def jobs_of(checkpoints: Sequence[Path], output: Path) -> list[tuple[Path | None
     Raises:
         UsageError: The name of the output is no surface file, or the same for two checkpoints.
     """
-    if output.suffix.lower() in _OTHER_SUFFIXES:
-        raise UsageError(
-            f"{output}: a surface file is no {output.suffix} file", hint=f"Such as: -o {output.with_suffix('.h5')}"
-        )
+    _check_suffix(output)
     if not checkpoints:
         return [(None, output)]
     jobs: list[tuple[Path | None, Path]] = []
@@ -69,10 +66,11 @@ def jobs_of(checkpoints: Sequence[Path], output: Path) -> list[tuple[Path | None
         names = {"stem": path.stem, "name": path.name, "parent": path.absolute().parent.name, "index": index}
         try:
             jobs.append((path, Path(str(output).format(**names))))
-        except (KeyError, IndexError, ValueError) as error:
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise UsageError(f"{output}: {{…}} can be {', '.join(f'{{{name}}}' for name in names)}") from error
         if not path.expanduser().exists():
             raise UsageError(f"--checkpoint {path}: no such file", hint="Paths are relative to the working directory.")
+        _check_suffix(jobs[-1][1])
     outputs = [job[1] for job in jobs]
     twice = next((each for each in outputs if outputs.count(each) > 1), None)
     if twice is not None:
@@ -82,6 +80,13 @@ def jobs_of(checkpoints: Sequence[Path], output: Path) -> list[tuple[Path | None
             hint="Such as: -o 'out/{stem}.h5' or -o 'out/{parent}-{stem}.h5'",
         )
     return jobs
+
+
+def _check_suffix(output: Path) -> None:
+    if output.suffix.lower() in _OTHER_SUFFIXES:
+        raise UsageError(
+            f"{output}: a surface file is no {output.suffix} file", hint=f"Such as: -o {output.with_suffix('.h5')}"
+        )
 
 
 def _scan_one(
@@ -162,6 +167,7 @@ def run(config: Path, overrides: Sequence[str], jobs: Sequence[Job], options: Sc
     """Scan every checkpoint, with the same data; what is wrong with one of several does not end the others.
 
     Raises:
+        UsageError: The command cannot be carried out for any of them.
         LandscapeError: The only checkpoint cannot be scanned.
     """
     outcome = Outcome(jobs)
@@ -180,8 +186,8 @@ def run(config: Path, overrides: Sequence[str], jobs: Sequence[Job], options: Sc
             try:
                 report = _scan_one(load_config(config, [*overrides, *chosen]), output, options, shared, signals)
             except LandscapeError as error:
-                if len(jobs) == 1:
-                    raise
+                if len(jobs) == 1 or (isinstance(error, UsageError) and shared.batches is None):
+                    raise  # the config or the output is wrong, not this checkpoint
                 TALK.error(error)
                 outcome.failures.append(error)
                 continue

@@ -40,7 +40,12 @@ class Loaded:
 
 
 def load_weights(
-    model: nn.Module, config: CheckpointConfig, *, where: str = "checkpoint", unsafe: bool = False
+    model: nn.Module,
+    config: CheckpointConfig,
+    *,
+    where: str = "checkpoint",
+    unsafe: bool = False,
+    is_other: bool = False,
 ) -> Loaded:
     """Load a checkpoint into ``model``, in place.
 
@@ -52,6 +57,7 @@ def load_weights(
         config: Path, and how to choose and match.
         where: ``file:line: key`` of the config, for messages.
         unsafe: Unpickle arbitrary objects, which runs whatever code the file contains.
+        is_other: It is not the checkpoint of the scan, but one that a direction or a trajectory names.
 
     Raises:
         CheckpointError: The file is missing, unsafe or unreadable, its weights are ambiguous, do not fit the model,
@@ -67,9 +73,8 @@ def load_weights(
     }
     key, fit = _best(fits, config)
     if not fit.complete and (config.strict or not fit.matched):
-        raise CheckpointError(
-            f"{path}: {_name(key)} does not fit the model\n{fit.table()}", hint=_mismatch_hint(fit, config.prefix)
-        )
+        hint = _OTHER if is_other else _mismatch_hint(fit, config.prefix)
+        raise CheckpointError(f"{path}: {_name(key)} does not fit the model\n{fit.table()}", hint=hint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of casts, which our notes name
         model.load_state_dict(dict(fit.matched), strict=False)
@@ -95,6 +100,9 @@ def _best(fits: Mapping[str, Fit], config: CheckpointConfig) -> tuple[str, Fit]:
             hint=f"Choose one, for example: --set checkpoint.key={next(filter(None, best))}",
         )
     return best[0], fits[best[0]]
+
+
+_OTHER = "It must be of the same model as the checkpoint of the scan, and whole; key and prefix choose what is read."
 
 
 def _mismatch_hint(fit: Fit, prefix: str | None) -> str:

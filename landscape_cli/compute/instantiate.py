@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from pydantic import ConfigDict, JsonValue, ValidationError, create_model
@@ -174,13 +174,24 @@ def _check_types(signature: inspect.Signature, component: Component, where: Wher
     try:
         schema.model_validate(component.kwargs)
     except ValidationError as error:
-        return [
+        described = [
             _describe(component, where, str(item["loc"][0]), item["type"], item["msg"], list(fields))
             for item in error.errors()
         ]
+        return _merged(described)
     if component.args:
         return [f"{where()}: {component.target} takes keyword arguments only"]
     return []
+
+
+def _merged(problems: Sequence[str]) -> list[str]:
+    """One problem for each value: an argument that may be a text or a list, and is neither, is wrong only once."""
+    expected: dict[str, list[str]] = {}
+    for problem in problems:
+        found, separator, words = problem.partition("; input should be ")
+        alternatives = expected.setdefault(f"{found}{separator}", [])
+        alternatives += [words] if words not in alternatives else []
+    return [found + " or ".join(alternatives) for found, alternatives in expected.items()]
 
 
 def _describe(component: Component, where: Where, key: str, kind: str, message: str, known: list[str]) -> str:

@@ -15,6 +15,8 @@ class Preflight:
         centre: Metric → value at the checkpoint and its standard error.
         num_examples: Split → n.
         num_parameters: Of the model, tied tensors counted once.
+        axes: What each axis is, in words.
+        cosines: Pair of axes → cosine between them in each slice.
         checkpoint: What was matched and repaired; empty for a model in hand.
         device: Name of the device.
         precision: As configured.
@@ -35,6 +37,8 @@ class Preflight:
     centre: Mapping[str, tuple[float, float]]
     num_examples: Mapping[str, int]
     num_parameters: int
+    axes: Sequence[str]
+    cosines: Mapping[str, Sequence[float]]
     checkpoint: Sequence[str]
     device: str
     precision: str

@@ -35,6 +35,7 @@ from landscape_cli.compute.resume import resume
 from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Expect, RuntimeConfig, Settings
+from landscape_cli.grid import Axis
 from landscape_cli.surface import Surface
 
 # Below, starting helpers and their devices costs more than they bring.
@@ -129,6 +130,8 @@ def prepare(
         centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
         num_examples={name: len(split) for name, split in worker.splits.items()},
         num_parameters=worker.problem.num_parameters,
+        axes=[_axis_in_words(axis, surface) for axis in surface.grid.axes],
+        cosines=surface.cosines(),
         checkpoint=_checkpoint(worker.problem),
         device=describe_device(worker.device),
         precision=worker.problem.precision,
@@ -145,6 +148,15 @@ def prepare(
         repeat_difference=repeats_to,
     )
     return surface, preflight, (far_corner(worker.problem), trial.corner)
+
+
+def _axis_in_words(axis: Axis, surface: Surface) -> str:
+    direction = surface.directions[axis.name]
+    found = "".join(
+        f", {name.replace('_', ' ')} {value:.4g}" for name, value in direction.found.items() if isinstance(value, float)
+    )
+    ends = f"{axis.coordinates[0]:g} … {axis.coordinates[-1]:g}"
+    return f"{axis.name}: {direction.recipe['_target_']}, {ends}{found}"
 
 
 def _try_plans(

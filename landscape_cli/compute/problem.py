@@ -31,7 +31,7 @@ from landscape_cli.compute.precision import DTYPES, Precision
 from landscape_cli.compute.sources import ModelSources, sha256_of, split_or_default
 from landscape_cli.compute.subspace import Params, parameters_of, statistics_of
 from landscape_cli.config import NAME_PATTERN, Config, RuntimeConfig, Settings
-from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean
+from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean, located
 from landscape_cli.grid import Grid
 
 Progress = Callable[[str, int, int], None]
@@ -374,6 +374,7 @@ def _assemble(
         note=surroundings.note,
     )
     where_split = settings.where("evaluation", "recalibration", "split")
+    recalibrated = split_or_default(recalibration.split, batches, where_split)
     problem = Problem(
         model=model,
         splits=batches,
@@ -397,7 +398,7 @@ def _assemble(
             if component.target in CLASS_INDEX_METRICS
         },
         loaded=loaded,
-        recalibration=(split_or_default(recalibration.split, batches, where_split), recalibration.num_examples)
+        recalibration=(recalibrated, recalibration.num_examples)
         if batchnorm == "recalibrate" and statistics_of(model)
         else None,
         sources=sources,
@@ -420,13 +421,15 @@ def _axis_direction(
 
 def _files_of_directions(settings: Settings) -> dict[str, JsonValue]:
     """Path → SHA-256 of every file that a built-in direction reads."""
-    paths: list[Path] = []
-    for direction in (axis.direction for _, axis in settings.axes.items()):
-        argument = FILES.get(direction.target)
-        value = direction.kwargs.get(argument) if argument else None
-        if isinstance(value, str | list):
-            paths += expand([str(each) for each in value] if isinstance(value, list) else value)
-    return {str(path): sha256_of(path) for path in paths}
+    found: dict[str, JsonValue] = {}
+    for name, axis in settings.axes.items():
+        argument = FILES.get(axis.direction.target)
+        value = axis.direction.kwargs.get(argument) if argument else None
+        if argument and isinstance(value, str | list):
+            with located(settings.where("axes", name, "direction", argument)):
+                paths = expand([str(each) for each in value] if isinstance(value, list) else value)
+                found |= {str(path): sha256_of(path) for path in paths}
+    return found
 
 
 def _copy_to_cpu(params: Params) -> Params:

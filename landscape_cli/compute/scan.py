@@ -21,18 +21,22 @@ from landscape_cli.compute.evaluate import never
 from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.instantiate import Target
 from landscape_cli.compute.observer import Observer, Silent
+from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
 from landscape_cli.compute.problem import Problem, SharedData, Surroundings, problem_from_config, problem_from_model
 from landscape_cli.compute.provenance import environment
 from landscape_cli.compute.resume import check_identity, existing_surface
 from landscape_cli.compute.saved import save_directions, saved_directions
+from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.compute.span import find_ranges
 from landscape_cli.compute.team import Team
 from landscape_cli.compute.trajectory import same_path, trajectory_of
+from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Config, Expect, Settings, parse_settings
+from landscape_cli.grid import Grid
 from landscape_cli.identity import fingerprint
 from landscape_cli.storage import exclusive, timestamp
-from landscape_cli.surface import Direction, Provenance, Surface
+from landscape_cli.surface import Direction, Provenance, Surface, Trajectory
 
 
 def scan(
@@ -212,7 +216,7 @@ def _scan(
             team.add(partial(make_worker_of_helper, problem, device, runtime))
         worker = make_worker(problem, devices[0], runtime, say)
         if any(axis.search is not None for _, axis in settings.axes.items()):
-            problem.grid = existing.grid if existing else settings.grid(find_ranges(worker, settings, trajectory))
+            problem.grid = existing.grid if existing else _found_grid(worker, settings, trajectory, expect)
         surface = _fresh_surface(problem, settings, devices[0])
         for note in notes_on(problem, settings, surface.cosine):
             observer.note(note)
@@ -241,6 +245,12 @@ def _scan(
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_new_path)
         fill(surface, worker, team, saver, observer, is_over, preflight.seconds_per_point)
         return surface
+
+
+def _found_grid(worker: Worker, settings: Settings, trajectory: Trajectory | None, expect: Expect | None) -> Grid:
+    check_labels(worker)
+    check_centre(worker, settings, expect)  # nothing is looked for around a centre that is wrong
+    return settings.grid(find_ranges(worker, settings, trajectory))
 
 
 def _once(say: Callable[[str], None]) -> Callable[[str], None]:

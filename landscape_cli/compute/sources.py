@@ -60,7 +60,7 @@ class ModelSources:
         """Forget the model: its weights are about to be moved."""
         self._skeleton = None
 
-    def load(self, path: Path, key: str | None = None, prefix: str | None = None) -> Weights:
+    def load(self, path: Path, key: str | None = None, prefix: str | None = None, where: str = "direction") -> Weights:
         """Another checkpoint of the same model, read like that of the scan.
 
         Raises:
@@ -74,7 +74,7 @@ class ModelSources:
             key=key if key is not None or own is None else own.key,
             prefix=prefix if prefix is not None or own is None else own.prefix,
         )
-        load_weights(self._skeleton, config, where="a direction", unsafe=self._unsafe_load)
+        load_weights(self._skeleton, config, where=where, unsafe=self._unsafe_load, is_other=True)
         return Weights(_copies(parameters_of(self._skeleton)), _copies(statistics_of(self._skeleton)))
 
     def objective(self, names: tuple[str, ...], split: str | None, num_examples: int | None) -> Objective:
@@ -83,7 +83,7 @@ class ModelSources:
         Raises:
             ConfigError: There is no such split.
         """
-        name = split_or_default(split, self._splits, "a direction: split")
+        name = split_or_default(split, self._splits, "split")
         dtype = next(iter(parameters_of(self._model).values())).dtype
         with device_errors("moving the data to the device"):
             placed = place(self._splits[name], self._device, dtype)

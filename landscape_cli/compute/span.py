@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
@@ -113,4 +114,4 @@ def _reach(loss: Callable[[float], float], target: float, where: str, metric: st
     for _ in range(_BISECTIONS):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if loss(middle) >= target else (middle, high)
-    return float(f"{high:.2g}")
+    return float(Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(high))  # up: the target is inside

@@ -11,6 +11,7 @@ from landscape_cli.compute.directions.paths import expand
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.subspace import Subspace, norm, subtract
 from landscape_cli.config import Settings
+from landscape_cli.errors import located
 from landscape_cli.surface import Trajectory
 
 
@@ -22,7 +23,8 @@ def trajectory_of(problem: Problem, settings: Settings) -> Trajectory | None:
     """
     if settings.trajectory is not None:
         section = settings.trajectory
-        return _project(problem, expand(list(section.checkpoints)), section.key, section.prefix)
+        with located(settings.where("trajectory", "checkpoints")):
+            return _project(problem, expand(list(section.checkpoints)), section.key, section.prefix)
     for direction in (axis.direction for _, axis in settings.axes.items()):
         if direction.target == "pca":
             arguments = direction.kwargs
@@ -56,7 +58,7 @@ def _project(problem: Problem, paths: Sequence[Path], key: str | None, prefix: s
     distance = np.zeros(len(paths))
     planes: dict[int, Subspace] = {}
     for step, path in enumerate(paths):
-        weights = problem.sources.load(path, key, prefix)
+        weights = problem.sources.load(path, key, prefix, where="trajectory")
         distance[step] = norm(subtract(weights.params, params))
         for index in range(num_slices):
             drawn = problem.draw(index)

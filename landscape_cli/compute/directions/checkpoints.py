@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from landscape_cli.compute.columns import Room
@@ -14,7 +15,7 @@ from landscape_cli.compute.directions.context import Context, Sources, Weights
 from landscape_cli.compute.directions.paths import expand
 from landscape_cli.compute.memory import budget, free_host_bytes
 from landscape_cli.compute.subspace import FloatArray, Params, flatten, subtract, unflatten
-from landscape_cli.errors import CheckpointError, ConfigError
+from landscape_cli.errors import CheckpointError
 
 _BLOCK = 1 << 20  # columns of the matrix of differences that are in float64 at a time
 
@@ -34,14 +35,20 @@ def between(context: Context, *, checkpoint: str, key: str | None = None, prefix
     """
     sources = _sources(context)
     other = sources.load(Path(checkpoint).expanduser(), key, prefix)
-    return _difference(other, context, sources)
+    difference = _difference(other, context, sources)
+    if not any(bool(difference[name].any()) for name in context.params):
+        raise CheckpointError(
+            f"{checkpoint}: has the same parameters as the checkpoint of the scan, so no line joins them",
+            hint="Give another checkpoint, or select parameters that differ.",
+        )
+    return difference
 
 
 def pca(
     context: Context,
     *,
     checkpoints: str | list[str],
-    component: int | None = None,
+    component: PositiveInt | None = None,
     key: str | None = None,
     prefix: str | None = None,
 ) -> Params:
@@ -62,11 +69,12 @@ def pca(
     sources, paths = _sources(context), expand(checkpoints)
     if len(paths) < 2:
         raise CheckpointError(
-            f"{paths[0]}: is the only checkpoint; a path has at least two", hint="Give a glob such as runs/epoch_*.pt"
+            f"{paths[0]}: is the only checkpoint; a path has at least two"
+            if paths
+            else "no checkpoints; a path has at least two",
+            hint="Give a glob such as runs/epoch_*.pt",
         )
     number = context.number + 1 if component is None else component
-    if number < 1:
-        raise ConfigError(f"component: found {number}; expected 1 or more")
     like = {**context.params, **(sources.statistics if sources.moves_statistics else {})}
     matrix = _matrix(len(paths), like)
     for row, path in enumerate(paths):

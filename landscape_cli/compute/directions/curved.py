@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from landscape_cli.compute.curvature import Objective
@@ -23,7 +24,7 @@ def gradient(
     normalization: Literal["filter", "layer", "weight", "unit", "none"] = "filter",
     ignore: Literal["biasbn", "none"] | None = None,
     split: str | None = None,
-    num_examples: int | None = None,
+    num_examples: PositiveInt | None = None,
 ) -> Params:
     """The gradient of the mean loss at θ*, BatchNorm frozen: the direction in which the loss rises fastest.
 
@@ -46,12 +47,12 @@ def gradient(
 def hessian(
     context: Context,
     *,
-    index: int = 1,
+    index: PositiveInt = 1,
     which: Literal["largest", "smallest"] = "largest",
     split: str | None = None,
-    num_examples: int | None = None,
-    tolerance: float | None = None,
-    max_products: int = 300,
+    num_examples: PositiveInt | None = None,
+    tolerance: PositiveFloat | None = None,
+    max_products: PositiveInt = 300,
 ) -> Params:
     """An eigenvector of the Hessian of the mean loss at θ*, BatchNorm frozen, by Lanczos' method.
 

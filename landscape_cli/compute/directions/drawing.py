@@ -18,7 +18,7 @@ from landscape_cli.compute.directions.orthogonal import orthogonalize
 from landscape_cli.compute.directions.table import FIXED, recipe
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
 from landscape_cli.compute.subspace import FloatArray, Params, cosines, norm
-from landscape_cli.errors import ConfigError, LandscapeError, did_you_mean
+from landscape_cli.errors import ConfigError, LandscapeError, did_you_mean, located
 
 DirectionFunction = Callable[..., Params]
 # Directions are drawn again when the scan comes back to a slice, unless they fit in here.
@@ -146,7 +146,8 @@ class Drawing:
             params, self._layout, self._seed, slice_index, axis.name, number, sources=self._sources, tell=tell
         )
         try:
-            direction = axis.function(context)
+            with located(axis.where):
+                direction = axis.function(context)
         except LandscapeError:
             raise
         except Exception as error:  # the user's direction may raise anything
@@ -223,13 +224,11 @@ def _select(axis: AxisDirection, params: Params) -> list[str]:
     selection = axis.config.parameters or Selection()
     for pattern in (*selection.include, *selection.exclude):
         if not any(_matches(name, pattern) for name in params):
-            names = ", ".join([*params][:4])
-            modules = {name.rpartition(".")[0] for name in params} - {""}
-            raise ConfigError(
-                f"{axis.where}.parameters: {pattern!r} matches no parameter{did_you_mean(pattern, {*params, *modules})}"
-                if len(params) <= 50
-                else f"{axis.where}.parameters: {pattern!r} matches no parameter; they are called {names}, …"
-            )
+            modules = {name.rsplit(".", depth)[0] for name in params for depth in range(1, name.count(".") + 1)}
+            near = did_you_mean(pattern.removesuffix(".*"), {*params, *modules})
+            if not near.startswith("; did"):
+                near = f"; they are called {', '.join([*params][:4])}{', …' if len(params) > 4 else ''}"
+            raise ConfigError(f"{axis.where}.parameters: {pattern!r} matches no parameter{near}")
     chosen = [
         name
         for name in params

@@ -89,7 +89,9 @@ def _saved(path: Path, name: str, context: Context, sources: Sources) -> Params:
     except FileNotFoundError as error:
         raise DirectionError(f"{path}: no such file", hint="Paths are relative to the working directory.") from error
     except (SafetensorError, OSError) as error:
-        raise DirectionError(f"{path}: not a readable safetensors file: {error}") from error
+        raise DirectionError(
+            f"{path}: not a readable safetensors file: {error}", hint="Expected one that directions: save has written."
+        ) from error
     known = {**context.params, **sources.statistics}
     known_names = {*sources.parameter_names, *known}
     foreign = sorted(set(tensors) - known_names)
