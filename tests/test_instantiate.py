@@ -195,7 +195,7 @@ def test_name_without_a_dot_is_told_what_is_expected() -> None:
     [problem] = refused(make("acuracy"), table=METRICS, num_positional=2)
     assert "unknown name 'acuracy'; did you mean 'accuracy'?" in problem
     assert "dotted path" in refused(make("zzz"), table=METRICS, num_positional=2)[0]
-    assert "known: random" in refused(make("zzz"), table=DIRECTIONS, num_positional=1)[0]
+    assert "known: between, file, gradient, hessian, pca, random" in refused(make("zzz"), table=DIRECTIONS, num_positional=1)[0]
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_built_in_may_require_arguments() -> None:
 def test_every_built_in_can_be_bound_with_its_defaults(table: dict[str, Callable[..., object]]) -> None:
     for name, function in table.items():
         defaults = {
-            parameter.name: parameter.default
+            parameter.name: "a.pt" if parameter.default is parameter.empty else parameter.default
             for parameter in inspect.signature(function).parameters.values()
             if parameter.kind is parameter.KEYWORD_ONLY
         }
