@@ -21,13 +21,16 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint and draw it
+demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, and a path of training, and draw both
 	@mkdir -p $(DEMO)
 	$(BIN)/landscape scan configs/digits.yaml -o $(DEMO)/digits.h5
 	$(BIN)/landscape plot $(DEMO)/digits.h5 -o $(DEMO)/digits.png --quiet
 	$(BIN)/landscape scan configs/digits_line.yaml -o $(DEMO)/digits_line.h5
 	$(BIN)/landscape plot $(DEMO)/digits_line.h5 -o $(DEMO)/digits_line.png --quiet
-	@echo "look at: $(CURDIR)/$(DEMO)/digits.png $(CURDIR)/$(DEMO)/digits_line.png"
+	$(BIN)/python scripts/train_digits.py -o $(DEMO)/last.pt --save-every-epoch $(DEMO)/path
+	$(BIN)/landscape scan configs/digits_path.yaml -o $(DEMO)/digits_path.h5
+	$(BIN)/landscape plot $(DEMO)/digits_path.h5 -o $(DEMO)/digits_path.png --quiet
+	@echo "look at: $(addprefix $(CURDIR)/$(DEMO)/,digits.png digits_line.png digits_path.png)"
 
 test: lint unit  ## lint, types, architecture, and the tests with coverage
 

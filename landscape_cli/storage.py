@@ -113,7 +113,7 @@ def _write(surface: Surface, file: h5py.File) -> None:
 
 def _write_trajectory(trajectory: Trajectory, group: h5py.Group) -> None:
     group["names"] = _dump(list(trajectory.names))
-    for name in ("coordinates", "missed", "distance"):
+    for name in ("coordinates", "missed", "distance", "explained_variance_ratio"):
         group[name] = np.asarray(getattr(trajectory, name), dtype=np.float64)
 
 
@@ -393,6 +393,7 @@ def _read_trajectory(group: h5py.Group, grid: Grid) -> Trajectory:
         coordinates=_shaped(group["coordinates"], (slices, num, axes)),
         missed=_shaped(group["missed"], (slices, num)),
         distance=_shaped(group["distance"], (num,)),
+        explained_variance_ratio=_shaped(group["explained_variance_ratio"], (axes,)),
     )
 
 

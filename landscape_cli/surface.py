@@ -74,12 +74,15 @@ class Trajectory:
         missed: (S, T) how much of the displacement from the centre the projection misses: ‖r‖ / ‖θ_t − θ*‖ with r
             what is left over, from 0 (it lies in the plane) to 1; 0 for the centre itself.
         distance: (T,) ‖θ_t − θ*‖, Euclidean.
+        explained_variance_ratio: (A,) share of the sum of squared distances along each axis that is a principal
+            direction of the path; NaN for others.
     """
 
     names: tuple[str, ...]
     coordinates: FloatArray
     missed: FloatArray
     distance: FloatArray
+    explained_variance_ratio: FloatArray
 
 
 @dataclass(frozen=True)

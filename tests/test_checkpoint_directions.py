@@ -286,6 +286,7 @@ def test_pca_directions_are_the_right_singular_vectors_of_the_differences(tmp_pa
         ratio = surface.directions[axis].found["explained_variance_ratio"]
         assert ratio == pytest.approx(singular[number] ** 2 / np.sum(singular**2), rel=1e-10)
         assert surface.trajectory is not None
+        assert surface.trajectory.explained_variance_ratio[number] == ratio
         assert surface.trajectory.coordinates[0, :, number] == pytest.approx(along, abs=1e-10)
     assert surface.trajectory is not None
     assert surface.trajectory.names == tuple(paths)

@@ -195,7 +195,10 @@ def test_name_without_a_dot_is_told_what_is_expected() -> None:
     [problem] = refused(make("acuracy"), table=METRICS, num_positional=2)
     assert "unknown name 'acuracy'; did you mean 'accuracy'?" in problem
     assert "dotted path" in refused(make("zzz"), table=METRICS, num_positional=2)[0]
-    assert "known: between, file, gradient, hessian, pca, random" in refused(make("zzz"), table=DIRECTIONS, num_positional=1)[0]
+    assert (
+        "known: between, file, gradient, hessian, pca, random"
+        in refused(make("zzz"), table=DIRECTIONS, num_positional=1)[0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import multiprocessing
 import os
@@ -29,14 +30,17 @@ from workers import worker_of
 
 from landscape_cli import Surface, load_config, load_surface, scan, scan_model
 from landscape_cli.cli.console import ScanDisplay
+from landscape_cli.compute.apart import run_apart
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.fill import pending_blocks
 from landscape_cli.compute.observer import Preflight, Silent
 from landscape_cli.compute.plan import Plan
+from landscape_cli.compute.problem import Problem, Surroundings, problem_from_model
 from landscape_cli.compute.team import Task, Team, _Helper
 from landscape_cli.compute.worker import Worker
-from landscape_cli.errors import EvaluationError
+from landscape_cli.config import parse_settings
+from landscape_cli.errors import ConfigError, EvaluationError
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import save_surface
 
@@ -740,3 +744,45 @@ def test_data_beyond_the_device_budget_give_the_same_surface_bit_for_bit_on_ever
     assert contents(resident) == contents(streamed)
     assert observer.seen[0].data == ("in memory" if device == "cpu" else "on the device")
     assert observer.seen[1].data == ("in memory" if device == "cpu" else "streamed from main memory")
+
+
+# ---------------------------------------------------------------- a process of its own
+
+
+def test_a_function_in_a_process_of_its_own_returns_and_raises_as_here() -> None:
+    here = os.getpid()
+    tensors = {"a": torch.arange(3.0)}
+    pid, found = run_apart(lambda: (os.getpid(), {name: 2 * tensor for name, tensor in tensors.items()}))
+    assert pid != here
+    assert torch.equal(found["a"], torch.tensor([0.0, 2.0, 4.0]))
+    with pytest.raises(ConfigError, match="my problem") as raised:
+        run_apart(functools.partial(_raise, ConfigError("my problem", hint="my hint")))
+    assert raised.value.hint == "my hint"
+    with pytest.raises(EvaluationError, match="raised KeyError: 'x'"):
+        run_apart(functools.partial(_raise, KeyError("x")))
+    with pytest.raises(EvaluationError, match="ended with exit code -9"):
+        run_apart(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_directions_made_in_another_process_are_those_made_here() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+    dataset = TensorDataset(torch.randn(20, 4), torch.randint(2, (20,)))
+    axes = {"x": {"num": 3, "direction": "hessian"}, "y": {"num": 3, "direction": "gradient"}}
+    settings = parse_settings({"axes": axes})
+
+    def problem() -> Problem:
+        surroundings = Surroundings(torch.device("cpu"))
+        return problem_from_model(model, {"train": dataset}, settings, {}, surroundings)
+
+    here, there = problem(), problem()
+    there.drawing.adopt(*run_apart(there.drawing.fixed))
+    for ours, theirs in zip(here.draw(0), there.draw(0), strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert here.drawing.found == there.drawing.found
+    assert "eigenvalue" in there.drawing.found["x"]

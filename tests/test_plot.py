@@ -327,7 +327,7 @@ def test_a_path_is_drawn_through_its_checkpoints_with_what_the_plane_misses() ->
     surface = surface_of(bowl, line(-1, 1, 5), line(-1, 1, 5))
     coordinates = np.array([[[0.5, -0.5], [0.25, 0.5], [0.0, 0.0]]])
     surface.trajectory = Trajectory(
-        ("a", "b", "c"), coordinates, np.array([[0.125, 0.9, 0.0]]), np.array([4.0, 0.5, 0.0])
+        ("a", "b", "c"), coordinates, np.array([[0.125, 0.9, 0.0]]), np.array([4.0, 0.5, 0.0]), np.ones(2)
     )
     figure = plot(surface)
     drawn = [np.asarray(line.get_xydata()) for line in figure.axes[0].lines]

@@ -270,7 +270,8 @@ def with_path(surface: Surface) -> Surface:
     surface.directions["x"] = Direction({"_target_": "pca", "checkpoints": "a_*.pt"}, (1.0,), {"component": 1})
     coordinates = np.array([[[0.5, -1.5], [0.25, 0.5], [0.0, 0.0]]])
     missed, distance = np.array([[0.125, 0.5, 0.0]]), np.array([4.0, 1.0, 0.0])
-    surface.trajectory = Trajectory(("run/a_1.pt", "run/a_2.pt", "run/a_3.pt"), coordinates, missed, distance)
+    names = ("run/a_1.pt", "run/a_2.pt", "run/a_3.pt")
+    surface.trajectory = Trajectory(names, coordinates, missed, distance, np.array([0.75, math.nan]))
     return surface
 
 
@@ -288,6 +289,7 @@ def test_info_tells_angles_findings_and_the_path(tmp_path: Path, landscape: Land
         "coordinates": [[[0.5, -1.5], [0.25, 0.5], [0.0, 0.0]]],
         "missed": [[0.125, 0.5, 0.0]],
         "distance": [4.0, 1.0, 0.0],
+        "explained_variance_ratio": [0.75, None],
     }
 
 

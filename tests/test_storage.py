@@ -107,6 +107,7 @@ def trajectories(draw: st.DrawFn, grid: Grid) -> Trajectory:
         draw(arrays(np.float64, (*shape, len(grid.axes)), elements=floats)),
         draw(arrays(np.float64, shape, elements=floats)),
         draw(arrays(np.float64, shape[1:], elements=floats)),
+        draw(arrays(np.float64, len(grid.axes), elements=floats)),
     )
 
 
@@ -145,7 +146,7 @@ def assert_same(found: Surface, expected: Surface) -> None:
     assert (found.trajectory is None) == (expected.trajectory is None)
     if found.trajectory is not None and expected.trajectory is not None:
         assert found.trajectory.names == expected.trajectory.names
-        for part in ("coordinates", "missed", "distance"):
+        for part in ("coordinates", "missed", "distance", "explained_variance_ratio"):
             a, b = getattr(found.trajectory, part), getattr(expected.trajectory, part)
             assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
     assert found.provenance.config == expected.provenance.config

@@ -44,6 +44,7 @@ class TrajectoryReport(BaseModel):
         description="Per slice and checkpoint, the share of the displacement's length that the projection misses"
     )
     distance: list[Number] = Field(description="Euclidean length of the displacement of each checkpoint")
+    explained_variance_ratio: list[Number] = Field(description="Per axis; null where it is no principal direction")
 
 
 class MetricReport(BaseModel):
@@ -186,6 +187,7 @@ def _trajectory_report(surface: Surface) -> TrajectoryReport | None:
         coordinates=path.coordinates.tolist(),
         missed=path.missed.tolist(),
         distance=path.distance.tolist(),
+        explained_variance_ratio=path.explained_variance_ratio.tolist(),
     )
 
 

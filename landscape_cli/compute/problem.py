@@ -414,7 +414,8 @@ def _axis_direction(
     where = partial(settings.where, "axes", name, "direction")
     if surroundings.saved is not None and config.target in COMPUTED:
         again = partial(from_file, path=str(surroundings.saved), name=name)
-        return AxisDirection(name, again, where(), config.model_copy(update={"orthogonal": False}))
+        # as target file: made orthogonal to other axes, it is another one in every slice
+        return AxisDirection(name, again, where(), config.model_copy(update={"target": "file", "orthogonal": False}))
     function = cast(DirectionFunction, bind(config, where, {**DIRECTIONS, **own}, num_positional=1))
     return AxisDirection(name, function, where(), config)
 

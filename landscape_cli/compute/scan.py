@@ -15,8 +15,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from landscape_cli.compute.apart import run_apart
 from landscape_cli.compute.caveats import notes_on
 from landscape_cli.compute.device import choose_devices
+from landscape_cli.compute.directions.table import COMPUTED
 from landscape_cli.compute.evaluate import never
 from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.instantiate import Target
@@ -205,7 +207,7 @@ def _scan(
         if existing is not None:
             assert output is not None  # where it was read from
             check_identity(existing, problem.identity, output)
-        problem.draw(0)  # what takes gradients is done once, and before there are other processes
+        _draw(problem, settings, num_devices=len(devices))
         trajectory = trajectory_of(problem, settings)
         say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
         team = stack.enter_context(Team(say))
@@ -237,14 +239,31 @@ def _scan(
         def is_over() -> bool:
             return should_stop() or time.perf_counter() >= deadline
 
-        if settings.directions == "save" and output is not None:
-            surface.provenance = save_directions(problem, surface, output)
-        is_new_path = trajectory is not None and not same_path(trajectory, surface.trajectory)
-        if is_new_path:
-            surface.trajectory = trajectory
-        saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_new_path)
+        is_changed = _add_beside_points(surface, problem, settings, output, trajectory)
+        saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
         fill(surface, worker, team, saver, observer, is_over, preflight.seconds_per_point)
         return surface
+
+
+def _draw(problem: Problem, settings: Settings, num_devices: int) -> None:
+    """Draw the first slice, before there are helpers: what takes gradients is done once."""
+    computed = any(axis.direction.target in COMPUTED for _, axis in settings.axes.items())
+    if computed and num_devices > 1:  # gradients would start CUDA in this process, which the helpers are forked from
+        problem.drawing.adopt(*run_apart(problem.drawing.fixed))
+    problem.draw(0)
+
+
+def _add_beside_points(
+    surface: Surface, problem: Problem, settings: Settings, output: Path | None, trajectory: Trajectory | None
+) -> bool:
+    """Save the directions and enter the path, as configured now; whether that changes the surface."""
+    resolved = surface.provenance.resolved
+    if settings.directions == "save" and output is not None:
+        surface.provenance = save_directions(problem, surface, output)
+    is_new_path = trajectory is not None and not same_path(trajectory, surface.trajectory)
+    if is_new_path:
+        surface.trajectory = trajectory
+    return is_new_path or surface.provenance.resolved != resolved
 
 
 def _found_grid(worker: Worker, settings: Settings, trajectory: Trajectory | None, expect: Expect | None) -> Grid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -54,6 +55,12 @@ class ModelSources:
         self.statistics = _copies(statistics_of(model))
         self.state_names = tuple(name for name, each in model.state_dict().items() if isinstance(each, Tensor))
         self.parameter_names = tuple(name for name, _ in model.named_parameters())
+        first: dict[int, str] = {}
+        tensors = itertools.chain(
+            model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
+        )
+        self.first_names: Mapping[str, str] = {name: first.setdefault(id(each), name) for name, each in tensors}
+        self._noted: set[str] = set()
         self._skeleton: nn.Module | None = None
 
     def release(self) -> None:
@@ -90,8 +97,10 @@ class ModelSources:
         return Objective(self._model, self._loss, placed, names=names, num_examples=num_examples)
 
     def note(self, message: str) -> None:
-        """Tell the user something."""
-        self._note(message)
+        """Tell the user something, once: a direction is drawn for every slice."""
+        if message not in self._noted:
+            self._noted.add(message)
+            self._note(message)
 
 
 def split_or_default(split: str | None, splits: Mapping[str, object], where: str) -> str:

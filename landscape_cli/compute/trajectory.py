@@ -12,7 +12,7 @@ from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.subspace import Subspace, norm, subtract
 from landscape_cli.config import Settings
 from landscape_cli.errors import located
-from landscape_cli.surface import Trajectory
+from landscape_cli.surface import FloatArray, Trajectory
 
 
 def trajectory_of(problem: Problem, settings: Settings) -> Trajectory | None:
@@ -68,4 +68,10 @@ def _project(problem: Problem, paths: Sequence[Path], key: str | None, prefix: s
             found, rest = planes[index].project(weights.params)
             coordinates[index, step] = found
             missed[index, step] = min(rest / distance[step], 1.0) if distance[step] else 0.0
-    return Trajectory(tuple(map(str, paths)), coordinates, missed, distance)
+    return Trajectory(tuple(map(str, paths)), coordinates, missed, distance, _explained(problem))
+
+
+def _explained(problem: Problem) -> FloatArray:
+    found = problem.drawing.found
+    ratios = [found[axis.name].get("explained_variance_ratio") for axis in problem.grid.axes]
+    return np.array([ratio if isinstance(ratio, float) else np.nan for ratio in ratios])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,10 @@ class Sources(Protocol):
     @property
     def parameter_names(self) -> tuple[str, ...]:
         """The names of all parameters, in their order; a tied tensor appears once."""
+
+    @property
+    def first_names(self) -> Mapping[str, str]:
+        """Name of a parameter or buffer → the first name of the same tensor; another one where it is tied."""
 
     @property
     def statistics(self) -> Params:

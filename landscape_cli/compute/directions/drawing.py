@@ -95,6 +95,18 @@ class Drawing:
             self._drawn[slice_index] = tuple(found)
         return self._drawn[slice_index]
 
+    def fixed(self) -> tuple[dict[str, Params], dict[str, dict[str, JsonValue]]]:
+        """The directions that are the same in every slice, by axis, as drawn, and what they have found."""
+        for number, axis in enumerate(self._axes):
+            if axis.config.target in FIXED and axis.name not in self._fixed:
+                self._fixed[axis.name] = self._call(axis, number, 0)
+        return self._fixed, self.found
+
+    def adopt(self, fixed: dict[str, Params], found: dict[str, dict[str, JsonValue]]) -> None:
+        """Take over what `fixed` has returned in another process."""
+        self._fixed = fixed
+        self.found.update(found)
+
     def norms_and_cosines(self, num_slices: int) -> tuple[dict[str, tuple[float, ...]], FloatArray | None]:
         """Axis name → Euclidean length per slice, and (S, A, A) the cosines between the axes; None for one axis."""
         norms: dict[str, list[float]] = {axis.name: [] for axis in self._axes}
@@ -153,7 +165,9 @@ class Drawing:
         except Exception as error:  # the user's direction may raise anything
             raise ConfigError(f"{axis.where}: the direction raised {type(error).__name__}: {error}") from error
         like = {name: self.params[name] for name in params}
-        return check_direction(direction, like, axis.where, self._statistics)
+        checked = check_direction(direction, like, axis.where, self._statistics)
+        selection = axis.config.parameters or Selection()
+        return {name: tensor for name, tensor in checked.items() if _is_selected(name, selection)}
 
     def _orthogonal(self, axis: AxisDirection, direction: Params, earlier: Sequence[Params]) -> Params:
         normalization = str(recipe(axis.config).get("normalization"))
@@ -229,15 +243,17 @@ def _select(axis: AxisDirection, params: Params) -> list[str]:
             if not near.startswith("; did"):
                 near = f"; they are called {', '.join([*params][:4])}{', …' if len(params) > 4 else ''}"
             raise ConfigError(f"{axis.where}.parameters: {pattern!r} matches no parameter{near}")
-    chosen = [
-        name
-        for name in params
-        if any(_matches(name, pattern) for pattern in selection.include)
-        and not any(_matches(name, pattern) for pattern in selection.exclude)
-    ]
+    chosen = [name for name in params if _is_selected(name, selection)]
     if not chosen:
         raise ConfigError(f"{axis.where}.parameters: everything that is included is excluded; nothing would move")
     return chosen
+
+
+def _is_selected(name: str, selection: Selection) -> bool:
+    """Whether a parameter or, by the same globs, a BatchNorm statistic may move."""
+    return any(_matches(name, pattern) for pattern in selection.include) and not any(
+        _matches(name, pattern) for pattern in selection.exclude
+    )
 
 
 def _matches(name: str, pattern: str) -> bool:

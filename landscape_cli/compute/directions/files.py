@@ -48,18 +48,46 @@ def _of_tomgoldstein(path: Path, name: str, context: Context, sources: Sources) 
             hint="It is a direction file of another model.",
         )
     tensors: Params = {}
-    expected = {**context.params, **sources.statistics}
-    for i, (entry, array) in enumerate(zip(orders[len(arrays)], arrays, strict=True)):
+    expected, left_out = {**context.params, **sources.statistics}, []
+    for i, (alias, array) in enumerate(zip(orders[len(arrays)], arrays, strict=True)):
+        entry, tensor = sources.first_names.get(alias, alias), torch.from_numpy(array)
         if entry in expected:
-            tensor = torch.from_numpy(array)
-            if tensor.shape != expected[entry].shape:
-                raise DirectionError(
-                    f"{path}: tensor {i} of {name} has the shape {tuple(tensor.shape)}; {entry} of this model has "
-                    f"{tuple(expected[entry].shape)}",
-                    hint="It is a direction file of another model.",
-                )
+            _check(tensor, expected[entry], f"{path}: tensor {i} of {name}", entry)
+            if entry in tensors:
+                _check_tied(tensors[entry], tensor, f"{path}: tensor {i} of {name}", (entry, alias), sources)
             tensors[entry] = tensor
+        elif entry not in sources.parameter_names and not entry.endswith(_COUNTER) and bool(tensor.any()):
+            left_out.append(entry)
+    if left_out:
+        sources.note(
+            f"warning: {path}: {name} moves {', '.join(left_out[:5])} too, neither parameters nor BatchNorm statistics; "
+            "they stay as they are, so this is not the surface that the original program computes"
+        )
     return _movable(tensors, context, sources)
+
+
+def _check(tensor: Tensor, like: Tensor, what: str, entry: str) -> None:
+    if tensor.shape != like.shape:
+        raise DirectionError(
+            f"{what} has the shape {tuple(tensor.shape)}; {entry} of this model has {tuple(like.shape)}",
+            hint="It is a direction file of another model.",
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise DirectionError(
+            f"{what} ({entry}) holds NaN or infinite values", hint="The file is damaged; make it anew."
+        )
+
+
+def _check_tied(first: Tensor, second: Tensor, what: str, names: tuple[str, str], sources: Sources) -> None:
+    """A file of states holds a tied tensor once per name, and the original program moves it by the sum of them."""
+    if not torch.equal(first, second):
+        raise DirectionError(
+            f"{what} differs from that of {names[0]}, but {' and '.join(names)} are one tensor of this model",
+            hint="Make the direction with dir_type weights, where it stands once.",
+        )
+    sources.note(
+        f"note: {' and '.join(names)} are one tensor, which moves once; the original program moves it once per name"
+    )
 
 
 def _movable(tensors: Params, context: Context, sources: Sources) -> Params:
@@ -83,8 +111,13 @@ def _saved(path: Path, name: str, context: Context, sources: Sources) -> Params:
             axes = sorted({key.split("/")[1] for key in names if key.count("/") >= 2})
             if name not in axes:
                 raise DirectionError(f"{path}: there is no direction {name!r}{did_you_mean(name, axes)}")
-            number = context.slice_index if any(key.startswith(f"{context.slice_index}/") for key in names) else 0
-            prefix = f"{number}/{name}/"
+            num_slices = len({key.split("/")[0] for key in names})
+            prefix = f"{context.slice_index if num_slices > 1 else 0}/{name}/"
+            if not any(key.startswith(prefix) for key in names):
+                raise DirectionError(
+                    f"{path}: no direction {prefix[:-1]}; it has {num_slices} slices",
+                    hint=f"Its directions are for slices.num: {num_slices} or fewer.",
+                )
             tensors = {key.removeprefix(prefix): file.get_tensor(key) for key in names if key.startswith(prefix)}
     except FileNotFoundError as error:
         raise DirectionError(f"{path}: no such file", hint="Paths are relative to the working directory.") from error
@@ -100,11 +133,8 @@ def _saved(path: Path, name: str, context: Context, sources: Sources) -> Params:
             f"{path}: it moves {foreign[0]}, which this model does not have", hint="It was saved for another model."
         )
     for entry, tensor in tensors.items():
-        if entry in known and tensor.shape != known[entry].shape:
-            raise DirectionError(
-                f"{path}: {entry} has the shape {tuple(tensor.shape)}; in this model {tuple(known[entry].shape)}",
-                hint="It was saved for another model.",
-            )
+        if entry in known:
+            _check(tensor, known[entry], f"{path}: {prefix}{entry}", entry)
     whole = {entry: tensors.get(entry, torch.zeros_like(tensor)) for entry, tensor in known.items()}
     return _movable(whole, context, sources)
 
