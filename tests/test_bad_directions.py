@@ -95,7 +95,7 @@ CASES: dict[str, tuple[str, int, list[str]]] = {
     "file: unknown name": (x("{_target_: file, path: foreign.h5, name: xdirektion}"), 3, [f"{HERE}: foreign.h5: ", "did you mean 'xdirection'?"]),
     "file: a text file as safetensors": (x("{_target_: file, path: notes.safetensors}"), 3, [f"{HERE}: notes.safetensors: not a readable safetensors file", "hint: Expected one that directions: save has written."]),
     "file: safetensors of another model": (x("{_target_: file, path: foreign.safetensors}"), 3, [f"{HERE}: foreign.safetensors: it moves conv.weight, which this model does not have", SAVED]),
-    "file: safetensors of another shape": (x("{_target_: file, path: small.safetensors}"), 3, [f"{HERE}: small.safetensors: first.weight has the shape (2, 2); in this model (5, 3)", SAVED]),
+    "file: safetensors of another shape": (x("{_target_: file, path: small.safetensors}"), 3, [f"{HERE}: small.safetensors: ", "first.weight has the shape (2, 2); ", "(5, 3)", "of another model"]),
     "file: safetensors of other axes": (x("{_target_: file, path: foreign.safetensors, name: y}"), 3, [f"{HERE}: foreign.safetensors: there is no direction 'y'; known: x"]),
     "file: without a path": (x("file"), 2, [f"{HERE}: file needs the argument 'path'"]),
     "between: not there": (x("{_target_: between, checkpoint: absent.pt}"), 3, [f"{HERE}.checkpoint: absent.pt: no such file", RELATIVE]),

@@ -488,7 +488,8 @@ def test_saved_directions_are_those_of_the_surface_and_give_it_again(tmp_path: P
 def test_directions_of_one_slice_serve_every_slice(tmp_path: Path) -> None:
     model = Network().double()
     scanned(model, {"x": X}, output=tmp_path / "s.h5", directions="save")
-    axes = {"x": {**X, "direction": from_file(tmp_path / "s.directions.safetensors")}, "y": Y}
+    drawn = {"_target_": "random", "normalization": "none"}
+    axes = {"x": {**X, "direction": from_file(tmp_path / "s.directions.safetensors")}, "y": {**Y, "direction": drawn}}
     surface = scanned(model, axes, slices={"num": 2})
     assert surface.directions["x"].norm[0] == surface.directions["x"].norm[1]
     assert surface.directions["y"].norm[0] != surface.directions["y"].norm[1]
@@ -535,8 +536,7 @@ def test_a_resumed_scan_takes_the_eigenvector_from_the_saved_file_if_it_is_that_
     options = {"axes": CURVED, "slices": {"num": 2}, "directions": "save"}
     whole = scanned(model, output=tmp_path / "whole.h5", **options)
     stopped = scanned(model, output=output, should_stop=StopAfter(14), **options)
-    assert stopped.evaluated[0].all()
-    assert not stopped.evaluated[1].all()
+    assert all(0 < each.sum() < each.size for each in stopped.evaluated)
     file = tmp_path / "s.directions.safetensors"
     image = file.read_bytes()
     if file_is == "deleted":

@@ -60,7 +60,7 @@ def _of_tomgoldstein(path: Path, name: str, context: Context, sources: Sources) 
             left_out.append(entry)
     if left_out:
         sources.note(
-            f"warning: {path}: {name} moves {', '.join(left_out[:5])} too, neither parameters nor BatchNorm statistics; "
+            f"warning: {path}: {name} moves {', '.join(left_out[:5])} too, no parameters and no BatchNorm statistics: "
             "they stay as they are, so this is not the surface that the original program computes"
         )
     return _movable(tensors, context, sources)
