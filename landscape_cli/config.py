@@ -111,6 +111,12 @@ class EvaluationConfig(Section):
         "float32", description="float32 is true float32 on GPUs too; tf32 and bfloat16 are faster there and rounder"
     )
 
+    @model_validator(mode="after")
+    def _check_recalibration(self) -> Self:
+        if "recalibration" in self.model_fields_set and self.batchnorm != "recalibrate":
+            raise ValueError(f"recalibration belongs to batchnorm: recalibrate, found batchnorm: {self.batchnorm}")
+        return self
+
 
 class MemoryConfig(Section):
     """How much memory the data may take before they are streamed: bytes, or text such as 8GB."""

@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from series_models import network
 
 from landscape_cli import load_surface
+from landscape_cli.cli.series import jobs_of
+from landscape_cli.errors import UsageError
 
 SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 CONFIG = """\
@@ -407,3 +409,10 @@ def test_values_are_finite_and_of_the_checkpoint_itself_at_the_centre(folder: Pa
         values = load_surface(f"out/{name}.h5")["train_loss"]
         assert values[0, 1, 1] == pytest.approx(expected, rel=1e-5)
         assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", ["{stem}.h5", "out/{parent}/{index}.h5"])
+def test_a_placeholder_without_checkpoints_is_no_name(name: str) -> None:
+    with pytest.raises(UsageError, match=r"is for several checkpoints"):
+        jobs_of([], Path(name))
+    assert jobs_of([], Path("{odd}.h5")) == [(None, Path("{odd}.h5"))]

@@ -1067,7 +1067,7 @@ def golden_volume() -> Surface:
 
 GOLDEN_SURFACES = {"line.h5": golden_line, "plane_partial.h5": golden_plane, "volume_path.h5": golden_volume}
 GOLDEN_FILES = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.glob("*/*.h5"))
-NEWEST = sorted(path.name for path in GOLDEN.iterdir())[-1]
+NEWEST = max(path.name for path in GOLDEN.iterdir())
 
 
 def write_golden_files(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -60,6 +61,11 @@ def jobs_of(checkpoints: Sequence[Path], output: Path) -> list[tuple[Path | None
     """
     _check_suffix(output)
     if not checkpoints:
+        placeholder = re.search(r"\{(stem|name|parent|index)\}", str(output))
+        if placeholder:
+            raise UsageError(
+                f"-o {output}: {placeholder[0]} is for several checkpoints", hint="Name them: --checkpoint …"
+            )
         return [(None, output)]
     jobs: list[tuple[Path | None, Path]] = []
     for index, path in enumerate(checkpoints):

@@ -35,9 +35,7 @@ def run_apart(function: Callable[[], _T]) -> _T:
         succeeded, value = pickle.loads(ours.recv_bytes())  # noqa: S301  # from our own child
     except EOFError as error:
         process.join()
-        raise EvaluationError(
-            f"the process that makes a direction ended with exit code {process.exitcode}"
-        ) from error
+        raise EvaluationError(f"the process that makes a direction ended with exit code {process.exitcode}") from error
     finally:
         ours.close()
         process.join()

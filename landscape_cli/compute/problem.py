@@ -105,6 +105,11 @@ class Problem:
         """The direction of every axis in one slice, on the CPU."""
         return self.drawing.draw(slice_index)
 
+    def release(self) -> None:
+        """Give back the memory that only other checkpoints needed."""
+        if self.sources is not None:
+            self.sources.release()
+
     @property
     def moves_statistics(self) -> bool:
         """Whether BatchNorm statistics move along with the weights."""

@@ -207,8 +207,9 @@ def _scan(
         if existing is not None:
             assert output is not None  # where it was read from
             check_identity(existing, problem.identity, output)
-        _draw(problem, settings, num_devices=len(devices))
+        _draw(problem, settings, len(devices), cores)
         trajectory = trajectory_of(problem, settings)
+        problem.release()
         say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
         team = stack.enter_context(Team(say))
         if len(devices) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -245,12 +246,19 @@ def _scan(
         return surface
 
 
-def _draw(problem: Problem, settings: Settings, num_devices: int) -> None:
-    """Draw the first slice, before there are helpers: what takes gradients is done once."""
-    computed = any(axis.direction.target in COMPUTED for _, axis in settings.axes.items())
-    if computed and num_devices > 1:  # gradients would start CUDA in this process, which the helpers are forked from
-        problem.drawing.adopt(*run_apart(problem.drawing.fixed))
-    problem.draw(0)
+def _draw(problem: Problem, settings: Settings, num_devices: int, cores: int) -> None:
+    """Draw the first slice, before there are helpers: what takes gradients is done once, on all cores."""
+    if not any(axis.direction.target in COMPUTED for _, axis in settings.axes.items()):
+        problem.draw(0)
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        if num_devices > 1:  # gradients would start CUDA in this process, which the helpers are forked from
+            problem.drawing.adopt(*run_apart(problem.drawing.fixed))
+        problem.draw(0)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _add_beside_points(

@@ -64,7 +64,7 @@ class ModelSources:
         self._skeleton: nn.Module | None = None
 
     def release(self) -> None:
-        """Forget the model: its weights are about to be moved."""
+        """Give back the memory of the copy that checkpoints were loaded into."""
         self._skeleton = None
 
     def load(self, path: Path, key: str | None = None, prefix: str | None = None, where: str = "direction") -> Weights:

@@ -15,6 +15,7 @@ from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker
 from landscape_cli.compute.problem import Decoder, Surroundings, assemble_problem, build_model, check_components
 from landscape_cli.compute.selfcheck import check_labels
+from landscape_cli.compute.span import find_ranges
 from landscape_cli.compute.trajectory import trajectory_of
 from landscape_cli.config import Config
 from landscape_cli.errors import ConfigError, LandscapeError
@@ -83,6 +84,8 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
             centre, _ = check_centre(worker, config, config.checkpoint.expect)
             result.notes.append("centre: " + ", ".join(f"{name} {mean:.4g}" for name, (mean, _) in centre.items()))
             result.notes.append("the centre repeats itself")
+            for name, (low, high) in find_ranges(worker, config, trajectory).items():
+                result.notes.append(f"axis {name}: from {low:g} to {high:g}")
     return result
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from landscape_cli.axes import DirectionConfig, Selection
 from landscape_cli.compute.directions.context import Context, Sources
 from landscape_cli.compute.directions.orthogonal import orthogonalize
-from landscape_cli.compute.directions.table import FIXED, recipe
+from landscape_cli.compute.directions.table import DIRECTIONS, FIXED, recipe
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
 from landscape_cli.compute.subspace import FloatArray, Params, cosines, norm
 from landscape_cli.errors import ConfigError, LandscapeError, did_you_mean, located
@@ -153,7 +152,7 @@ class Drawing:
     def _call(self, axis: AxisDirection, number: int, slice_index: int) -> Params:
         # its own copy: a direction that works in place must not change θ*
         params = {name: self.params[name].clone() for name in self._selected[axis.name]}
-        tell = partial(self.found[axis.name].__setitem__)
+        tell = self.found[axis.name].__setitem__
         context = Context(
             params, self._layout, self._seed, slice_index, axis.name, number, sources=self._sources, tell=tell
         )
@@ -172,7 +171,7 @@ class Drawing:
     def _orthogonal(self, axis: AxisDirection, direction: Params, earlier: Sequence[Params]) -> Params:
         normalization = str(recipe(axis.config).get("normalization"))
         renormalize = None
-        if normalization in _LENGTHS:
+        if normalization in _LENGTHS and axis.config.target in DIRECTIONS:
             params = {name: self.params[name].double() for name in self._selected[axis.name]}
 
             def renormalize(changed: Params) -> Params:

@@ -8,8 +8,8 @@ import numpy as np
 
 from landscape_cli.compute.subspace import FloatArray, Params, gram, inner, norm
 
-# Each step leaves about the square of the cosine behind; where single units stand in the way it is slower.
 _MAX_STEPS = 50
+_MAX_FAILURES = 8
 _EXACT = 1e-14
 _PARALLEL = 1e-6
 
@@ -19,8 +19,9 @@ def orthogonalize(
 ) -> Params | None:
     """Take out of a direction what lies along those before it, without touching tensors that it does not move.
 
-    With a normalization the two conditions are met in turns, by alternating projections, until the cosines vanish or
-    stop falling: with filters of a single weight both may be impossible, and the cosine that is left is the smallest.
+    Without a normalization this is one projection. With one, the direction is v(λ) / ‖v(λ)‖ · ‖θ‖ unit by unit, where
+    v = d − Σ λᵢ·dᵢ, and λ is found by Broyden's method (1965), from the projection on, until the cosines vanish or do
+    not fall any more: with filters of a single weight, which cannot turn, both conditions may be impossible.
 
     Args:
         direction: To be changed; returned as a new one.
@@ -31,31 +32,50 @@ def orthogonalize(
     Returns:
         The direction in float64, or None where nothing of it is left.
     """
-    found = {name: tensor.double() for name, tensor in direction.items()}
-    before = norm(_only(found, names))
-    support = {name for name in found if name in names and bool(found[name].any())}
+    best = {name: tensor.double() for name, tensor in direction.items()}
+    support = {name for name in best if name in names and bool(best[name].any())}
     others = [{name: tensor.double() for name, tensor in each.items()} for each in earlier]
     within = [_only(each, support) for each in others]
-    best, smallest = found, np.inf
+    before, smallest, num_failures = norm(_only(best, support)), np.inf, 0
+    jacobian, products = -gram(within), _inners(best, within)
+    step = _solve(jacobian, -products)
     for _ in range(_MAX_STEPS):
-        products = np.array([inner(_only(found, support), each) for each in within])
-        coefficients = np.linalg.lstsq(gram(within), products, rcond=None)[0]
-        for coefficient, each in zip(coefficients.tolist(), others, strict=True):
-            for name, tensor in each.items():
-                if name in found and (name in support or name not in names):
-                    found = {**found, name: found[name] - coefficient * tensor}
+        found = _subtract(best, step, others, lambda name: name in support or name not in names)
         if norm(_only(found, support)) <= _PARALLEL * before:
             return None
         if renormalize is not None:
-            found = {**found, **renormalize(_only(found, names))}
-        largest = float(np.abs(_cosines(_only(found, names), others)).max())
+            found |= renormalize(_only(found, names))
+        changed, largest = _inners(found, within), float(np.abs(_cosines(_only(found, names), others)).max())
+        if step.any():
+            jacobian = jacobian + np.outer(changed - products - jacobian @ step, step) / (step @ step)
         if largest < smallest:
-            best, smallest = found, largest
-        elif renormalize is None or largest > 0.9 * smallest:
-            break
-        if smallest <= _EXACT:
+            best, smallest, products = found, largest, changed
+            step = _solve(jacobian, -products)
+        else:  # again from the best one, nearer to it
+            num_failures += 1
+            again = _solve(jacobian, -products)
+            step = again * min(1.0, 0.5 * np.linalg.norm(step) / max(np.linalg.norm(again), 1e-300))
+        if smallest <= _EXACT or num_failures > _MAX_FAILURES or not step.any():
             break
     return best
+
+
+def _subtract(
+    direction: Params, coefficients: FloatArray, others: Sequence[Params], may: Callable[[str], bool]
+) -> Params:
+    found = dict(direction)
+    for coefficient, each in zip(coefficients.tolist(), others, strict=True):
+        found |= {n: found[n] - coefficient * tensor for n, tensor in each.items() if n in found and may(n)}
+    return found
+
+
+def _solve(matrix: FloatArray, wanted: FloatArray) -> FloatArray:
+    found: FloatArray = np.linalg.lstsq(matrix, wanted, rcond=None)[0]
+    return found
+
+
+def _inners(direction: Params, others: Sequence[Params]) -> FloatArray:
+    return np.array([inner(direction, each) for each in others])
 
 
 def _cosines(direction: Params, earlier: Sequence[Params]) -> FloatArray:
