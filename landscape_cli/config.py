@@ -17,9 +17,11 @@ from pydantic import (
     JsonValue,
     PositiveInt,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -116,6 +118,13 @@ class EvaluationConfig(Section):
         if "recalibration" in self.model_fields_set and self.batchnorm != "recalibrate":
             raise ValueError(f"recalibration belongs to batchnorm: recalibrate, found batchnorm: {self.batchnorm}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        plain: dict[str, JsonValue] = handler(self)
+        if self.batchnorm != "recalibrate":
+            del plain["recalibration"]  # it decides nothing
+        return plain
 
 
 class MemoryConfig(Section):

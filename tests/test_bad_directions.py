@@ -136,7 +136,7 @@ CASES: dict[str, tuple[str, int, list[str]]] = {
     "own: infinite": (x("test_bad_directions.diverged"), 2, [f"{HERE}: the direction of first.weight holds NaN or infinite values"]),
     "own: raises": (x("test_bad_directions.raising"), 2, [f"{HERE}: the direction raised RuntimeError: no idea", "--verbose shows the traceback"]),
     "recalibration: unknown split": (BASE + "evaluation: {batchnorm: recalibrate, recalibration: {split: trian}}\n", 2, ["error: c.yaml:7: evaluation.recalibration.split: found 'trian'; did you mean 'train'?"]),
-    "recalibration: unknown split, not asked for": (BASE + "evaluation: {recalibration: {split: trian}}\n", 2, ["error: c.yaml:7: evaluation.recalibration.split: found 'trian'; did you mean 'train'?"]),
+    "recalibration: not asked for": (BASE + "evaluation: {recalibration: {split: train}}\n", 2, ["error: c.yaml:7: evaluation: recalibration belongs to batchnorm: recalibrate, found batchnorm: frozen"]),
     "recalibration: no examples": (BASE + "evaluation: {recalibration: {num_examples: 0}}\n", 2, ["error: c.yaml:7: evaluation.recalibration.num_examples: found 0; input should be greater than 0"]),
     "span: no trajectory": (BASE.replace("start: -1, stop: 1", "span: trajectory"), 2, ["error: c.yaml:6: axes.x.span: there is no trajectory", "hint: Name its checkpoints under trajectory."]),
     "trajectory: nothing matches": (BASE + "trajectory: {checkpoints: epoch_*.pt}\n", 3, ["error: c.yaml:7: trajectory.checkpoints: epoch_*.pt: matches no file"]),

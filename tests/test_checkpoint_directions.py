@@ -134,7 +134,10 @@ def test_three_checkpoints_span_a_plane(tmp_path: Path) -> None:
         assert values[i, j] == pytest.approx(plain_loss(corner, data()), rel=1e-12)
     assert values[1, 1] == pytest.approx(plain_loss(mixed([(-1.0, a), (1.0, b), (1.0, c)]), data()), rel=1e-12)
     assert surface.cosine is not None
-    u, v = (torch.cat([(q - p).flatten() for p, q in zip(a.parameters(), m.parameters(), strict=True)]) for m in (b, c))
+    u, v = (
+        torch.cat([(q - p).detach().flatten() for p, q in zip(a.parameters(), m.parameters(), strict=True)])
+        for m in (b, c)
+    )
     assert surface.cosine[0, 0, 1] == pytest.approx(float(u @ v / u.norm() / v.norm()), abs=1e-12)
 
 

@@ -480,7 +480,7 @@ def test_float32_vectors_find_the_same_to_their_precision(device: str) -> None:
 def test_the_basis_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = with_spectrum(SPECTRA["bulk and outliers"])
     whole = solve(matrix, 2)
-    monkeypatch.setattr("landscape_cli.compute.curvature._FLOAT64_AT_ONCE", {"cpu": 64})
+    monkeypatch.setattr("landscape_cli.compute.lanczos._FLOAT64_AT_ONCE", {"cpu": 64})
     blocks = solve(matrix, 2)
     torch.testing.assert_close(blocks.vector, whole.vector, rtol=0, atol=1e-9)
     assert blocks.value == pytest.approx(whole.value, rel=1e-12)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,8 +28,9 @@ from landscape_cli.compute.directions.drawing import AxisDirection, Drawing
 from landscape_cli.compute.directions.gaussian import random
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.observer import Silent
+from landscape_cli.compute.saved import saved_directions
 from landscape_cli.compute.subspace import Subspace
-from landscape_cli.errors import ConfigError, DirectionError
+from landscape_cli.errors import ConfigError, DirectionError, ResumeMismatchError
 from landscape_cli.surface import Surface
 
 Landscape = Callable[..., Outcome]
@@ -508,6 +510,27 @@ def test_directions_of_a_finished_scan_can_be_saved_later(tmp_path: Path) -> Non
     assert output.stat().st_mtime_ns == untouched
 
 
+@pytest.mark.parametrize("name", ["", "/", ".", "..", "../s.directions.safetensors", "a\0b", 3, None])
+def test_a_surface_names_no_file_but_one_beside_it(tmp_path: Path, name: object) -> None:
+    (tmp_path / "s.h5").mkdir()
+    (tmp_path / "s.directions.safetensors").write_bytes(b"hello")
+    surface = scanned(Network().double(), {"x": X})
+    told = {"file": name, "sha256": hashlib.sha256(b"hello").hexdigest()}
+    surface.provenance = replace(surface.provenance, resolved={"found": {"directions": told}})
+    assert saved_directions(surface, tmp_path / "s.h5" / "s.h5") is None
+
+
+def test_a_direction_file_that_has_changed_is_another_scan(tmp_path: Path) -> None:
+    model, path = Network().double(), tmp_path / "d.h5"
+    axes = {"x": {**X, "direction": from_file(path)}}
+    write_group(path, "xdirection", tensors())
+    scanned(model, axes, output=tmp_path / "s.h5")
+    path.unlink()
+    write_group(path, "xdirection", tensors(2))
+    with pytest.raises(ResumeMismatchError, match=r"d\.h5"):
+        scanned(model, axes, output=tmp_path / "s.h5")
+
+
 class StopAfter:
     """A stop request that arrives before the n-th batch of the loop."""
 
@@ -643,7 +666,7 @@ PATTERNS = st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).ma
 
 
 @settings(deadline=None, max_examples=150)
-@given(include=PATTERNS, exclude=PATTERNS | st.just([]), coordinate=st.floats(-3, 3).filter(bool))
+@given(include=PATTERNS, exclude=PATTERNS | st.just([]), coordinate=st.floats(-3, 3).filter(lambda c: abs(c) > 0.01))
 def test_exactly_the_selected_parameters_move(include: list[str], exclude: list[str], coordinate: float) -> None:
     params = {name: tensor.detach() for name, tensor in MODEL.named_parameters()}
     config = DirectionConfig.model_validate(

@@ -644,7 +644,7 @@ def test_a_picture_does_not_claim_what_is_not_known(tmp_path: Path) -> None:
     surface = read_lightzero(write_lightzero(tmp_path / "s.h5"))
     figure = plot(surface)
     assert figure.axes[0].get_xlabel() == "x: unknown direction (coordinates as in the original)"
-    assert figure.get_supxlabel().startswith("converted from s.h5 (lightzero)  ·  n unknown  ·  one slice")
+    assert figure.get_supxlabel().startswith("converted from s.h5 (lightzero)  ·  n unknown")
     assert figure.axes[0].get_title(loc="left") == "train loss"
 
 

@@ -63,6 +63,14 @@ def test_the_projections_of_attention_are_normalized_row_by_row() -> None:
     torch.testing.assert_close(scaled["in_proj_weight"].norm(dim=1), params["in_proj_weight"].norm(dim=1))
 
 
+def test_projections_of_attention_that_are_kept_apart_are_normalized_row_by_row() -> None:
+    attention = nn.MultiheadAttention(8, 2, kdim=5, vdim=6).double()
+    params = parameters_of(attention)
+    scaled = NORMALIZATIONS["filter"](random_like(params), params, layout_of(attention))
+    for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"):
+        torch.testing.assert_close(scaled[name].norm(dim=1), params[name].norm(dim=1), rtol=1e-12, atol=0)
+
+
 def test_a_transposed_convolution_inside_a_model_is_found_by_its_module() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 3, groups=2))
     assert layout_of(model) == {

@@ -47,9 +47,10 @@ def saved_directions(existing: Surface | None, output: Path | None) -> Path | No
     """The file with the directions of a surface, where it is there and unchanged."""
     found = existing.provenance.resolved.get("found") if existing else None
     told = found.get("directions") if isinstance(found, dict) else None
-    if not isinstance(told, dict) or output is None:
+    name = Path(str(told.get("file"))).name if isinstance(told, dict) else ""
+    if not isinstance(told, dict) or output is None or not name:
         return None
-    path = output.with_name(Path(str(told.get("file"))).name)  # beside the surface, whatever stands there
+    path = output.parent / name  # beside the surface, whatever stands there
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != told.get("sha256"):
         return None
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -34,13 +35,14 @@ def orthogonalize(
     """
     best = {name: tensor.double() for name, tensor in direction.items()}
     support = {name for name in best if name in names and bool(best[name].any())}
+    moving = support | (set(best) - names)
     others = [{name: tensor.double() for name, tensor in each.items()} for each in earlier]
     within = [_only(each, support) for each in others]
     before, smallest, num_failures = norm(_only(best, support)), np.inf, 0
     jacobian, products = -gram(within), _inners(best, within)
     step = _solve(jacobian, -products)
     for _ in range(_MAX_STEPS):
-        found = _subtract(best, step, others, lambda name: name in support or name not in names)
+        found = _subtract(best, step, others, moving)
         if norm(_only(found, support)) <= _PARALLEL * before:
             return None
         if renormalize is not None:
@@ -53,25 +55,23 @@ def orthogonalize(
             step = _solve(jacobian, -products)
         else:  # again from the best one, nearer to it
             num_failures += 1
-            again = _solve(jacobian, -products)
-            step = again * min(1.0, 0.5 * np.linalg.norm(step) / max(np.linalg.norm(again), 1e-300))
+            longest = 0.5 * math.hypot(*step)
+            step = _solve(jacobian, -products)
+            step = step * min(1.0, longest / (math.hypot(*step) or 1.0))
         if smallest <= _EXACT or num_failures > _MAX_FAILURES or not step.any():
             break
     return best
 
 
-def _subtract(
-    direction: Params, coefficients: FloatArray, others: Sequence[Params], may: Callable[[str], bool]
-) -> Params:
+def _subtract(direction: Params, coefficients: FloatArray, others: Sequence[Params], moving: set[str]) -> Params:
     found = dict(direction)
     for coefficient, each in zip(coefficients.tolist(), others, strict=True):
-        found |= {n: found[n] - coefficient * tensor for n, tensor in each.items() if n in found and may(n)}
+        found |= {name: found[name] - coefficient * tensor for name, tensor in each.items() if name in moving}
     return found
 
 
 def _solve(matrix: FloatArray, wanted: FloatArray) -> FloatArray:
-    found: FloatArray = np.linalg.lstsq(matrix, wanted, rcond=None)[0]
-    return found
+    return np.asarray(np.linalg.lstsq(matrix, wanted, rcond=None)[0], dtype=np.float64)
 
 
 def _inners(direction: Params, others: Sequence[Params]) -> FloatArray:
