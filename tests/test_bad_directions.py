@@ -115,7 +115,7 @@ CASES: dict[str, tuple[str, int, list[str]]] = {
     "pca: NaN": (x("{_target_: pca, checkpoints: [b.pt, nan.pt]}"), 3, [f"{HERE}: nan.pt: NaN or infinite values in last.weight", DIVERGED]),
     "pca: another architecture": (x("{_target_: pca, checkpoints: [b.pt, wide.pt]}"), 3, [f"{HERE}: wide.pt: the file itself does not fit the model", WIDE, OTHER]),
     "pca: component 0": (x("{_target_: pca, checkpoints: [b.pt, run_1.pt], component: 0}"), 2, [f"{HERE}.component: found 0; input should be greater than 0"]),
-    "pca: a component too many": (x("{_target_: pca, checkpoints: [b.pt, run_1.pt], component: 3}"), 3, [f"{HERE}: b.pt … run_1.pt: about the checkpoint of the scan, these 2 checkpoints span 2 dimensions; there is no component 3", "hint: Give more checkpoints, or fewer axes."]),
+    "pca: a component too many": (x("{_target_: pca, checkpoints: [b.pt, run_1.pt], component: 3}"), 3, [f"{HERE}: b.pt … run_1.pt: about the checkpoint of the scan, these 2 checkpoints span 2 dimensions up to rounding; there is no component 3", "hint: Give more checkpoints, or fewer axes."]),
     "pca: a number": (x("{_target_: pca, checkpoints: 3}"), 2, [f"{HERE}.checkpoints: found 3; input should be a valid string or a valid list"]),
     "pca: without checkpoints": (x("pca"), 2, [f"{HERE}: pca needs the argument 'checkpoints'"]),
     "gradient: unknown split": (x("{_target_: gradient, split: trian}"), 2, [f"{HERE}: split: found 'trian'; did you mean 'train'?"]),
@@ -200,8 +200,34 @@ def test_a_checkpoint_of_the_path_that_changed_is_not_the_same_scan(folder: Path
     torch.save(torch.load("run_1.pt", weights_only=True), "b.pt")
     outcome = landscape("scan", "c.yaml", "-o", "s.h5")
     assert outcome.exit_code == 3
-    assert "files.b.pt: " in outcome.stderr
+    assert "axes.x.direction.checkpoint: " in outcome.stderr
     assert Path("s.h5").read_bytes() == before
+
+
+def test_the_same_files_elsewhere_are_the_same_scan(folder: Path, landscape: Landscape) -> None:
+    Path("c.yaml").write_text(x("{_target_: between, checkpoint: b.pt}"))
+    assert landscape("scan", "c.yaml", "-o", "s.h5").exit_code == 0
+    before = Path("s.h5").read_bytes()
+    Path("elsewhere").mkdir()
+    Path("b.pt").rename("elsewhere/other.pt")
+    Path("c.yaml").write_text(x(f"{{_target_: between, checkpoint: {Path('elsewhere/other.pt').absolute()}}}"))
+    outcome = landscape("scan", "c.yaml", "-o", "s.h5")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "0 points computed" in outcome.stderr
+    assert Path("s.h5").read_bytes() == before
+
+
+def test_directions_are_not_saved_over_a_file_that_is_read(folder: Path, landscape: Landscape) -> None:
+    Path("c.yaml").write_text(x("random") + "directions: save\n")
+    assert landscape("scan", "c.yaml", "-o", "s.h5").exit_code == 0
+    saved = Path("s.h5.directions.safetensors")
+    before = saved.read_bytes()
+    Path("c.yaml").write_text(x(f"{{_target_: file, path: {saved}, name: x}}") + "directions: save\n")
+    outcome = landscape("scan", "c.yaml", "-o", "s.h5", "--overwrite")
+    assert outcome.exit_code == 2
+    assert "is read by a direction; directions: save would replace it" in outcome.stderr
+    assert saved.read_bytes() == before
+    assert landscape("scan", "c.yaml", "-o", "t.h5").exit_code == 0
 
 
 def test_the_good_form_of_these_configs_can_be_scanned(folder: Path, landscape: Landscape) -> None:
@@ -211,4 +237,4 @@ def test_the_good_form_of_these_configs_can_be_scanned(folder: Path, landscape: 
     Path("c.yaml").write_text(good + more)
     outcome = landscape("scan", "c.yaml", "-o", "s.h5")
     assert outcome.exit_code == 0, outcome.stderr
-    assert {path.name for path in Path().glob("s.*")} == {"s.h5", "s.directions.safetensors"}
+    assert {path.name for path in Path().glob("s.*")} == {"s.h5", "s.h5.directions.safetensors"}

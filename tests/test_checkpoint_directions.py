@@ -160,9 +160,59 @@ def test_recalibrated_statistics_are_those_that_torch_estimates(tmp_path: Path, 
     images = data().tensors[0][:500].double()
     for i, share in enumerate((0.0, 0.5, 1.0)):
         moved = mixed([(1 - share, a), (share, b)])
-        update_bn(DataLoader(TensorDataset(images), batch_size=256), moved)
+        update_bn(DataLoader(TensorDataset(images), batch_size=250), moved)  # 500 in two equal parts
         assert surface["train_loss"][0, i] == pytest.approx(plain_loss(moved.eval(), data()), rel=1e-12)
     assert surface.metrics["train_loss"].centre == surface["train_loss"][0, 0]
+
+
+@pytest.mark.parametrize("num_examples", [257, 258, 300, 513])
+def test_no_small_batch_at_the_end_spoils_the_statistics(num_examples: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 5)).double().eval()
+    images, labels = data().tensors
+    dataset = TensorDataset(images.flatten(1).double(), labels)
+    surface = scan_model(
+        model,
+        {"test": dataset},
+        axes={"x": {"num": 3}},
+        evaluation={
+            "precision": "float64",
+            "batchnorm": "recalibrate",
+            "recalibration": {"split": "test", "num_examples": num_examples},
+        },
+    )
+    whole = copy.deepcopy(model)  # all at once: the averages over parts differ from it by little
+    update_bn(DataLoader(TensorDataset(dataset.tensors[0][:num_examples]), batch_size=num_examples), whole)
+    with torch.no_grad():
+        expected = F.cross_entropy(whole.eval()(dataset.tensors[0]), labels).item()
+    assert surface.metrics["test_loss"].centre == pytest.approx(expected, rel=1e-2)
+
+
+def test_running_statistics_of_another_kind_are_refused_or_estimated() -> None:
+    from landscape_cli.errors import EvaluationError
+
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("running_mean", torch.zeros(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x - self.running_mean.view(1, -1, 1, 1)
+
+    torch.manual_seed(0)
+    own = nn.Sequential(nn.Conv2d(1, 3, 3), Frozen(), nn.Flatten(), nn.Linear(108, 5))
+    with pytest.raises(EvaluationError, match=r"cannot estimate 1\.running_mean"):
+        scanned(own, {"x": {"num": 3}}, batchnorm="recalibrate", precision="float32")
+    norm = nn.InstanceNorm2d(3, track_running_stats=True)
+    norm.running_mean.fill_(2.0)
+    instance = nn.Sequential(nn.Conv2d(1, 3, 3), norm, nn.Tanh(), nn.Flatten(), nn.Linear(108, 5)).double().eval()
+    surface = scanned(instance, {"x": {"num": 3}}, batchnorm="recalibrate")
+    images = data().tensors[0].double()
+    with torch.no_grad():  # of one image each, averaged: mean over all, mean of the unbiased variances
+        hidden = instance[0](images)
+        norm.running_mean.copy_(hidden.mean(dim=(0, 2, 3)))
+        norm.running_var.copy_(hidden.var(dim=(2, 3)).mean(dim=0))
+    assert surface.metrics["train_loss"].centre == pytest.approx(plain_loss(instance, data()), rel=1e-6)
 
 
 def test_engines_that_take_several_points_at_once_do_not_recalibrate(tmp_path: Path) -> None:
@@ -278,7 +328,7 @@ def test_pca_directions_are_the_right_singular_vectors_of_the_differences(tmp_pa
     )
     from safetensors.torch import load_file
 
-    saved = load_file(tmp_path / "s.directions.safetensors")
+    saved = load_file(tmp_path / "s.h5.directions.safetensors")
     _, singular, right = np.linalg.svd(rows, full_matrices=False)
     for number, axis in enumerate("xyz"):
         found = flat({n: saved[f"0/{axis}/{n}"] for n, _ in model.named_parameters()}, model)
@@ -310,7 +360,7 @@ def test_a_path_that_lies_in_the_plane_misses_nothing(tmp_path: Path) -> None:
     assert surface.trajectory.missed.max() < 1e-10
     ratios = [surface.directions[axis].found["explained_variance_ratio"] for axis in "xy"]
     assert sum(map(float, ratios)) == pytest.approx(1.0, abs=1e-12)  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match="span 2 dimensions; there is no component 3"):
+    with pytest.raises(CheckpointError, match="span 2 dimensions up to rounding; there is no component 3"):
         scanned(model, {name: {"num": 3, "direction": pca} for name in "xyz"})
     for axis, number in (("x", 0), ("y", 1)):  # the range holds the whole path, and 0
         coordinates = surface.grid.axes[number].coordinates
@@ -335,7 +385,7 @@ def test_a_path_is_projected_into_any_plane_by_least_squares(tmp_path: Path) -> 
     )
     from safetensors.torch import load_file
 
-    saved = load_file(tmp_path / "s.directions.safetensors")
+    saved = load_file(tmp_path / "s.h5.directions.safetensors")
     assert surface.trajectory is not None
     for index in range(2):
         columns = []
@@ -382,6 +432,65 @@ def test_projecting_a_point_gives_its_coordinates_back(coordinates: list[float],
     left = vector - normal @ torch.linalg.lstsq(normal, vector).solution
     assert missed == pytest.approx(float(left.norm()), rel=1e-8)
     assert inner(first, first) == pytest.approx(float((normal[:, 0] ** 2).sum()), rel=1e-12)
+
+
+def test_the_share_of_another_path_is_not_claimed(tmp_path: Path) -> None:
+    model = network(0).double()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, _ = path_of(tmp_path / "a", model, 4)
+    second, _ = path_of(tmp_path / "b", model, 3)
+    pca = {"_target_": "pca", "checkpoints": first}
+    for paths, known in ((first, True), (second, False)):
+        axes = {name: {"num": 3, "start": -1, "stop": 1, "direction": pca} for name in "xy"}
+        surface = scanned(model, axes, trajectory={"checkpoints": paths})
+        assert surface.trajectory is not None
+        assert np.isfinite(surface.trajectory.explained_variance_ratio).all() == known
+        assert surface.directions["x"].found["explained_variance_ratio"] > 0.5  # type: ignore[operator]
+
+
+def test_a_straight_path_has_one_component_up_to_rounding(tmp_path: Path) -> None:
+    model = network(0)
+    paths = []
+    for step in range(4):
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.mul_(1 + 0.01 * step)
+        paths.append(save(other, tmp_path / f"{step}.pt"))
+    pca = {"_target_": "pca", "checkpoints": paths}
+    assert scanned(model, {"x": {"num": 3, "direction": pca}}, precision="float32").complete
+    with pytest.raises(CheckpointError, match="span 1 dimensions up to rounding"):
+        scanned(model, {name: {"num": 3, "direction": pca} for name in "xy"}, precision="float32")
+
+
+def test_the_range_of_a_trajectory_holds_it_in_every_slice(tmp_path: Path) -> None:
+    model = network(0).double()
+    paths, _ = path_of(tmp_path, model, 4)
+    surface = scanned(
+        model, {"x": {"num": 5, "span": "trajectory"}}, trajectory={"checkpoints": paths}, slices={"num": 6}
+    )
+    assert surface.trajectory is not None
+    coordinates = surface.grid.axes[0].coordinates
+    assert coordinates[0] < surface.trajectory.coordinates.min()
+    assert surface.trajectory.coordinates.max() < coordinates[-1]
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from landscape_cli.compute import problem
+
+    path = save(network(1), tmp_path / "b.pt")
+    hashed = problem.sha256_of
+
+    def then_replace(file: Path) -> str:
+        found = hashed(file)
+        save(network(2), file)
+        return found
+
+    monkeypatch.setattr(problem, "sha256_of", then_replace)
+    direction = {"_target_": "between", "checkpoint": path}
+    with pytest.raises(CheckpointError, match="was replaced while the scan began"):
+        scanned(network(0), {"x": {"num": 3, "direction": direction}}, precision="float32")
 
 
 def test_a_trajectory_can_be_added_to_a_finished_scan(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def scanned(
         directions="save",
         output=tmp_path / "s.h5",
     )
-    return surface, load_file(tmp_path / "s.directions.safetensors")
+    return surface, load_file(tmp_path / "s.h5.directions.safetensors")
 
 
 def test_the_gradient_is_that_of_the_mean_loss_on_the_training_data(tmp_path: Path) -> None:
@@ -155,6 +155,19 @@ def test_the_plane_of_the_sharpest_and_the_flattest_direction_is_orthogonal(tmp_
     assert abs(surface.cosine[0, 0, 1]) < 1e-7
     eigenvalues = [surface.directions[axis].found["eigenvalue"] for axis in "xy"]
     assert eigenvalues[0] > eigenvalues[1]  # type: ignore[operator]
+
+
+def test_an_eigenvector_made_orthogonal_is_none_any_more_and_says_so(tmp_path: Path) -> None:
+    exact = Dense(network(), data()["train"])
+    y = {"_target_": "hessian", "orthogonal": True}
+    surface, saved = scanned(tmp_path, {"x": {"_target_": "gradient", "normalization": "unit"}, "y": y})
+    direction, vector = exact.join(saved, "0/y/"), np.linalg.eigh(exact.hessian)[1][:, -1]
+    assert np.linalg.norm(direction) == pytest.approx(1.0, abs=1e-12)
+    found = surface.directions["y"].found
+    assert found["cosine_to_before_orthogonal"] == pytest.approx(abs(direction @ vector), abs=1e-6)
+    assert "eigenvalue" not in found
+    assert "residual" not in found
+    assert found["before_orthogonal_eigenvalue"] == pytest.approx(np.linalg.eigvalsh(exact.hessian)[-1], rel=1e-6)
 
 
 def test_of_some_parameters_it_is_the_eigenvector_of_their_block(tmp_path: Path) -> None:

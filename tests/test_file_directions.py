@@ -461,7 +461,7 @@ def test_saved_directions_are_those_of_the_surface_and_give_it_again(tmp_path: P
     }
     options = {"slices": {"num": 2, "seed": 4}, "batchnorm": "interpolate"}
     first = scanned(model, axes, output=output, directions="save", **options)
-    file = tmp_path / "s.directions.safetensors"
+    file = tmp_path / "s.h5.directions.safetensors"
     assert recorded(first) == {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     assert recorded(load_surface(output)) == recorded(first)
     slices = saved_axes(file, 2, "xy")
@@ -491,7 +491,10 @@ def test_directions_of_one_slice_serve_every_slice(tmp_path: Path) -> None:
     model = Network().double()
     scanned(model, {"x": X}, output=tmp_path / "s.h5", directions="save")
     drawn = {"_target_": "random", "normalization": "none"}
-    axes = {"x": {**X, "direction": from_file(tmp_path / "s.directions.safetensors")}, "y": {**Y, "direction": drawn}}
+    axes = {
+        "x": {**X, "direction": from_file(tmp_path / "s.h5.directions.safetensors")},
+        "y": {**Y, "direction": drawn},
+    }
     surface = scanned(model, axes, slices={"num": 2})
     assert surface.directions["x"].norm[0] == surface.directions["x"].norm[1]
     assert surface.directions["y"].norm[0] != surface.directions["y"].norm[1]
@@ -502,7 +505,7 @@ def test_directions_of_a_finished_scan_can_be_saved_later(tmp_path: Path) -> Non
     before = scanned(model, {"x": X}, output=output)
     scanned(model, {"x": X}, output=output, directions="save")
     after = load_surface(output)
-    image = (tmp_path / "s.directions.safetensors").read_bytes()
+    image = (tmp_path / "s.h5.directions.safetensors").read_bytes()
     assert recorded(after)["sha256"] == hashlib.sha256(image).hexdigest()
     assert contents(after) == contents(before)
     untouched = output.stat().st_mtime_ns
@@ -510,10 +513,10 @@ def test_directions_of_a_finished_scan_can_be_saved_later(tmp_path: Path) -> Non
     assert output.stat().st_mtime_ns == untouched
 
 
-@pytest.mark.parametrize("name", ["", "/", ".", "..", "../s.directions.safetensors", "a\0b", 3, None])
+@pytest.mark.parametrize("name", ["", "/", ".", "..", "../s.h5.directions.safetensors", "a\0b", 3, None])
 def test_a_surface_names_no_file_but_one_beside_it(tmp_path: Path, name: object) -> None:
     (tmp_path / "s.h5").mkdir()
-    (tmp_path / "s.directions.safetensors").write_bytes(b"hello")
+    (tmp_path / "s.h5.directions.safetensors").write_bytes(b"hello")
     surface = scanned(Network().double(), {"x": X})
     told = {"file": name, "sha256": hashlib.sha256(b"hello").hexdigest()}
     surface.provenance = replace(surface.provenance, resolved={"found": {"directions": told}})
@@ -527,7 +530,7 @@ def test_a_direction_file_that_has_changed_is_another_scan(tmp_path: Path) -> No
     scanned(model, axes, output=tmp_path / "s.h5")
     path.unlink()
     write_group(path, "xdirection", tensors(2))
-    with pytest.raises(ResumeMismatchError, match=r"d\.h5"):
+    with pytest.raises(ResumeMismatchError, match=r"axes.x.direction.path"):
         scanned(model, axes, output=tmp_path / "s.h5")
 
 
@@ -560,7 +563,7 @@ def test_a_resumed_scan_takes_the_eigenvector_from_the_saved_file_if_it_is_that_
     whole = scanned(model, output=tmp_path / "whole.h5", **options)
     stopped = scanned(model, output=output, should_stop=StopAfter(14), **options)
     assert all(0 < each.sum() < each.size for each in stopped.evaluated)
-    file = tmp_path / "s.directions.safetensors"
+    file = tmp_path / "s.h5.directions.safetensors"
     image = file.read_bytes()
     if file_is == "deleted":
         file.unlink()

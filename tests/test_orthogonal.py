@@ -91,7 +91,7 @@ def scanned(
         output=output,
         overwrite=True,
     )
-    saved = load_file(output.with_name(f"{output.stem}.directions.safetensors"))
+    saved = load_file(output.with_name(f"{output.name}.directions.safetensors"))
     found: list[list[Params]] = [[{} for _ in directions] for _ in range(num_slices)]
     for key, tensor in saved.items():
         number, axis, name = key.split("/")
@@ -242,7 +242,7 @@ def test_axes_that_are_parallel_are_refused(tmp_path: Path, scale: float) -> Non
     scanned(model, [random(orthogonal=False)], tmp_path / "s.h5")
     from safetensors.torch import save_file
 
-    saved = load_file(tmp_path / "s.directions.safetensors")
+    saved = load_file(tmp_path / "s.h5.directions.safetensors")
     save_file({name: scale * tensor for name, tensor in saved.items()}, tmp_path / "d.safetensors")
     same = {"_target_": "file", "path": str(tmp_path / "d.safetensors"), "name": "x", "orthogonal": True}
     with pytest.raises(ConfigError, match=r"axes\.y\.direction: the direction is parallel to those of the axes before"):

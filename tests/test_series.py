@@ -124,7 +124,7 @@ def test_every_checkpoint_moves_along_the_same_gaussians_in_the_lengths_of_its_o
     drawn = {}
     for name in NAMES:
         weights = torch.load(f"{name}.pt", weights_only=True)
-        directions = load_file(f"out/{name}.directions.safetensors")
+        directions = load_file(f"out/{name}.h5.directions.safetensors")
         assert {key.split("/", 2)[:2][0] for key in directions} == {"0", "1"}
         for key, tensor in directions.items():
             units = tensor.double().flatten(1)

@@ -62,6 +62,8 @@ def scan(
     options = ScanOptions(overwrite, dry_run, unsafe_load, start, budget, as_json=json)
     if more_checkpoints and not checkpoints:
         raise UsageError(f"{more_checkpoints[0]}: unexpected argument", hint="Checkpoints come after --checkpoint.")
+    if more_checkpoints and len(checkpoints or ()) > 1:
+        raise UsageError("--checkpoint: given twice, with several paths", hint="Write it once: --checkpoint a b c")
     jobs = jobs_of([*(checkpoints or []), *(more_checkpoints or [])], output)
     outcome = run(config, overrides or (), jobs, options)
     if json:

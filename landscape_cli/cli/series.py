@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from landscape_cli.cli.console import TALK, ScanDisplay, differences_in_words, duration
 from landscape_cli.cli.process import prepare_process
 from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, plan_report, scan_report
-from landscape_cli.cli.signals import StopSignals
+from landscape_cli.cli.signals import StopRequested, StopSignals
 from landscape_cli.errors import LandscapeError, UsageError
 
 if TYPE_CHECKING:
@@ -186,11 +186,16 @@ def run(config: Path, overrides: Sequence[str], jobs: Sequence[Job], options: Sc
         for number, (checkpoint, output) in enumerate(jobs, 1):
             if number > 1 and (signals.requested() or options.seconds_left() <= 0):
                 break
+            signals.act_at_once()
             if len(jobs) > 1:
                 TALK.note(f"{checkpoint} → {output} ({number} of {len(jobs)})")
             chosen = [] if checkpoint is None else [f"checkpoint.path={json_text(str(checkpoint))}"]
             try:
                 report = _scan_one(load_config(config, [*overrides, *chosen]), output, options, shared, signals)
+            except StopRequested:
+                if number == 1:
+                    raise
+                break  # what the checkpoints before have brought is told
             except LandscapeError as error:
                 if len(jobs) == 1 or (isinstance(error, UsageError) and shared.batches is None):
                     raise  # the config or the output is wrong, not this checkpoint
@@ -199,20 +204,21 @@ def run(config: Path, overrides: Sequence[str], jobs: Sequence[Job], options: Sc
                 continue
             outcome.reports.append(report)
             if not options.as_json:
-                _print_scan(report)
+                _print_scan(report, has_budget=options.budget is not None)
             if isinstance(report, ScanReport) and not report.complete:
                 break
         outcome.stopped_code = signals.exit_code
     return outcome
 
 
-def _print_scan(report: ScanReport | PlanReport) -> None:
+def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
     if isinstance(report, PlanReport):
         TALK.note("dry run: nothing was written")
         return
     file = report.file
     if report.status == "stopped" and not report.num_evaluated:
-        TALK.note(f"stopped after {duration(report.seconds)}, before the first point: allow more time")
+        advice = "allow more time" if has_budget else "run the same command again"
+        TALK.note(f"stopped after {duration(report.seconds)}, before the first point: {advice}")
     elif report.status == "stopped":
         points = f"{report.num_evaluated:,} of {report.num_points:,} points"
         TALK.note(f"stopped: {points} are in {file}; run the same command again to go on")

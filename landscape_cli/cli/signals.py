@@ -49,6 +49,12 @@ class StopSignals:
         """From now on there is something to save: note signals instead of acting on them."""
         self._deferred = True
 
+    def act_at_once(self) -> None:
+        """From now on a signal ends what is done at once, until there is something to save again."""
+        self._deferred = False
+        if self._received is not None:  # it came a moment ago
+            raise StopRequested(self.exit_code)
+
     def requested(self) -> bool:
         """Whether a signal has arrived."""
         return self._received is not None

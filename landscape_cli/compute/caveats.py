@@ -21,10 +21,11 @@ def notes_on(problem: Problem, settings: Settings, cosine: FloatArray | None) ->
         yield "warning: two axes are parallel, so the plane is a line; orthogonal: true makes them independent"
     targets = {axis.direction.target for _, axis in settings.axes.items()}
     batchnorm = settings.evaluation.batchnorm
-    if "between" in targets and batchnorm == "frozen" and problem.has_batchnorm:
+    leads_elsewhere = targets & {"between", "pca"} or settings.trajectory is not None
+    if leads_elsewhere and batchnorm == "frozen" and problem.has_batchnorm:
         yield (
-            "warning: BatchNorm keeps the statistics of the first checkpoint along the way to another one, so the loss "
-            "there is not that of the other network, and a barrier on the way may be none: set "
+            "warning: BatchNorm keeps the statistics of the checkpoint of the scan along the way to others, so the "
+            "loss there is not that of the other networks, and a barrier on the way may be none: set "
             "evaluation.batchnorm: recalibrate (or interpolate)"
         )
     if batchnorm != "frozen" and not problem.has_batchnorm:

@@ -64,11 +64,11 @@ class Room:
                 # shared, not private: its pages can be written back to the file, so they need no memory
                 return torch.frombuffer(mmap.mmap(file.fileno(), nbytes), dtype=torch.uint8)
         except OSError as error:
-            needed = f"{nbytes / 1e9:.4g} GB of decoded examples"
+            needed = f"{nbytes / 1e9:.4g} GB of decoded examples or checkpoints"
             free = f"; {shutil.disk_usage(self._folder).free / 1e9:.4g} GB are free" if self._folder.is_dir() else ""
             raise OutputError(
                 f"{self._folder}: {needed} cannot be kept here: {error.strerror}{free}",
-                hint="Set runtime.cache to a folder with more space, or a smaller data.<split>.num_examples",
+                hint="Set runtime.cache to a folder with more space, or a smaller data.<split>.num_examples.",
             ) from error
 
 

@@ -67,7 +67,8 @@ def check_centre(worker: Worker, settings: Settings, expect: Expect | None = Non
     _check_finite(centre, worker.problem)
     difference = check_repeats(worker, centre)
     if expect is not None:
-        _check_expected(centre, expect, settings.where("checkpoint", "expect"))
+        is_plain = worker.network.recalibrate is None
+        _check_expected(centre, expect, settings.where("checkpoint", "expect"), is_plain=is_plain)
     return centre, difference
 
 
@@ -206,7 +207,7 @@ def _check_finite(centre: Values, problem: Problem) -> None:
             )
 
 
-def _check_expected(centre: Values, expect: Expect, where: str) -> None:
+def _check_expected(centre: Values, expect: Expect, where: str, *, is_plain: bool) -> None:
     for name, wanted in expect.values.items():
         found = centre[name][0]
         if not math.isclose(found, wanted, rel_tol=1e-9, abs_tol=expect.tolerance * (1 + 1e-9)):
@@ -214,5 +215,7 @@ def _check_expected(centre: Values, expect: Expect, where: str) -> None:
                 f"{where}: {name} at the checkpoint is {found:.6g}; expected {wanted:g} ± {expect.tolerance:g}",
                 hint="Shares are fractions: 0.92, not 92."
                 if wanted > 1 and not name.endswith("_loss")
+                else "batchnorm: recalibrate does not keep the statistics of the training: expect what a scan gives."
+                if not is_plain
                 else "This is not the model that was trained: check checkpoint, transform and model arguments.",
             )

@@ -31,7 +31,7 @@ from landscape_cli.compute.precision import DTYPES, Precision
 from landscape_cli.compute.sources import ModelSources, sha256_of, split_or_default
 from landscape_cli.compute.subspace import Params, parameters_of, statistics_of
 from landscape_cli.config import NAME_PATTERN, Config, RuntimeConfig, Settings
-from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean, located
+from landscape_cli.errors import ConfigError, EvaluationError, UsageError, did_you_mean, located
 from landscape_cli.grid import Grid
 
 Progress = Callable[[str, int, int], None]
@@ -59,6 +59,9 @@ class Surroundings:
     note: Callable[[str], None] = lambda _: None
     progress: Progress = _unseen
     saved: Path | None = None
+
+
+_ELSEWHERE = "Choose another output with -o, or copy the file."
 
 
 @dataclass
@@ -104,6 +107,15 @@ class Problem:
     def draw(self, slice_index: int) -> tuple[Params, ...]:
         """The direction of every axis in one slice, on the CPU."""
         return self.drawing.draw(slice_index)
+
+    def refuse_input(self, path: Path) -> None:
+        """Refuse to write a file that a direction is read from.
+
+        Raises:
+            UsageError: It is one.
+        """
+        if self.sources is not None and any(path.resolve() == each.resolve() for each in self.sources.files):
+            raise UsageError(f"{path}: is read by a direction; directions: save would replace it", hint=_ELSEWHERE)
 
     def release(self) -> None:
         """Give back the memory that only other checkpoints needed."""
@@ -363,9 +375,7 @@ def _assemble(
     identity["data"] = {
         name: {"fingerprint": split.fingerprint, "num_examples": len(split)} for name, split in batches.items()
     }
-    files = _files_of_directions(settings)
-    if files:
-        identity["files"] = files
+    files = _name_by_content(identity, settings)
     model = model.eval().requires_grad_(requires_grad=False)
     batchnorm, recalibration = settings.evaluation.batchnorm, settings.evaluation.recalibration
     sources = ModelSources(
@@ -376,11 +386,13 @@ def _assemble(
         checkpoint=settings.checkpoint if isinstance(settings, Config) else None,
         unsafe_load=surroundings.unsafe_load,
         moves_statistics=batchnorm == "interpolate",
+        files=files,
+        runtime=settings.runtime,
         note=surroundings.note,
     )
     where_split = settings.where("evaluation", "recalibration", "split")
     recalibrated = split_or_default(recalibration.split, batches, where_split)
-    problem = Problem(
+    return Problem(
         model=model,
         splits=batches,
         metrics=metrics,
@@ -408,9 +420,6 @@ def _assemble(
         else None,
         sources=sources,
     )
-    if any(axis.direction.target not in DIRECTIONS for _, axis in settings.axes.items()):
-        problem.drawing.check_repeats()
-    return problem
 
 
 def _axis_direction(
@@ -425,16 +434,25 @@ def _axis_direction(
     return AxisDirection(name, function, where(), config)
 
 
-def _files_of_directions(settings: Settings) -> dict[str, JsonValue]:
-    """Path → SHA-256 of every file that a built-in direction reads."""
-    found: dict[str, JsonValue] = {}
+def _name_by_content(identity: dict[str, JsonValue], settings: Settings) -> dict[Path, str]:
+    """In an identity, put the SHA-256 of the files that built-in directions read in place of their paths.
+
+    Returns:
+        Path → SHA-256.
+    """
+    found: dict[Path, str] = {}
+    axes: dict[str, JsonValue] = {}
     for name, axis in settings.axes.items():
+        plain = axis.model_dump(mode="json", by_alias=True)
         argument = FILES.get(axis.direction.target)
         value = axis.direction.kwargs.get(argument) if argument else None
         if argument and isinstance(value, str | list):
             with located(settings.where("axes", name, "direction", argument)):
                 paths = expand([str(each) for each in value] if isinstance(value, list) else value)
-                found |= {str(path): sha256_of(path) for path in paths}
+                found |= {path: sha256_of(path) for path in paths if path not in found}
+            plain["direction"] = {**plain["direction"], argument: [found[path] for path in paths]}
+        axes[name] = plain
+    identity["axes"] = axes
     return found
 
 

@@ -15,12 +15,13 @@ from landscape_cli.surface import Provenance, Surface
 
 
 def save_directions(problem: Problem, surface: Surface, output: Path) -> Provenance:
-    """Write the directions of all slices as ``NAME.directions.safetensors`` beside the surface.
+    """Write the directions of all slices as ``FILE.directions.safetensors`` beside the surface FILE.
 
     Returns:
         The provenance of the surface with the name and the SHA-256 of that file under ``found.directions``.
 
     Raises:
+        UsageError: That file is one that a direction is read from.
         OutputError: It cannot be written.
     """
     names = [axis.name for axis in problem.grid.axes]
@@ -30,7 +31,8 @@ def save_directions(problem: Problem, surface: Surface, output: Path) -> Provena
         for name, direction in zip(names, problem.draw(index), strict=True)
     }
     image = image_of(drawn)
-    path = output.with_name(f"{output.stem}.directions.safetensors")
+    path = output.with_name(f"{output.name}.directions.safetensors")
+    problem.refuse_input(path)
     digest = hashlib.sha256(image).hexdigest()
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         replace_file(path, image)

@@ -249,14 +249,14 @@ def _scan(
 def _draw(problem: Problem, settings: Settings, num_devices: int, cores: int) -> None:
     """Draw the first slice, before there are helpers: what takes gradients is done once, on all cores."""
     if not any(axis.direction.target in COMPUTED for _, axis in settings.axes.items()):
-        problem.draw(0)
+        problem.drawing.check_repeats()
         return
     before = torch.get_num_threads()
     torch.set_num_threads(cores)
     try:
         if num_devices > 1:  # gradients would start CUDA in this process, which the helpers are forked from
             problem.drawing.adopt(*run_apart(problem.drawing.fixed))
-        problem.draw(0)
+        problem.drawing.check_repeats()
     finally:
         torch.set_num_threads(before)
 

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from landscape_cli.compute.checkpoint import load_weights
+from landscape_cli.compute.columns import Room
 from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.directions.context import Weights
+from landscape_cli.compute.memory import budget, free_bytes, free_host_bytes
 from landscape_cli.compute.metrics import PerExample
 from landscape_cli.compute.residency import place
 from landscape_cli.compute.subspace import Params, parameters_of, statistics_of
-from landscape_cli.config import CheckpointConfig
-from landscape_cli.errors import ConfigError, DirectionError, did_you_mean
+from landscape_cli.config import CheckpointConfig, RuntimeConfig
+from landscape_cli.errors import CheckpointError, ConfigError, DirectionError, did_you_mean
 
 
 class ModelSources:
@@ -34,6 +36,8 @@ class ModelSources:
         checkpoint: How the checkpoint of the scan was read; others are read the same way.
         unsafe_load: As for `load_weights`.
         moves_statistics: Whether BatchNorm statistics move along with the weights.
+        files: Path → SHA-256 of the files that the identity of the scan names.
+        runtime: How much memory the data and the checkpoints may take, and where the rest goes.
         note: Told what the user should know.
     """
 
@@ -47,6 +51,8 @@ class ModelSources:
         checkpoint: CheckpointConfig | None = None,
         unsafe_load: bool = False,
         moves_statistics: bool = False,
+        files: Mapping[Path, str] | None = None,
+        runtime: RuntimeConfig | None = None,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._model, self._splits, self._loss, self._device = model, splits, loss, device
@@ -61,11 +67,19 @@ class ModelSources:
         )
         self.first_names: Mapping[str, str] = {name: first.setdefault(id(each), name) for name, each in tensors}
         self._noted: set[str] = set()
+        self.files, self._runtime = files or {}, runtime or RuntimeConfig()
         self._skeleton: nn.Module | None = None
+        self.kept: dict[object, object] = {}
 
     def release(self) -> None:
-        """Give back the memory of the copy that checkpoints were loaded into."""
+        """Give back the memory that only making directions took."""
         self._skeleton = None
+        self.kept.clear()
+
+    def room(self) -> Room:
+        """Where many checkpoints can be put: in memory as far as the config allows, else on disk."""
+        memory = self._runtime.memory.host
+        return Room(budget(None if memory == "auto" else memory, free_host_bytes()), self._runtime.cache)
 
     def load(self, path: Path, key: str | None = None, prefix: str | None = None, where: str = "direction") -> Weights:
         """Another checkpoint of the same model, read like that of the scan.
@@ -81,7 +95,9 @@ class ModelSources:
             key=key if key is not None or own is None else own.key,
             prefix=prefix if prefix is not None or own is None else own.prefix,
         )
-        load_weights(self._skeleton, config, where=where, unsafe=self._unsafe_load, is_other=True)
+        loaded = load_weights(self._skeleton, config, where=where, unsafe=self._unsafe_load, is_other=True)
+        if self.files.get(path, loaded.sha256) != loaded.sha256:
+            raise CheckpointError(f"{path}: was replaced while the scan began", hint="Run the same command again.")
         return Weights(_copies(parameters_of(self._skeleton)), _copies(statistics_of(self._skeleton)))
 
     def objective(self, names: tuple[str, ...], split: str | None, num_examples: int | None) -> Objective:
@@ -93,7 +109,9 @@ class ModelSources:
         name = split_or_default(split, self._splits, "split")
         dtype = next(iter(parameters_of(self._model).values())).dtype
         with device_errors("moving the data to the device"):
-            placed = place(self._splits[name], self._device, dtype)
+            memory = self._runtime.memory.device
+            limit = budget(None if memory == "auto" else memory, free_bytes(self._device))
+            placed = place(self._splits[name], self._device, dtype, limit)
         return Objective(self._model, self._loss, placed, names=names, num_examples=num_examples)
 
     def note(self, message: str) -> None:

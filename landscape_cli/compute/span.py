@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, Context
 import numpy as np
 
 from landscape_cli.axes import AxisConfig, Span
+from landscape_cli.compute.sources import split_or_default
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Settings
 from landscape_cli.errors import ConfigError, EvaluationError
@@ -44,7 +45,7 @@ def find_ranges(worker: Worker, settings: Settings, trajectory: Trajectory | Non
         if axis.search.trajectory:
             if trajectory is None:
                 raise ConfigError(f"{where}: there is no trajectory", hint="Name its checkpoints under trajectory.")
-            found[name] = _around(trajectory.coordinates[0, :, number], axis.num)
+            found[name] = _around(trajectory.coordinates[:, :, number].ravel(), axis.num)
         else:
             found[name] = _rising(worker, settings, axis, number, where)
     return found
@@ -66,7 +67,7 @@ def _rising(worker: Worker, settings: Settings, axis: AxisConfig, number: int, w
     """From the checkpoint in both directions, or in one, to where the loss is first as high as asked for."""
     given = axis.model_fields_set
     signs = [sign for sign, end in ((-1.0, "start"), (1.0, "stop")) if end not in given]
-    metric = f"{next(iter(worker.splits))}_loss"
+    metric = f"{split_or_default(None, worker.splits, where)}_loss"
     num_axes = len(worker.problem.grid.axes)
 
     def loss(reach: float) -> float:

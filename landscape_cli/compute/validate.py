@@ -74,7 +74,7 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
             devices = choose_devices(config.runtime.device, config.where("runtime", "device"), config.runtime.devices)
             surroundings = Surroundings(devices[0], unsafe_load, result.notes.append)
             problem = assemble_problem(config, model, loaded, batches, surroundings)
-            problem.draw(0)
+            problem.drawing.check_repeats()
             result.notes.append("directions: every tensor has one")
             trajectory = trajectory_of(problem, config)
             if trajectory is not None:

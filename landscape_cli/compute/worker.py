@@ -53,7 +53,7 @@ class Worker:
                 self.splits[name] = split
             if problem.recalibration is not None:
                 name, num_examples = problem.recalibration
-                self.network.recalibrate = Recalibration(self.splits[name], num_examples)
+                self.network.recalibrate = Recalibration(model, self.splits[name], num_examples)
         self._centre = Subspace(self._weights, ())
         self._planes: dict[int, Subspace] = {}
         self._memory_format = self.network.memory_format

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from landscape_cli.compute.columns import Room
 from landscape_cli.compute.directions.context import Context, Sources, Weights
 from landscape_cli.compute.directions.paths import expand
-from landscape_cli.compute.memory import budget, free_host_bytes
-from landscape_cli.compute.subspace import FloatArray, Params, flatten, subtract, unflatten
+from landscape_cli.compute.subspace import FloatArray, Params, flatten, norm, subtract, unflatten
 from landscape_cli.errors import CheckpointError
 
+# T×P differences, T variances along the components, and (T, T) the components as combinations of the differences
+_Decomposed = tuple[Tensor, FloatArray, FloatArray]
 _BLOCK = 1 << 20  # columns of the matrix of differences that are in float64 at a time
 
 
@@ -76,20 +77,25 @@ def pca(
         )
     number = context.number + 1 if component is None else component
     like = {**context.params, **(sources.statistics if sources.moves_statistics else {})}
-    matrix = _matrix(len(paths), like)
-    for row, path in enumerate(paths):
-        difference = _difference(sources.load(path, key, prefix), context, sources)
-        matrix[row] = flatten(difference, tuple(like))
     # BatchNorm statistics, if they move, stand behind the parameters and do not count as distances
     num_parameters = sum(tensor.numel() for tensor in context.params.values())
-    variances, left = np.linalg.eigh(_gram(matrix[:, :num_parameters]))  # rising
-    order = np.argsort(variances)[::-1]
-    variances, left = np.maximum(variances[order], 0.0), left[:, order]
-    rank = int((variances > variances[0] * 1e-12).sum()) if variances[0] > 0 else 0
+
+    def decompose() -> _Decomposed:
+        matrix = _matrix(len(paths), like, sources)
+        for row, path in enumerate(paths):
+            difference = _difference(sources.load(path, key, prefix), context, sources)
+            matrix[row] = flatten(difference, tuple(like))
+        variances, left = np.linalg.eigh(_gram(matrix[:, :num_parameters]))  # rising
+        return matrix, np.maximum(variances[::-1], 0.0), left[:, ::-1]
+
+    matrix, variances, left = _kept(sources, (tuple(paths), key, prefix, tuple(like)), decompose)
+    # the differences are exact to the rounding of the weights, not to that of themselves
+    rounding = len(paths) * (torch.finfo(matrix.dtype).eps * norm(context.params)) ** 2
+    rank = int((variances > max(variances[0] * 1e-12, rounding)).sum())
     if number > rank:
         raise CheckpointError(
             f"{paths[0]} … {paths[-1]}: about the checkpoint of the scan, these {len(paths)} checkpoints span {rank} "
-            f"dimensions; there is no component {number}",
+            f"dimensions up to rounding; there is no component {number}",
             hint="Give more checkpoints, or fewer axes.",
         )
     coefficients = left[:, number - 1] / np.sqrt(variances[number - 1])
@@ -114,11 +120,17 @@ def _difference(other: Weights, context: Context, sources: Sources) -> Params:
     return difference
 
 
-def _matrix(rows: int, like: Params) -> Tensor:
+def _kept(sources: Sources, key: object, make: Callable[[], _Decomposed]) -> _Decomposed:
+    """What another axis has made of the same path."""
+    if key not in sources.kept:
+        sources.kept[key] = make()
+    return cast(_Decomposed, sources.kept[key])
+
+
+def _matrix(rows: int, like: Params, sources: Sources) -> Tensor:
     """Room for T×P numbers: in memory, else in a file."""
     size = sum(tensor.numel() for tensor in like.values())
-    room = Room(budget(None, free_host_bytes()), Path(tempfile.gettempdir()))
-    return room.take(next(iter(like.values())).dtype, (rows, size))[0]
+    return sources.room().take(next(iter(like.values())).dtype, (rows, size))[0]
 
 
 def _gram(matrix: Tensor) -> FloatArray:

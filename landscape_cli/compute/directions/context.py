@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
+from landscape_cli.compute.columns import Room
 from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.normalization import Layout
 from landscape_cli.compute.subspace import Params
@@ -49,6 +50,13 @@ class Sources(Protocol):
     @property
     def moves_statistics(self) -> bool:
         """Whether BatchNorm statistics move along with the weights."""
+
+    @property
+    def kept(self) -> dict[object, object]:
+        """What one direction has made and another may use, until the directions are made."""
+
+    def room(self) -> Room:
+        """Where many checkpoints can be put."""
 
     def load(self, path: Path, key: str | None = None, prefix: str | None = None) -> Weights:
         """Another checkpoint of the same model.

@@ -16,7 +16,7 @@ from landscape_cli.compute.directions.context import Context, Sources
 from landscape_cli.compute.directions.orthogonal import orthogonalize
 from landscape_cli.compute.directions.table import DIRECTIONS, FIXED, recipe
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
-from landscape_cli.compute.subspace import FloatArray, Params, cosines, norm
+from landscape_cli.compute.subspace import FloatArray, Params, cosines, inner, norm
 from landscape_cli.errors import ConfigError, LandscapeError, did_you_mean, located
 
 DirectionFunction = Callable[..., Params]
@@ -25,6 +25,10 @@ _CACHE_BYTES = 1 << 30
 _PARALLEL_COSINE = 0.999
 # Normalizations that say how long the parts of a direction are; orthogonalizing must give them back.
 _LENGTHS = ("filter", "layer", "unit")
+# What is said of these is true of the vector itself, not of its part at right angles to another one.
+_UNIT_VECTORS = ("hessian", "pca")
+_TRUE_OF_WHOLE = ("eigenvalue", "residual", "explained_variance_ratio")
+_UNCHANGED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -123,21 +127,21 @@ class Drawing:
         return {axis.name: recipe(axis.config) for axis in self._axes}
 
     def check_repeats(self) -> None:
-        """Draw the first slice twice: it may be drawn again at any time, here and when the scan is resumed.
+        """Draw the first slice, and directions of the user's twice: they may be drawn again at any time.
 
         Raises:
             ConfigError: A direction differs from one call to the next.
         """
-        drawn: list[Params] = []
+        drawn = self.draw(0)
         for number, axis in enumerate(self._axes):
-            if axis.config.target not in FIXED:
-                first, second = (self._direction(axis, number, 0, drawn) for _ in range(2))
-                if first.keys() != second.keys() or not all(torch.equal(first[name], second[name]) for name in first):
-                    raise ConfigError(
-                        f"{axis.where}: the direction differs from one call to the next",
-                        hint="Draw from a generator seeded with context.seed, context.slice_index and context.axis.",
-                    )
-            drawn.append(self._direction(axis, number, 0, drawn))
+            if axis.config.target in DIRECTIONS:
+                continue
+            first, second = drawn[number], self._direction(axis, number, 0, drawn[:number])
+            if first.keys() != second.keys() or not all(torch.equal(first[name], second[name]) for name in first):
+                raise ConfigError(
+                    f"{axis.where}: the direction differs from one call to the next",
+                    hint="Draw from a generator seeded with context.seed, context.slice_index and context.axis.",
+                )
 
     def _direction(self, axis: AxisDirection, number: int, slice_index: int, earlier: Sequence[Params]) -> Params:
         direction = self._fixed.get(axis.name)
@@ -169,7 +173,8 @@ class Drawing:
         return {name: tensor for name, tensor in checked.items() if _is_selected(name, selection)}
 
     def _orthogonal(self, axis: AxisDirection, direction: Params, earlier: Sequence[Params]) -> Params:
-        normalization = str(recipe(axis.config).get("normalization"))
+        is_unit = axis.config.target in _UNIT_VECTORS
+        normalization = "unit" if is_unit else str(recipe(axis.config).get("normalization"))
         renormalize = None
         if normalization in _LENGTHS and axis.config.target in DIRECTIONS:
             params = {name: self.params[name].double() for name in self._selected[axis.name]}
@@ -183,7 +188,18 @@ class Drawing:
                 f"{axis.where}: the direction is parallel to those of the axes before it; nothing of it is orthogonal",
                 hint="Choose another direction, or leave out the axis.",
             )
+        if is_unit:
+            self._tell_how_far(axis, direction, found)
         return {name: tensor.to(direction[name].dtype) for name, tensor in found.items()}
+
+    def _tell_how_far(self, axis: AxisDirection, drawn: Params, found: Params) -> None:
+        """Say that an eigenvector or a principal direction is none any more."""
+        a, b = self._without_statistics(drawn), self._without_statistics(found)
+        cosine = inner(a, b) / (norm(a) * norm(b))
+        told = self.found[axis.name]
+        if 1.0 - cosine > _UNCHANGED:
+            told |= {f"before_orthogonal_{name}": told.pop(name) for name in _TRUE_OF_WHOLE if name in told}
+            told["cosine_to_before_orthogonal"] = cosine
 
     def _without_statistics(self, direction: Params) -> Params:
         return {name: tensor for name, tensor in direction.items() if name in self.params}

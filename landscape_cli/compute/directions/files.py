@@ -141,9 +141,13 @@ def _saved(path: Path, name: str, context: Context, sources: Sources) -> Params:
 
 def image_of(directions: dict[tuple[int, str], Params]) -> bytes:
     """The directions of slices and axes as a safetensors file, each tensor under ``slice/axis/parameter``."""
-    tensors: dict[str, Tensor] = {
-        f"{slice_index}/{axis}/{name}": tensor.contiguous().clone()
-        for (slice_index, axis), direction in directions.items()
-        for name, tensor in direction.items()
-    }
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for (slice_index, axis), direction in directions.items():
+        for name, tensor in direction.items():
+            whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+            if not whole or tensor.data_ptr() in seen:  # safetensors wants each in memory of its own
+                tensor = tensor.contiguous().clone()  # noqa: PLW2901
+            seen.add(tensor.data_ptr())
+            tensors[f"{slice_index}/{axis}/{name}"] = tensor
     return save(tensors, metadata={"format": "landscape-directions"})
