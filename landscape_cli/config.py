@@ -324,6 +324,8 @@ def _describe(details: ErrorDetails, source: Source) -> str:
     path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
     where, kind, found = source.where(path), details["type"], details["input"]
     message = details["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden" and path[:1] == ("axes",) and len(path) == 3 and path[-1] in _OF_DIRECTIONS:
+        return f"{where}: unknown key; it belongs inside of direction: {{_target_: …, {path[-1]}: …}}"
     if kind == "extra_forbidden":
         return f"{where}: unknown key{did_you_mean(str(path[-1]), _known_keys(path[:-1]))}"
     if kind == "missing":
@@ -342,6 +344,9 @@ _PLAIN = {
     "path_type": "expected a path",
     "too_short": "expected at least 1 entry",
 }
+
+
+_OF_DIRECTIONS = ("orthogonal", "parameters", "normalization", "ignore", "checkpoint", "checkpoints")
 
 
 def _known_keys(path: KeyPath) -> list[str]:

@@ -105,7 +105,7 @@ class Provenance:
     engine: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(repr=False)
 class Surface:
     """Metrics over slices × grid. ``evaluated`` alone says which values are final; NaN may be a true value.
 
@@ -156,6 +156,11 @@ class Surface:
         """Points not yet evaluated, in scan order."""
         order = self.grid.scan_order()
         return order[~self.evaluated.ravel()[order]]
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        shape = " × ".join(map(str, self.grid.shape))
+        return f"Surface({shape}: {self.num_evaluated:,} of {self.grid.num_points:,} points, {', '.join(self.metrics)})"
 
     def cosines(self) -> dict[str, list[float]]:
         """The cosine between each pair of axes, such as ``"x, y"``, per slice; empty where there are none."""

@@ -333,7 +333,7 @@ def test_a_path_is_drawn_through_its_checkpoints_with_what_the_plane_misses() ->
     drawn = [np.asarray(line.get_xydata()) for line in figure.axes[0].lines]
     assert any(each.shape == (3, 2) and np.array_equal(each, coordinates[0]) for each in drawn)
     assert any(
-        "path of 3 checkpoints" in text and "misses 12 % of the longest way" in text for text in legend_texts(figure)
+        "path of 3 checkpoints" in text and "misses 12.5 % of its length" in text for text in legend_texts(figure)
     )
 
 

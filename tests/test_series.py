@@ -22,7 +22,7 @@ from series_models import network
 
 from landscape_cli import load_surface
 from landscape_cli.cli.series import jobs_of
-from landscape_cli.errors import UsageError
+from landscape_cli.errors import CheckpointError, UsageError
 
 SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 CONFIG = """\
@@ -361,7 +361,6 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "item of a place": (["--checkpoint", "a.pt", "-o", "out/{stem[x]}.h5"], [PLACES]),
     "wrong format of a place": (["--checkpoint", "a.pt", "-o", "out/{stem:d}.h5"], [PLACES]),
     "missing file": (["--checkpoint", "a.pt", "absent.pt", "-o", "out/{stem}.h5"], ["--checkpoint absent.pt: no such file", "Paths are relative to the working directory."]),
-    "glob in quotes": (["--checkpoint", "*.pt", "-o", "out/{stem}.h5"], ["--checkpoint *.pt: no such file"]),
     "checkpoints without the option": (["a.pt", "b.pt", "-o", "out/{stem}.h5"], ["a.pt: unexpected argument", "Checkpoints come after --checkpoint."]),
     "named as the checkpoint": (["--checkpoint", "a.pt", "b.pt", "-o", "out/{name}"], ["out/a.pt: a surface file is no .pt file", "Such as: -o out/a.h5"]),
     "a picture": (["--checkpoint", "a.pt", "b.pt", "-o", "out/{stem}.png"], ["a surface file is no .png file", "-o out/{stem}.h5"]),
@@ -416,3 +415,12 @@ def test_a_placeholder_without_checkpoints_is_no_name(name: str) -> None:
     with pytest.raises(UsageError, match=r"is for several checkpoints"):
         jobs_of([], Path(name))
     assert jobs_of([], Path("{odd}.h5")) == [(None, Path("{odd}.h5"))]
+
+
+def test_a_glob_in_quotes_is_that_of_the_shell_in_the_order_of_training(folder: Path) -> None:
+    for name in ("e_10.pt", "e_2.pt"):
+        Path(name).touch()
+    jobs = jobs_of([Path("e_*.pt")], Path("{index}-{stem}.h5"))
+    assert [(str(path), str(output)) for path, output in jobs] == [("e_2.pt", "0-e_2.h5"), ("e_10.pt", "1-e_10.h5")]
+    with pytest.raises(CheckpointError, match="matches no file"):
+        jobs_of([Path("f_*.pt")], Path("{stem}.h5"))

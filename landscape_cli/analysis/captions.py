@@ -12,7 +12,7 @@ from landscape_cli.surface import Surface
 
 _MAX_NAME = 28
 _FOOTER_WIDTH = 112
-_ZERO_COSINE = 1e-7  # of vectors in float32
+_ZERO_COSINE = 1e-6  # of vectors in float32
 _NOT_DRAWN = ("between", "pca", "gradient", "hessian", "file", "unknown")
 
 
@@ -32,25 +32,39 @@ def axis_label(surface: Surface, axis: str) -> str:
     direction = surface.directions[axis]
     recipe, found = direction.recipe, direction.found
     special = _SPECIAL.get(_text(recipe.get("_target_")))
+    only = _selected(recipe)
     if special is not None:
-        return f"{axis}: {special(surface, recipe, found)}"
+        orthogonal = ", orthogonal to the axes before" if recipe.get("orthogonal") else ""
+        return f"{axis}: {special(surface, recipe, found)}{only}{orthogonal}"
     target = _text(recipe.get("_target_")).rpartition(".")[2] or "unknown"
     normalization = _text(recipe.get("normalization")) or ("filter" if target == "random" else "")
     unit = {
         "filter": "1.0 = every filter moved by its own norm",
         "layer": "1.0 = every tensor moved by its own norm",
         "weight": "1.0 = 100 % relative noise on every weight",
+        "unit": "Euclidean length",
     }.get(normalization, "multiples of the direction" if target != "unknown" else "coordinates as in the original")
-    return f"{axis}: {_shorten(target)} direction ({unit})"
+    return f"{axis}: {_shorten(target)} direction{only} ({unit})"
+
+
+def _selected(recipe: Mapping[str, JsonValue]) -> str:
+    """Of which parameters a direction consists, where it is not all of them."""
+    parameters = recipe.get("parameters")
+    if not isinstance(parameters, dict):
+        return ""
+    names = {key: ", ".join(map(str, globs)) for key, globs in parameters.items() if isinstance(globs, list)}
+    without = f" without {_shorten(names['exclude'])}" if names.get("exclude") else ""
+    return f" in {_shorten(names.get('include', '*'))}{without}"
 
 
 _Facts = Mapping[str, JsonValue]
 
 
 def _between(surface: Surface, recipe: _Facts, found: _Facts) -> str:  # noqa: ARG001  # one signature for all
-    ends = (_section(surface, "checkpoint").get("path"), recipe.get("checkpoint"))
-    a, b = (_shorten(Path(_text(path)).name) or "the model" for path in ends)
-    return f"from {a} (0) to {b} (1)"
+    ends = [Path(_text(path)) for path in (_section(surface, "checkpoint").get("path"), recipe.get("checkpoint"))]
+    is_same_name = ends[0].name == ends[1].name
+    a, b = (_shorten(f"{end.parent.name}/{end.name}" if is_same_name else end.name) or "the model" for end in ends)
+    return f"towards {b}" if recipe.get("orthogonal") else f"from {a} (0) to {b} (1)"
 
 
 def _principal(surface: Surface, recipe: _Facts, found: _Facts) -> str:  # noqa: ARG001

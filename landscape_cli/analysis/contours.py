@@ -111,7 +111,7 @@ def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
     ax.plot(x, y, path_effects=outline, markeredgecolor="0.15", markeredgewidth=0.6, **style)
     ax.plot(x[:1], y[:1], marker="s", markersize=6, color="white", markeredgecolor="0.15")
     missed = 100 * float(path.missed[index, np.argmax(path.distance)])
-    label = f"path of {len(path.names)} checkpoints from □; the plane misses {missed:.2g} % of the longest way"
+    label = f"path of {len(path.names)} checkpoints from □; the plane misses {missed:.3g} % of its length"
     return Line2D([], [], label=label, markeredgecolor="0.15", **{**style, "color": "0.4"})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -10,8 +12,10 @@ from matplotlib.patches import Patch
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
 from landscape_cli.analysis.contours import spans_decades
 from landscape_cli.errors import UsageError
-from landscape_cli.surface import BoolArray, FloatArray, Surface
+from landscape_cli.surface import BoolArray, FloatArray, Surface, Trajectory
 
+# coordinates that span more than this were spaced by factors
+_LOG_RATIO = 50.0
 _COLORS = ("#1f5fa8", "#d1670c", "#2e8b57", "#8a4fbf", "#b03060", "#607080")
 
 
@@ -51,10 +55,15 @@ def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: 
     )
     ax.axvline(0.0, color="0.75", linewidth=0.8, zorder=0)
     ax.margins(x=0.02)
+    coordinates = surface.grid.axes[0].coordinates
+    if coordinates[0] > 0 and coordinates[-1] / coordinates[0] > _LOG_RATIO:
+        ax.set_xscale("log")
     for each in filter(None, (ax, right_ax)):
         each.spines["top"].set_visible(False)
     ax.spines["right"].set_visible(False)
     handles = _handles(surface, left, right, colors, slice_index)
+    if surface.trajectory is not None:
+        handles.append(_draw_path(ax, surface.trajectory, slice_index or 0))
     ax.legend(
         handles=handles,
         fontsize=7.5,
@@ -63,6 +72,15 @@ def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: 
         ncols=len(handles) if len(handles) <= 4 else 3,
         columnspacing=1.2,
     )
+
+
+def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
+    """Mark where the checkpoints of a path lie along the line; returns what stands for it in the legend."""
+    low = np.full(len(path.names), 0.03)
+    style: dict[str, Any] = {"color": "0.3", "marker": "|", "linestyle": "", "markersize": 9}
+    ax.plot(path.coordinates[index, :, 0], low, transform=ax.get_xaxis_transform(), **style)
+    missed = 100 * float(path.missed[index, np.argmax(path.distance)])
+    return Line2D([], [], label=f"path of {len(path.names)} checkpoints (the line misses {missed:.3g} %)", **style)
 
 
 def _draw(surface: Surface, ax: Axes, name: str, slice_index: int | None, color: str, style: str) -> None:

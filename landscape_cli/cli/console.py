@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from landscape_cli.compute.observer import Preflight
 
 _MAX_VERBOSITY = 2
-_ZERO_COSINE = 1e-7  # of vectors in float32
+_ZERO_COSINE = 1e-6  # of vectors in float32
 
 
 class Talk:

@@ -51,6 +51,10 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "trajectory", _trajectory_row(report.trajectory)
     for name, metric in report.metrics.items():
         yield name, _metric_row(metric)
+    yield from _origin_rows(report)
+
+
+def _origin_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     yield "model", report.model or "unknown"
     if report.checkpoint:
         yield "checkpoint", f"{report.checkpoint} (sha256 {(report.checkpoint_sha256 or '')[:12]}…)"
@@ -58,6 +62,12 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "converted from", f"{report.converted_from} ({report.dialect})"
     for note in report.checkpoint_notes:
         yield "", note
+    if report.directions:
+        yield "directions", f"{report.directions}, beside this file"
+    batchnorm = f"BatchNorm {report.batchnorm}" if report.batchnorm else None
+    measured = ", ".join(filter(None, (report.loss, report.precision, batchnorm)))
+    if measured:
+        yield "measured", measured
     if report.engine:
         yield "evaluated by", _engine_row(report.engine)
         earlier = report.engine.get("earlier")

@@ -76,6 +76,10 @@ class InfoReport(BaseModel):
     checkpoint_notes: list[str] = Field(description="What was found and repaired when it was loaded or converted")
     converted_from: str | None = Field(description="The file of another program that it was made from")
     dialect: str | None = Field(description="The program whose file that is, such as tomgoldstein")
+    loss: str | None = Field(description="Target of the loss")
+    precision: str | None
+    batchnorm: str | None = Field(description="frozen, interpolate or recalibrate; null for a model without BatchNorm")
+    directions: str | None = Field(description="File beside the surface with its directions, where they are saved")
     fingerprint: str = Field(description="SHA-256 of everything that decides the numbers")
     created: str
     updated: str
@@ -143,6 +147,7 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
     """Summarise a surface file."""
     checkpoint = _section(surface.provenance.resolved, "checkpoint")
     found = _section(surface.provenance.resolved, "found")
+    evaluation = _section(surface.provenance.resolved, "evaluation")
     return InfoReport(
         file=str(path),
         complete=surface.complete,
@@ -169,6 +174,10 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         checkpoint_notes=_texts(found.get("notes")),
         converted_from=_text(found.get("converted_from")),
         dialect=_text(found.get("dialect")),
+        loss=_text(_section(surface.provenance.resolved, "loss").get("_target_")),
+        precision=_text(evaluation.get("precision")),
+        batchnorm=_text(evaluation.get("batchnorm")) if found.get("has_batchnorm") else None,
+        directions=_text(_section(found, "directions").get("file")),
         fingerprint=surface.fingerprint,
         created=surface.created,
         updated=surface.updated,

@@ -67,8 +67,10 @@ def jobs_of(checkpoints: Sequence[Path], output: Path) -> list[tuple[Path | None
                 f"-o {output}: {placeholder[0]} is for several checkpoints", hint="Name them: --checkpoint …"
             )
         return [(None, output)]
+    from landscape_cli.compute.directions.paths import expand  # without torch
+
     jobs: list[tuple[Path | None, Path]] = []
-    for index, path in enumerate(checkpoints):
+    for index, path in enumerate(expand([str(path) for path in checkpoints])):
         names = {"stem": path.stem, "name": path.name, "parent": path.absolute().parent.name, "index": index}
         try:
             jobs.append((path, Path(str(output).format(**names))))
@@ -83,7 +85,9 @@ def jobs_of(checkpoints: Sequence[Path], output: Path) -> list[tuple[Path | None
         same = ", ".join(str(path) for path, each in jobs if each == twice)
         raise UsageError(
             f"-o {output}: {same} would all write {twice}",
-            hint="Such as: -o 'out/{stem}.h5' or -o 'out/{parent}-{stem}.h5'",
+            hint="Such as: -o 'out/{parent}-{stem}.h5', or with {index}"
+            if "{stem}" in str(output)
+            else "Such as: -o 'out/{stem}.h5'",
         )
     return jobs
 

@@ -7,12 +7,18 @@ from collections.abc import Iterator
 
 from landscape_cli.compute.directions.drawing import are_parallel
 from landscape_cli.compute.problem import Problem
-from landscape_cli.compute.subspace import Subspace
+from landscape_cli.compute.subspace import STATISTICS, Subspace
 from landscape_cli.config import Settings
-from landscape_cli.surface import FloatArray
+from landscape_cli.surface import FloatArray, Trajectory
+
+# Of the distance between the ends of a path: a checkpoint that is farther from all of it is not on it.
+_FAR = 0.5
+_MOSTLY_MISSED = 0.5
 
 
-def notes_on(problem: Problem, settings: Settings, cosine: FloatArray | None) -> Iterator[str]:
+def notes_on(
+    problem: Problem, settings: Settings, cosine: FloatArray | None, trajectory: Trajectory | None
+) -> Iterator[str]:
     """Notes and warnings, a sentence each."""
     for axis in problem.grid.axes:
         if 0.0 not in axis.coordinates:
@@ -28,6 +34,19 @@ def notes_on(problem: Problem, settings: Settings, cosine: FloatArray | None) ->
             "loss there is not that of the other networks, and a barrier on the way may be none: set "
             "evaluation.batchnorm: recalibrate (or interpolate)"
         )
+    if problem.moves_statistics and not any(
+        name.endswith(STATISTICS) for each in problem.draw(0) for name in each if name not in problem.drawing.params
+    ):
+        yield "note: batchnorm: interpolate changes nothing: only between, pca and file move statistics along"
+    if problem.recalibration is not None and settings.evaluation.recalibration.split is None:
+        split, num_examples = problem.recalibration
+        if split != "train":
+            yield (
+                f"warning: there is no split train: BatchNorm is estimated anew on data.{split}, which is also "
+                f"measured (its first {min(num_examples, len(problem.splits[split])):,} examples)"
+            )
+    if trajectory is not None:
+        yield from _notes_on_path(trajectory)
     if batchnorm != "frozen" and not problem.has_batchnorm:
         yield f"note: evaluation.batchnorm: {batchnorm} changes nothing: the model has no BatchNorm statistics"
     corner = _negative_variance(problem)
@@ -37,6 +56,18 @@ def notes_on(problem: Problem, settings: Settings, cosine: FloatArray | None) ->
             f"warning: at ({where}) an interpolated BatchNorm variance is negative, and the loss NaN. Stay between the "
             "checkpoints, or set evaluation.batchnorm: recalibrate"
         )
+
+
+def _notes_on_path(path: Trajectory) -> Iterator[str]:
+    nearest, farthest = float(path.distance.min()), float(path.distance.max())
+    if nearest > _FAR * farthest:
+        yield (
+            f"warning: the checkpoint of the scan is not on the path: {path.names[int(path.distance.argmin())]} is the "
+            f"nearest, {nearest:.4g} away, and the farthest {farthest:.4g}; is it from another run?"
+        )
+    missed = float(path.missed[:, path.distance.argmax()].max())
+    if missed > _MOSTLY_MISSED:
+        yield f"note: the projection misses {100 * missed:.3g} % of the length of the path: it looks shorter than it is"
 
 
 def _negative_variance(problem: Problem) -> tuple[float, ...] | None:

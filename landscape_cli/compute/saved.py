@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from landscape_cli.storage import replace_file
 from landscape_cli.surface import Provenance, Surface
 
 
-def save_directions(problem: Problem, surface: Surface, output: Path) -> Provenance:
+def save_directions(
+    problem: Problem, surface: Surface, output: Path, note: Callable[[str], None] = lambda _: None
+) -> Provenance:
     """Write the directions of all slices as ``FILE.directions.safetensors`` beside the surface FILE.
 
     Returns:
@@ -36,6 +39,7 @@ def save_directions(problem: Problem, surface: Surface, output: Path) -> Provena
     digest = hashlib.sha256(image).hexdigest()
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         replace_file(path, image)
+        note(f"directions: {path}")
     provenance = surface.provenance
     found = provenance.resolved.get("found")
     told: dict[str, JsonValue] = {

@@ -221,7 +221,7 @@ def _scan(
         if any(axis.search is not None for _, axis in settings.axes.items()):
             problem.grid = existing.grid if existing else _found_grid(worker, settings, trajectory, expect)
         surface = _fresh_surface(problem, settings, devices[0])
-        for note in notes_on(problem, settings, surface.cosine):
+        for note in notes_on(problem, settings, surface.cosine, trajectory):
             observer.note(note)
         surface, preflight, corner = prepare(
             worker, surface, existing, settings, expect, observer, cores, len(devices), deadline
@@ -240,7 +240,7 @@ def _scan(
         def is_over() -> bool:
             return should_stop() or time.perf_counter() >= deadline
 
-        is_changed = _add_beside_points(surface, problem, settings, output, trajectory)
+        is_changed = _add_beside_points(surface, problem, settings, output, trajectory, observer.note)
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
         fill(surface, worker, team, saver, observer, is_over, preflight.seconds_per_point)
         return surface
@@ -262,12 +262,17 @@ def _draw(problem: Problem, settings: Settings, num_devices: int, cores: int) ->
 
 
 def _add_beside_points(
-    surface: Surface, problem: Problem, settings: Settings, output: Path | None, trajectory: Trajectory | None
+    surface: Surface,
+    problem: Problem,
+    settings: Settings,
+    output: Path | None,
+    trajectory: Trajectory | None,
+    note: Callable[[str], None],
 ) -> bool:
     """Save the directions and enter the path, as configured now; whether that changes the surface."""
     resolved = surface.provenance.resolved
     if settings.directions == "save" and output is not None:
-        surface.provenance = save_directions(problem, surface, output)
+        surface.provenance = save_directions(problem, surface, output, note)
     is_new_path = trajectory is not None and not same_path(trajectory, surface.trajectory)
     if is_new_path:
         surface.trajectory = trajectory

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 FloatArray: TypeAlias = NDArray[np.float64]
 Params: TypeAlias = dict[str, Tensor]
 Coordinates: TypeAlias = tuple[float, ...]
-_STATISTICS = ("running_mean", "running_var")
+STATISTICS = ("running_mean", "running_var")
 
 
 def parameters_of(model: nn.Module) -> Params:
@@ -26,7 +26,7 @@ def parameters_of(model: nn.Module) -> Params:
 
 def statistics_of(model: nn.Module) -> Params:
     """The running means and variances of a model by name: its BatchNorm statistics."""
-    return {name: b.detach() for name, b in model.named_buffers() if name.endswith(_STATISTICS) and b.ndim == 1}
+    return {name: b.detach() for name, b in model.named_buffers() if name.endswith(STATISTICS) and b.ndim == 1}
 
 
 def flatten(params: Params, names: Sequence[str]) -> Tensor:
