@@ -258,7 +258,7 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("device", f"{preflight.device}{processes}, {preflight.precision}")
     table.add_row("engine", preflight.engine)
     if preflight.differences:
-        table.add_row("", f"agrees with plain evaluation to {differences_in_words(preflight.differences)}")
+        table.add_row("", f"agrees with plain evaluation to {max(preflight.differences.values()):.1g}")
     done = preflight.num_points - preflight.num_pending
     resumed = f" ({done:,} done before)" if done else ""
     table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(preflight.seconds)}")
