@@ -267,6 +267,49 @@ def test_frozen_batchnorm_between_two_networks_is_warned_of(tmp_path: Path) -> N
     assert not any("BatchNorm" in note for note in told.notes)
 
 
+def notes_of(model: nn.Module, axes: Mapping[str, object], split: str = "train", **options: object) -> str:
+    told = Told()
+    scan_model(model, {split: data()}, axes=axes, observer=told, **options)  # type: ignore[arg-type]
+    return "\n".join(told.notes)
+
+
+def test_interpolating_along_a_random_direction_is_said_to_change_nothing(tmp_path: Path) -> None:
+    evaluation = {"batchnorm": "interpolate"}
+    random = notes_of(network(0), {"x": {"num": 2, "start": 0}}, evaluation=evaluation)
+    assert "interpolate changes nothing: only between, pca and file move statistics" in random
+    axis = {"num": 2, "start": 0, "direction": {"_target_": "between", "checkpoint": save(network(1), tmp_path / "b")}}
+    assert "changes nothing" not in notes_of(network(0), {"x": axis}, evaluation=evaluation)
+
+
+def test_statistics_that_are_estimated_on_what_is_measured_are_warned_of() -> None:
+    evaluation = {"batchnorm": "recalibrate"}
+    axes = {"x": {"num": 2, "start": 0}}
+    warned = notes_of(network(0), axes, "test", evaluation=evaluation)
+    assert (
+        f"there is no split train: BatchNorm is estimated anew on data.test, which is also measured (its first {N}"
+        in warned
+    )
+    assert "estimated anew" not in notes_of(network(0), axes, "train", evaluation=evaluation)
+    chosen = evaluation | {"recalibration": {"split": "test"}}
+    assert "estimated anew" not in notes_of(network(0), axes, "test", evaluation=chosen)
+
+
+def test_a_path_of_another_run_and_one_that_is_mostly_missed_are_told(tmp_path: Path) -> None:
+    model, other = network(0), network(5)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "foreign").mkdir()
+    own, _ = path_of(tmp_path / "own", model, 4)
+    foreign = [save(other, tmp_path / "foreign" / "a.pt"), save(other, tmp_path / "foreign" / "b.pt")]
+    axes = {"x": {"num": 2, "start": 0}}
+    at_home = notes_of(model, axes, trajectory={"checkpoints": [*own, save(model, tmp_path / "last.pt")]})
+    assert "is not on the path" not in at_home
+    assert "the projection misses" in at_home  # a random line
+    abroad = notes_of(model, axes, trajectory={"checkpoints": foreign})
+    assert f"is not on the path: {foreign[0]} is the nearest" in abroad
+    pca = {"num": 3, "direction": {"_target_": "pca", "checkpoints": [*own, save(model, tmp_path / "last.pt")]}}
+    assert "misses" not in notes_of(model, {"x": pca, "y": pca})
+
+
 def test_a_negative_interpolated_variance_is_foretold_and_stored_as_nan(tmp_path: Path) -> None:
     a, b = network(0), network(1)
     axis = {

@@ -337,6 +337,24 @@ def test_a_path_is_drawn_through_its_checkpoints_with_what_the_plane_misses() ->
     )
 
 
+def test_a_path_is_marked_along_a_line() -> None:
+    surface = surface_of(lambda _slice, x: x * x, line(-1, 1, 5))
+    coordinates = np.array([[[0.75], [0.25], [0.0]]])
+    surface.trajectory = Trajectory(
+        ("a", "b", "c"), coordinates, np.array([[0.125, 0.9, 0.0]]), np.array([4.0, 0.5, 0.0]), np.ones(1)
+    )
+    figure = plot(surface)
+    drawn = [np.asarray(each.get_xdata()) for each in figure.axes[0].lines if each.get_marker() == "|"]
+    assert [each.tolist() for each in drawn] == [[0.75, 0.25, 0.0]]
+    assert any("path of 3 checkpoints (the line misses 12.5 %)" in text for text in legend_texts(figure))
+
+
+@pytest.mark.parametrize(("stop", "scale"), [(3.0, "linear"), (60.0, "log")])
+def test_coordinates_that_were_spaced_by_factors_get_a_logarithmic_axis(stop: float, scale: str) -> None:
+    surface = surface_of(lambda _slice, x: 1 + x, np.geomspace(1.0, stop, 5).tolist())
+    assert plot(surface).axes[0].get_xscale() == scale
+
+
 @pytest.mark.parametrize(
     ("recipe", "found", "label"),
     [
@@ -346,6 +364,22 @@ def test_a_path_is_drawn_through_its_checkpoints_with_what_the_plane_misses() ->
             {"component": 2, "explained_variance_ratio": 0.125},
             "x: principal direction 2 of the path (12.5 % of the variance)",
         ),
+        (
+            {"_target_": "between", "checkpoint": "other/a.pt"},
+            {},
+            "x: from runs/a.pt (0) to other/a.pt (1)",
+        ),
+        (
+            {"_target_": "between", "checkpoint": "b.pt", "orthogonal": True},
+            {},
+            "x: towards b.pt, orthogonal to the axes before",
+        ),
+        (
+            {"_target_": "random", "parameters": {"include": ["conv2.*"], "exclude": ["*.bias"]}},
+            {},
+            "x: random direction in conv2.* without *.bias (1.0 = every filter moved by its own norm)",
+        ),
+        ({"_target_": "gradient", "normalization": "unit"}, {}, "x: gradient direction (Euclidean length)"),
         ({"_target_": "hessian"}, {"eigenvalue": 4.0951}, "x: Hessian eigenvector, λ = 4.1 (Euclidean length)"),
         (
             {"_target_": "gradient", "normalization": "filter"},

@@ -103,3 +103,9 @@ def test_standard_error_is_that_of_the_mean_over_examples() -> None:
     metric = Metric(samples.mean(axis=0), std, float(samples[:, 0, 0].mean()), float(std[0, 0]), len(samples))
     np.testing.assert_allclose(metric.standard_error, stats.sem(samples, axis=0), rtol=1e-14)
     assert metric.centre_standard_error == pytest.approx(stats.sem(samples[:, 0, 0]), rel=1e-14)
+
+
+def test_a_surface_says_what_it_is_in_a_line() -> None:
+    surface = empty()
+    surface.update(0, {"train_loss": (1.0, 0.0), "test_accuracy": (1.0, 0.0)})
+    assert repr(surface) == "Surface(2 × 4 × 3: 1 of 24 points, train_loss, test_accuracy)"
