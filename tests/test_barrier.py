@@ -46,6 +46,7 @@ def test_a_straight_or_sagging_path_has_no_barrier() -> None:
     for losses in (1 - alpha, alpha**2):
         found = barrier_of(path_of(losses))
         assert (found.value, found.standard_error) == (0.0, 0.0)
+        assert found.note.startswith("nowhere higher than the line between the ends")
 
 
 def test_the_error_is_that_over_the_examples_at_the_top_and_both_ends() -> None:
@@ -84,7 +85,7 @@ def test_what_is_no_path_has_no_barrier() -> None:
         (barrier_of(surface_of(lambda _, x: x**2, X25, recipe=FILTER)), "needs a line between two checkpoints"),
         (barrier_of(path_of([1.0] * 5, x=line(0, 0.8, 5))), "the other checkpoint, at 1, is not on the grid"),
         (barrier_of(path_of([1.0, 1.0], x=[0.0, 1.0])), "no points between"),
-        (barrier_of(path_of([1.0, 1.0, math.nan], x=line(0, 1, 3))), "at the other checkpoint is not finite"),
+        (barrier_of(path_of([1.0, 1.0, math.nan], x=line(0, 1, 3))), "test_loss is not finite at both checkpoints"),
         (barrier_of(path_of([1.0] * 25), "error_barrier"), "no accuracy beside test_loss"),
     ):
         assert found.value is None

@@ -426,3 +426,27 @@ def test_every_measure_has_a_name_of_its_own() -> None:
 
 def test_a_mean_over_slices_leaves_out_what_is_not_defined() -> None:
     assert over_slices([1.0, math.nan, 3.0]).value == 2.0
+
+
+RECIPES = (FILTER, WEIGHT, {"_target_": "between"}, {"_target_": "unknown"}, {"_target_": "hessian"})
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_the_surface_every_measure_is_a_number_or_says_why(seed: int) -> None:
+    """Uneven, one-sided, partial and diverged ones of all dimensions; warnings are errors."""
+    rng = np.random.default_rng(seed)
+    even = [line(-1, 1, 2 * int(rng.integers(1, 4)) + 1) for _ in range(rng.integers(1, 4))]
+    uneven = [np.unique(rng.uniform(-1, 1.3, rng.integers(1, 7)).round(1)).tolist() for _ in even]
+    axes, num_slices = (uneven if rng.random() < 0.4 else even), int(rng.integers(1, 4))
+    names, recipe = ("train_loss", "train_accuracy"), RECIPES[rng.integers(5)]
+    surface = surface_of(lambda *_: 0.0, *axes, num_slices=num_slices, recipe=recipe, names=names)  # type: ignore[arg-type]
+    for name in names:
+        metric = surface.metrics[name]
+        metric.values[:] = rng.standard_normal(metric.values.shape)
+        diverged = rng.random(metric.values.shape) < rng.choice([0, 0.1, 0.9])
+        metric.values[diverged] = rng.choice([math.nan, math.inf, -math.inf], diverged.sum())
+        metric.centre = float(rng.choice([0.5, -1.0, math.nan, math.inf], p=[0.7, 0.1, 0.1, 0.1]))
+        metric.num_examples = int(rng.choice([0, 100]))
+    surface.evaluated[:] = rng.random(surface.evaluated.shape) < rng.choice([1, 1, 0.9, 0.3])
+    for found in sharpness(surface):
+        assert found.note if found.value is None else not math.isnan(found.value), found.name

@@ -59,14 +59,22 @@ def _barrier(surface: Surface, loss: str | None, slice_index: int | None, name: 
     if lacking or found is None:
         return Measurement(name, unit=unit, scope=_ON_PATH, note=lacking)
     metric = surface.metrics[found]
-    path = _path_of(surface, metric, slice_index or 0, is_accuracy=found.endswith("accuracy"))
     is_error = name == "error_barrier"
+    at_start = metric.centre if is_error else slices.centre
+    path = _path_of(surface, metric, slice_index or 0, at_start, is_accuracy=found.endswith("accuracy"))
+    if not np.isfinite(path.mean[[0, -1]]).all():
+        return Measurement(name, unit=unit, scope=_ON_PATH, note=f"{found} is not finite at both checkpoints")
     heights = path.mean - _without_barrier(path, is_error=is_error)
     top = int(np.nanargmax(heights))
     verdict = (
         ("connected: below 2 %" if heights[top] < _CONNECTED else "not connected: 2 % or more") if is_error else ""
     )
-    words = f"highest at {path.alpha[top]:.3g} of {len(heights)} points; ± is over the examples"
+    at_end = not is_error and top in (0, len(heights) - 1)
+    place = (
+        "nowhere higher than the line between the ends"
+        if at_end
+        else f"highest at {path.alpha[top]:.3g} of {len(heights)} points"
+    )
     error = _standard_error(path, top, is_error=is_error)
     return Measurement(
         name=name,
@@ -77,7 +85,7 @@ def _barrier(surface: Surface, loss: str | None, slice_index: int | None, name: 
         invariant_to=slices.invariant_to,
         num_examples=metric.num_examples,
         scope=_ON_PATH,
-        note=joined(verdict, words, _batchnorm(surface), slices.note),
+        note=joined(verdict, place, "± is over the examples", _batchnorm(surface), slices.note),
     )
 
 
@@ -89,17 +97,14 @@ def _lacking(surface: Surface, slices: Slices) -> str:
     inside = slices.axes[0][(slices.axes[0] >= 0) & (slices.axes[0] <= 1 + _END)]
     if not abs(inside[-1] - 1) <= _END:
         return "the other checkpoint, at 1, is not on the grid"
-    if len(inside) < 3:
-        return "no points between the two checkpoints"
-    at_end = slices.values[0, slices.axes[0] == inside[-1]]
-    return "" if np.isfinite(at_end).all() else "the loss at the other checkpoint is not finite"
+    return "" if len(inside) > 2 else "no points between the two checkpoints"
 
 
-def _path_of(surface: Surface, metric: Metric, index: int, *, is_accuracy: bool) -> _Path:
+def _path_of(surface: Surface, metric: Metric, index: int, at_start: float, *, is_accuracy: bool) -> _Path:
     x = np.asarray(surface.grid.axes[0].coordinates)
     kept = surface.evaluated[index] & (x > _END) & (x <= 1 + _END)
     alpha = np.concatenate([[0.0], x[kept]])
-    mean = np.concatenate([[metric.centre], metric.values[index, kept]])
+    mean = np.concatenate([[at_start], metric.values[index, kept]])
     error = np.concatenate([[metric.centre_standard_error], metric.standard_error[index, kept]])
     return _Path(alpha, 1 - mean if is_accuracy else np.where(np.isnan(mean), np.inf, mean), error)
 

@@ -33,6 +33,7 @@ def eps_sharpness(
         Percent.
     """
     slices = slices_of(surface, loss, slice_index)
+    too_low = "1 + f₀ must be above 0" if slices.centre <= -1 else ""
 
     def of_slice(values: FloatArray) -> float:
         highest = float(slices.interpolate(values, _box(slices, radius)).max())
@@ -43,7 +44,7 @@ def eps_sharpness(
         "eps_sharpness",
         of_slice,
         unit="%",
-        lacking=slices.short_of(radius),
+        lacking=slices.short_of(radius) or too_low,
         note=joined(f"radius {radius:g}; not above that over all directions", slices.sides(radius)),
         settings={"radius": radius},
     )
