@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from landscape_cli.compute.observer import Preflight
 
 _MAX_VERBOSITY = 2
+_WIDTH_OF_FILES = 160
 _ZERO_COSINE = 1e-6  # of vectors in float32
 
 
@@ -93,6 +94,33 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
         for i, text in enumerate(printable(value).splitlines() or [""]):
             console.print(Text.assemble(("  " + (name if i == 0 else "").ljust(width + 2), "cyan"), text))
     _write(content.getvalue())
+
+
+def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table with a heading on stdout, nothing cut off; the last column takes what room is left."""
+    content = io.StringIO()
+    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    console = Console(file=content, highlight=False, force_terminal=sys.stdout.isatty(), width=width)
+    table = Table(box=box.SIMPLE_HEAD, title=Text(printable(title), style="bold"), title_justify="left", padding=(0, 1))
+    for name in columns[:-1]:
+        table.add_column(name, overflow="fold")
+    table.add_column(columns[-1], overflow="fold", ratio=1)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console.print(table)
+    _write(content.getvalue())
+
+
+def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table in Markdown on stdout."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    cells = [[printable(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    _write("".join(f"| {' | '.join(line)} |\n" for line in cells))
+
+
+def print_line(text: str) -> None:
+    """Print one line on stdout."""
+    _write(text + "\n")
 
 
 def _write(text: str) -> None:

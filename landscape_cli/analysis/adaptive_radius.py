@@ -1,0 +1,156 @@
+"""The adaptive flatness radius: how much relative noise the weights bear."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from landscape_cli.analysis.invariance import is_relative_noise
+from landscape_cli.analysis.measurement import Bound, Measurement, interval, joined
+from landscape_cli.analysis.slices import Slices, slices_of
+from landscape_cli.surface import FloatArray, Surface
+
+_SCOPE = "mean over the slices"
+_ENOUGH_SLICES = 20
+_ENOUGH_EXAMPLES = 1024
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where a mean rise passes τ.
+
+    Attributes:
+        radius: The place; the end of the grid where ``censored``.
+        censored: ``"lower"`` where it does not pass on the grid, ``"upper"`` where it has at the first point already.
+    """
+
+    radius: float
+    censored: Literal["lower", "upper"] | None = None
+
+
+def crossing(radii: FloatArray, rise: FloatArray, tau: float) -> Crossing:
+    """The first radius with rise > τ, between two points linear in the radius.
+
+    Args:
+        radii: (N,) positive and rising.
+        rise: (N,) mean of L(θ + s|θ|⊙ε) − L(θ) over directions; +inf where one has diverged.
+        tau: τ.
+
+    >>> crossing(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.5, 1.5]), 1.0)
+    Crossing(radius=2.5, censored=None)
+    """
+    above = np.flatnonzero(rise > tau)
+    if not above.size:
+        return Crossing(float(radii[-1]), "lower")
+    k = int(above[0])
+    if k == 0:
+        return Crossing(float(radii[0]), "upper")
+    if math.isinf(rise[k]):  # somewhere between the two: the limit of the interpolation
+        return Crossing(float(radii[k - 1]))
+    share = (tau - rise[k - 1]) / (rise[k] - rise[k - 1])
+    return Crossing(float(radii[k - 1] + share * (radii[k] - radii[k - 1])))
+
+
+def adaptive_radius(
+    surface: Surface, *, loss: str | None = None, slice_index: int | None = None, tau: float = 0.1
+) -> Measurement:
+    """The first s with E L(θ + s|θ|⊙ε) − L(θ) > τ, ε standard Gaussian: the relative weight noise r at which the
+    mean loss has risen by τ (1/r² is 1/σ'² of Jiang et al. 2019, arXiv:1912.02178, with a loss in place of an error).
+
+    The mean is over the slices and, where the line goes to both sides, over both signs. Between two points of the line
+    it is linear in s. The standard error is r times that of log r, by the delete-one jackknife over the slices.
+
+    Args:
+        surface: A line along ``random`` with ``normalization: weight``.
+        loss: By default the first.
+        slice_index: One slice only, and no error bar.
+        tau: τ, in units of the loss.
+
+    Returns:
+        r, invariant to every rescaling of weights that leaves the network as it is. ``per_slice`` is of single slices.
+    """
+    slices = slices_of(surface, loss, slice_index)
+    settings = {"tau": tau}
+    lacking = _lacking(surface) or slices.lacking or ("" if slices.axes[0][-1] > 0 else "needs points above 0")
+    if lacking:
+        return Measurement("adaptive_radius", settings=settings, scope=_SCOPE, note=lacking)
+    radii, rises = _rises(slices)  # (N,), (S, N)
+    found = crossing(radii, rises.mean(axis=0), tau)
+    error = _jackknife_of_log(radii, rises, tau) if found.censored is None else None
+    singly = [crossing(radii, rise, tau) for rise in rises]
+    known = np.asarray([each.radius for each in singly if each.censored is None])
+    limits = interval(math.log(found.radius), error, len(rises)) if error is not None else None
+    return Measurement(
+        name="adaptive_radius",
+        value=found.radius,
+        standard_error=found.radius * error if error is not None else None,
+        unit="relative noise",
+        per_slice=tuple(math.nan if each.censored else each.radius for each in singly),
+        range=(float(known.min()), float(known.max())) if known.size else None,
+        spread=float(known.std(ddof=1) / known.mean()) if known.size > 1 else None,
+        interval=(math.exp(limits[0]), math.exp(limits[1])) if limits else None,
+        bound=found.censored,
+        invariant_to=slices.invariant_to,
+        num_examples=slices.num_examples,
+        scope=_SCOPE,
+        settings=settings,
+        note=_note(surface, slices, found.censored, error, found.radius, tau),
+    )
+
+
+def _lacking(surface: Surface) -> str:
+    if len(surface.grid.axes) > 1 or not is_relative_noise(surface.directions["x"].recipe):
+        return "needs a line along random directions with normalization: weight, as in configs/sharpness.yaml"
+    return ""
+
+
+def _rises(slices: Slices) -> tuple[FloatArray, FloatArray]:
+    """(N,) radii and (S, N) rises, the mean of both signs where there are both."""
+    axis = slices.axes[0]
+    above = axis[axis > 0]
+    both = above[above <= -axis[0] * (1 + 1e-9)]
+    radii = both if both.size else above
+    signs = (1, -1) if both.size else (1,)
+    found = [[slices.interpolate(values, sign * radii[:, None]) for sign in signs] for values in slices.values]
+    return radii, np.mean(found, axis=1) - slices.centre
+
+
+def _jackknife_of_log(radii: FloatArray, rises: FloatArray, tau: float) -> float | None:
+    """Standard error of log r, each slice left out in turn; None where one of these radii lies beyond the grid."""
+    num_slices = len(rises)
+    if num_slices < 2:
+        return None
+    left_out = [crossing(radii, np.delete(rises, i, axis=0).mean(axis=0), tau) for i in range(num_slices)]
+    if any(each.censored for each in left_out):
+        return None
+    logs = np.log([each.radius for each in left_out])
+    return float(np.sqrt((num_slices - 1) / num_slices * ((logs - logs.mean()) ** 2).sum()))
+
+
+def _note(
+    surface: Surface, slices: Slices, censored: Bound | None, error: float | None, radius: float, tau: float
+) -> str:
+    recipe, num_slices = surface.directions["x"].recipe, len(slices.values)
+    state = {
+        "lower": "the mean does not rise by τ on this line",
+        "upper": "the mean has risen by τ at the first point already: scan smaller coordinates",
+        None: f"1/r² = {1 / radius**2:.4g}",
+    }[censored]
+    of_error = ""
+    if error is not None:
+        of_error = f"± {100 * error:.2g} % of r, jackknife over {num_slices} slices"
+    elif num_slices > 1 and censored is None:
+        of_error = "no error bar: without one of the slices the radius lies beyond the line"
+    return joined(
+        f"τ = {tau:g}",
+        state,
+        of_error,
+        f"fewer than {_ENOUGH_SLICES} slices" if 1 < num_slices < _ENOUGH_SLICES else "",
+        f"fewer than {_ENOUGH_EXAMPLES:,} examples" if 0 < slices.num_examples < _ENOUGH_EXAMPLES else "",
+        "of these parameters only" if recipe.get("parameters") else "",
+        "biases and norms stay" if recipe.get("ignore") == "biasbn" else "",
+        slices.note,
+    )

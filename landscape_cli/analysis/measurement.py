@@ -1,0 +1,102 @@
+"""Measurement: one number about a minimum, with its error bar and what it may be compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from landscape_cli.analysis.student import t_quantile
+
+Bound = Literal["lower", "upper"]
+IN_SLICE = "in this slice"
+
+_FEWEST_FOR_INTERVAL = 3
+_LARGE_SPREAD = 0.25
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured value, aggregated over the slices.
+
+    Attributes:
+        name: The key, such as ``"flat_radius"``.
+        value: Mean over the slices; infinite where the loss diverges. None where it is not measured; ``note`` says why.
+        standard_error: Of the value, over slices: sd / √S, or as the measure says. None where there is no error bar.
+        unit: Of the value; ``""`` for a plain number.
+        per_slice: What each slice gives; NaN where it gives nothing.
+        range: Lowest and highest of ``per_slice``.
+        spread: sd / |mean| over slices.
+        interval: 95 % confidence interval, Student's t with S - 1 degrees of freedom; None for fewer than 3 slices.
+        bound: ``"lower"`` where the true value is at least this, because the grid ends before; ``"upper"`` where at
+            most.
+        method_error: What the grid adds to the error, where that can be told.
+        invariant_to: Which function-preserving changes of the network leave it as it is; None where that is not known.
+        num_examples: n; 0 where it is not known.
+        scope: Of what it holds.
+        settings: The options it was measured with, such as τ.
+        note: What to know before comparing it.
+    """
+
+    name: str
+    value: float | None = None
+    standard_error: float | None = None
+    unit: str = ""
+    per_slice: tuple[float, ...] = ()
+    range: tuple[float, float] | None = None
+    spread: float | None = None
+    interval: tuple[float, float] | None = None
+    bound: Bound | None = None
+    method_error: float | None = None
+    invariant_to: tuple[str, ...] | None = None
+    num_examples: int = 0
+    scope: str = IN_SLICE
+    settings: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, error bar and range of one number per slice; see `Measurement`."""
+
+    value: float
+    standard_error: float | None
+    range: tuple[float, float]
+    spread: float | None
+    interval: tuple[float, float] | None
+
+
+def over_slices(per_slice: Sequence[float]) -> Spread:
+    """Summarise one number per slice; NaN is left out.
+
+    Args:
+        per_slice: (S,), at least one of them not NaN.
+    """
+    known = np.asarray([value for value in per_slice if not math.isnan(value)])
+    mean, bounds = float(known.mean()), (float(known.min()), float(known.max()))
+    if len(known) < 2 or not np.isfinite(known).all():
+        return Spread(mean, None, bounds, None, None)
+    deviation = float(known.std(ddof=1))
+    error = deviation / math.sqrt(len(known))
+    return Spread(mean, error, bounds, deviation / abs(mean) if mean else None, interval(mean, error, len(known)))
+
+
+def interval(mean: float, standard_error: float, num_slices: int) -> tuple[float, float] | None:
+    """95 % confidence interval; None for fewer slices than three, where it would say next to nothing."""
+    if num_slices < _FEWEST_FOR_INTERVAL:
+        return None
+    half = t_quantile(num_slices - 1) * standard_error
+    return mean - half, mean + half
+
+
+def advice(spread: Spread) -> str:
+    """A warning where the slices differ so much that a single one would mislead."""
+    return "one slice is not enough" if spread.spread is not None and spread.spread > _LARGE_SPREAD else ""
+
+
+def joined(*notes: str) -> str:
+    """Notes in one line; empty ones are left out."""
+    return "; ".join(filter(None, notes))

@@ -1,0 +1,80 @@
+"""All measures of a surface; MEASURES. A measure is ``f(surface, *, loss, slice_index, …) -> Measurement``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+
+from landscape_cli.analysis.adaptive_radius import adaptive_radius
+from landscape_cli.analysis.barrier import barrier, error_barrier
+from landscape_cli.analysis.basin import depth_below_centre, low_area, low_area_connected, offset_of_minimum
+from landscape_cli.analysis.grid_curvature import curvature, curvature_max, curvature_min, neg_curv_frac
+from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.rays import descent_share, flat_radius, flat_radius_min, monotone_rays
+from landscape_cli.analysis.rises import asymmetry, eps_sharpness, mean_rise
+from landscape_cli.analysis.topology import n_basins, saddle_minimum_distance, total_persistence
+from landscape_cli.errors import UsageError, did_you_mean
+from landscape_cli.surface import Surface
+
+MEASURES: dict[str, Callable[..., Measurement]] = {
+    "adaptive_radius": adaptive_radius,
+    "barrier": barrier,
+    "error_barrier": error_barrier,
+    "eps_sharpness": eps_sharpness,
+    "mean_rise": mean_rise,
+    "flat_radius": flat_radius,
+    "flat_radius_min": flat_radius_min,
+    "low_area": low_area,
+    "low_area_connected": low_area_connected,
+    "curvature": curvature,
+    "curvature_max": curvature_max,
+    "curvature_min": curvature_min,
+    "neg_curv_frac": neg_curv_frac,
+    "monotone_rays": monotone_rays,
+    "descent_share": descent_share,
+    "n_basins": n_basins,
+    "total_persistence": total_persistence,
+    "saddle_minimum_distance": saddle_minimum_distance,
+    "asymmetry": asymmetry,
+    "offset_of_minimum": offset_of_minimum,
+    "depth_below_centre": depth_below_centre,
+}
+_AT_OTHER_RADII = {"eps_sharpness": (0.1, 0.5), "mean_rise": (0.1, 0.5)}
+RADII = {f"{name}({radius:g})": (name, radius) for name, radii in _AT_OTHER_RADII.items() for radius in radii}
+NAMES = tuple(each for name in MEASURES for each in (name, *(key for key, (of, _) in RADII.items() if of == name)))
+
+
+def sharpness(
+    surface: Surface, *, loss: str | None = None, slice_index: int | None = None, tau: float = 0.1
+) -> list[Measurement]:
+    """Every measure, in the order of ``NAMES``; those that the surface does not allow have no value, and say why.
+
+    Args:
+        surface: From `landscape_cli.load_surface`.
+        loss: Which metric; by default the first loss.
+        slice_index: One slice only.
+        tau: The rise τ of radii and areas, in units of the loss.
+
+    Raises:
+        UsageError: Unknown loss or slice.
+    """
+    return [measured(surface, name, loss=loss, slice_index=slice_index, tau=tau) for name in NAMES]
+
+
+def measured(
+    surface: Surface, name: str, *, loss: str | None = None, slice_index: int | None = None, tau: float = 0.1
+) -> Measurement:
+    """One measure by its name; see `sharpness`.
+
+    Raises:
+        UsageError: Unknown name, loss or slice.
+    """
+    if name not in NAMES:
+        raise UsageError(f"metric: found {name!r}{did_you_mean(name, NAMES)}")
+    key, radius = RADII.get(name, (name, None))
+    measure = MEASURES[key]
+    options = {"tau": tau} if "tau" in inspect.signature(measure).parameters else {}
+    if radius is not None:
+        options["radius"] = radius
+    return replace(measure(surface, loss=loss, slice_index=slice_index, **options), name=name)

@@ -1,0 +1,121 @@
+"""The command that measures a surface file, without torch: sharpness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.cli.console import (
+    TALK,
+    number,
+    print_columns,
+    print_json,
+    print_line,
+    print_markdown,
+    with_error,
+)
+from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
+from landscape_cli.cli.reports import SharpnessReport, sharpness_report
+from landscape_cli.errors import UsageError
+
+_ONE_SLICE = "one slice: no error bar"
+_COLUMNS = ("measure", "value ± SE", "unit", "range", "spread", "invariant to", "n", "note")
+
+
+def sharpness(
+    file: SurfaceFile,
+    metric: Annotated[
+        str | None, typer.Option("--metric", "-m", metavar="NAME", help="Print this number alone: adaptive_radius, …")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option("--loss", metavar="NAME", help="Such as test_loss; by default the first loss.")
+    ] = None,
+    tau: Annotated[float, typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius.")] = 0.1,
+    slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="One slice only, from 0.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", metavar="", help="Print a table in Markdown.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure FILE: how flat the loss is around the checkpoint, each number with its error bar (docs/measures.md)."""
+    TALK.configure(quiet=quiet, verbose=verbose)
+    from landscape_cli.analysis.sharpness import measured
+    from landscape_cli.analysis.sharpness import sharpness as measure_all
+    from landscape_cli.analysis.slices import name_of_loss
+    from landscape_cli.storage import load_surface
+
+    if sum((json, markdown, metric is not None)) > 1:
+        raise UsageError("--json, --markdown and --metric print different things; choose one")
+    if not (tau > 0 and math.isfinite(tau)):
+        raise UsageError(f"--tau: found {tau:g}; expected a number above 0")
+    surface = load_surface(file)
+    if metric is not None:
+        _print_number(measured(surface, metric, loss=loss, slice_index=slice_index, tau=tau))
+        return
+    found = measure_all(surface, loss=loss, slice_index=slice_index, tau=tau)
+    num_slices = surface.grid.num_slices if slice_index is None else 1
+    report = sharpness_report(surface, file, found, loss=name_of_loss(surface, loss), num_slices=num_slices)
+    if json:
+        print_json(report)
+    elif markdown:
+        print_markdown(_COLUMNS, _rows(found))
+    elif not quiet:
+        print_columns(_title(report), _COLUMNS, _rows(found))
+        for each in _not_measured(found):
+            TALK.note(each)
+
+
+def _print_number(measurement: Measurement) -> None:
+    """The number first, for scripts; what limits it goes to stderr."""
+    if measurement.value is None:
+        raise UsageError(
+            f"--metric {measurement.name}: not measured: {measurement.note}",
+            hint="landscape sharpness FILE lists what can be measured on this file.",
+        )
+    if measurement.bound is not None:
+        TALK.note(f"note: the true value is {'at least' if measurement.bound == 'lower' else 'at most'} this")
+    of_error = f"± {measurement.standard_error:.2g}" if measurement.standard_error is not None else "no error bar"
+    TALK.note(f"note: {'; '.join(filter(None, (measurement.scope, of_error, measurement.note)))}")
+    print_line(repr(measurement.value))
+
+
+def _title(report: SharpnessReport) -> str:
+    slices = f"these {report.num_slices} slices" if report.num_slices > 1 else f"this slice; {_ONE_SLICE}"
+    partial = "" if report.complete else f", partial: {report.num_evaluated:,} of {report.num_points:,} points"
+    return f"{report.file}: sharpness of {report.loss} in {slices}{partial}"
+
+
+def _rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]:
+    for each in measurements:
+        if each.value is not None:
+            yield (
+                each.name,
+                _value(each),
+                each.unit,
+                f"{number(each.range[0])} … {number(each.range[1])}" if each.range and len(each.per_slice) > 1 else "",
+                f"{100 * each.spread:.0f} %" if each.spread is not None else "",
+                "unknown" if each.invariant_to is None else ", ".join(each.invariant_to) or "nothing",
+                f"{each.num_examples:,}" if each.num_examples else "unknown",
+                each.note,
+            )
+
+
+def _value(measurement: Measurement) -> str:
+    value = measurement.value or 0.0
+    sign = {"lower": "≥ ", "upper": "≤ ", None: ""}[measurement.bound]
+    if measurement.standard_error is None:
+        return sign + number(value)
+    return sign + with_error(value, measurement.standard_error)
+
+
+def _not_measured(measurements: Sequence[Measurement]) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for each in measurements:
+        if each.value is None:
+            reasons.setdefault(each.note, []).append(each.name)
+    for reason, names in reasons.items():
+        yield f"not measured: {', '.join(names)}: {reason}"
