@@ -493,8 +493,8 @@ def test_a_disk_that_is_too_small_is_an_error_with_a_way_out(tmp_path: Path) -> 
         pytest.skip("mounting a tmpfs needs root and CAP_SYS_ADMIN")
     try:
         numbers = torch.arange(60_000).reshape(60, 1000)
-        free = re.escape("No space left on device; 6.554e-05 GB are free")
-        with pytest.raises(OutputError, match=f"0.00048 GB of decoded examples or checkpoints cannot be kept here: {free}") as raised:
+        why = re.escape("cannot be kept here: No space left on device; 6.554e-05 GB are free")
+        with pytest.raises(OutputError, match=f"0.00048 GB of decoded examples or checkpoints {why}") as raised:
             load(TensorDataset(numbers, torch.arange(60)), decoding=Decoding(0, 480, tmp_path))
         assert str(raised.value).startswith(f"{tmp_path}: ")
         assert "runtime.cache" in str(raised.value.hint)
