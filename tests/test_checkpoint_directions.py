@@ -520,17 +520,17 @@ def test_the_range_of_a_trajectory_holds_it_in_every_slice(tmp_path: Path) -> No
 
 
 def test_a_checkpoint_that_is_replaced_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from landscape_cli.compute import problem
+    from landscape_cli.compute import assemble
 
     path = save(network(1), tmp_path / "b.pt")
-    hashed = problem.sha256_of
+    hashed = assemble.sha256_of
 
     def then_replace(file: Path) -> str:
         found = hashed(file)
         save(network(2), file)
         return found
 
-    monkeypatch.setattr(problem, "sha256_of", then_replace)
+    monkeypatch.setattr(assemble, "sha256_of", then_replace)
     direction = {"_target_": "between", "checkpoint": path}
     with pytest.raises(CheckpointError, match="was replaced while the scan began"):
         scanned(network(0), {"x": {"num": 3, "direction": direction}}, precision="float32")

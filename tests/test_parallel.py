@@ -31,12 +31,13 @@ from workers import worker_of
 from landscape_cli import Surface, load_config, load_surface, scan, scan_model
 from landscape_cli.cli.console import ScanDisplay
 from landscape_cli.compute.apart import run_apart
+from landscape_cli.compute.assemble import Surroundings, problem_from_model
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.fill import pending_blocks
 from landscape_cli.compute.observer import Preflight, Silent
 from landscape_cli.compute.plan import Plan
-from landscape_cli.compute.problem import Problem, Surroundings, problem_from_model
+from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.team import Task, Team, _Helper
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import parse_settings

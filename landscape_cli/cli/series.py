@@ -20,7 +20,7 @@ from landscape_cli.cli.signals import StopRequested, StopSignals
 from landscape_cli.errors import LandscapeError, UsageError
 
 if TYPE_CHECKING:
-    from landscape_cli.compute.problem import SharedData
+    from landscape_cli.compute.splits import SharedData
     from landscape_cli.config import Config
 
 _OTHER_SUFFIXES = {".png", ".pdf", ".svg", ".yaml", ".yml", ".json", ".pt", ".pth", ".ckpt", ".safetensors", ".py"}
@@ -183,7 +183,7 @@ def run(config: Path, overrides: Sequence[str], jobs: Sequence[Job], options: Sc
     outcome = Outcome(jobs)
     with StopSignals() as signals:
         prepare_process()
-        from landscape_cli.compute.problem import SharedData
+        from landscape_cli.compute.splits import SharedData
         from landscape_cli.config import load_config
 
         shared = SharedData()

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from landscape_cli.compute.apart import run_apart
+from landscape_cli.compute.assemble import Surroundings, problem_from_config, problem_from_model
 from landscape_cli.compute.caveats import notes_on
 from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.directions.table import COMPUTED
@@ -25,12 +26,13 @@ from landscape_cli.compute.instantiate import Target
 from landscape_cli.compute.observer import Observer, Silent
 from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
-from landscape_cli.compute.problem import Problem, SharedData, Surroundings, problem_from_config, problem_from_model
+from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.provenance import environment
 from landscape_cli.compute.resume import check_identity, existing_surface
 from landscape_cli.compute.saved import save_directions, saved_directions
 from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.compute.span import find_ranges
+from landscape_cli.compute.splits import SharedData
 from landscape_cli.compute.team import Team
 from landscape_cli.compute.trajectory import same_path, trajectory_of
 from landscape_cli.compute.worker import Worker

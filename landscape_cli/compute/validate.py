@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from landscape_cli.compute.assemble import Surroundings, assemble_problem, build_model, check_components
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker
-from landscape_cli.compute.problem import Decoder, Surroundings, assemble_problem, build_model, check_components
 from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.compute.span import find_ranges
+from landscape_cli.compute.splits import Decoder
 from landscape_cli.compute.trajectory import trajectory_of
 from landscape_cli.config import Config
 from landscape_cli.errors import ConfigError, LandscapeError

@@ -1,0 +1,78 @@
+"""The splits of a config, decoded one after another within one budget of main memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from landscape_cli.compute.data import Batches, Decoding, load_batches
+from landscape_cli.compute.instantiate import instantiate
+from landscape_cli.compute.memory import budget, free_host_bytes
+from landscape_cli.config import Config, RuntimeConfig
+from landscape_cli.errors import ConfigError
+
+Progress = Callable[[str, int, int], None]
+
+
+def unseen(split: str, num_done: int, num_examples: int) -> None:
+    """Nobody watches the decoding."""
+
+
+class Decoder:
+    """Decodes splits one after another within one budget of main memory."""
+
+    def __init__(self, runtime: RuntimeConfig, progress: Progress = unseen) -> None:
+        if runtime.cache is not None and not runtime.cache.is_dir():
+            raise ConfigError(f"runtime.cache: {runtime.cache} is no folder", hint="Make it, or leave the key out.")
+        self._runtime, self._progress = runtime, progress
+        self._left = budget(None if runtime.memory.host == "auto" else runtime.memory.host, free_host_bytes())
+
+    def decode_split(self, config: Config, split: str) -> Batches:
+        """Build and decode the dataset of one split."""
+        section = config.data[split]
+        where = partial(config.where, "data", split, "dataset")
+        dataset = instantiate(section.dataset, where)
+        return self.decode(
+            split, dataset, where(), section.batch_size, num_examples=section.num_examples, seed=section.seed
+        )
+
+    def decode(
+        self,
+        split: str,
+        dataset: object,
+        where: str,
+        batch_size: int | Literal["auto"],
+        *,
+        num_examples: int | None = None,
+        seed: int = 0,
+    ) -> Batches:
+        """Decode a dataset, in memory as long as the budget lasts; arguments as for `load_batches`."""
+        batches = load_batches(
+            dataset,
+            where=where,
+            batch_size=None if batch_size == "auto" else batch_size,
+            num_examples=num_examples,
+            seed=seed,
+            decoding=Decoding(
+                workers=None if self._runtime.workers == "auto" else self._runtime.workers,
+                host_memory=self._left,
+                cache=self._runtime.cache,
+                progress=partial(self._progress, split),
+            ),
+        )
+        if self._left is not None and batches.where_held == "memory":
+            self._left = max(0, self._left - batches.nbytes_held)
+        return batches
+
+
+@dataclass
+class SharedData:
+    """Decoded data that scans of different checkpoints use, one after another.
+
+    Attributes:
+        batches: Split name → data, from the first scan on.
+    """
+
+    batches: Mapping[str, Batches] | None = None
