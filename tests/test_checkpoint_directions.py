@@ -549,6 +549,12 @@ def test_a_trajectory_can_be_added_to_a_finished_scan(tmp_path: Path) -> None:
     assert after.trajectory is not None
     assert len(after.trajectory.names) == 3
     assert np.array_equal(before["train_loss"], after["train_loss"])
+    told = Told()
+    scan_model(model, {"train": data()}, trajectory={"checkpoints": paths[:2]}, observer=told, **options)  # type: ignore[arg-type]
+    assert "note: the path of 3 checkpoints in the file is replaced" in told.notes
+    replaced = load_surface(tmp_path / "s.h5").trajectory
+    assert replaced is not None
+    assert replaced.names == tuple(paths[:2])
 
 
 def test_the_files_of_a_glob_come_in_the_order_of_training(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from conftest import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from test_scan import StopAfter
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -532,17 +533,6 @@ def test_a_direction_file_that_has_changed_is_another_scan(tmp_path: Path) -> No
     write_group(path, "xdirection", tensors(2))
     with pytest.raises(ResumeMismatchError, match=r"axes.x.direction.path"):
         scanned(model, axes, output=tmp_path / "s.h5")
-
-
-class StopAfter:
-    """A stop request that arrives before the n-th batch of the loop."""
-
-    def __init__(self, num_batches: int) -> None:
-        self.left = num_batches
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 # y is made orthogonal to another x in every slice

@@ -277,6 +277,8 @@ def _add_beside_points(
         surface.provenance = save_directions(problem, surface, output, note)
     is_new_path = trajectory is not None and not same_path(trajectory, surface.trajectory)
     if is_new_path:
+        if surface.trajectory is not None:
+            note(f"note: the path of {len(surface.trajectory.names)} checkpoints in the file is replaced")
         surface.trajectory = trajectory
     return is_new_path or surface.provenance.resolved != resolved
 
