@@ -82,18 +82,18 @@ def scanned(model: nn.Module, axes: Mapping[str, object], **options: object) -> 
     return scan_model(model, {"train": data()}, axes=axes, evaluation=evaluation, **options)  # type: ignore[arg-type]
 
 
+def towards(other: nn.Module, path: Path, *, stop: int, num: int) -> dict[str, object]:
+    """An axis from the model (0) to another one (1)."""
+    return {"start": 0, "stop": stop, "num": num, "direction": {"_target_": "between", "checkpoint": save(other, path)}}
+
+
 # ---------------------------------------------------------------- between
 
 
 @pytest.mark.parametrize("engine", ["sequential", "folded", "channels_last", "stacked"])
 def test_the_ends_are_both_networks_and_the_middle_is_that_of_averages(tmp_path: Path, engine: str) -> None:
     a, b = network(0).double(), network(1).double()
-    axis = {
-        "start": 0,
-        "stop": 1,
-        "num": 3,
-        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
-    }
+    axis = towards(b, tmp_path / "b", stop=1, num=3)
     surface = scanned(a, {"x": axis}, batchnorm="interpolate", runtime={"engine": engine})
     expected = [plain_loss(each, data()) for each in (a, mixed([(0.5, a), (0.5, b)]), b)]
     assert surface["train_loss"][0] == pytest.approx(expected, rel=1e-12)
@@ -104,12 +104,7 @@ def test_the_ends_are_both_networks_and_the_middle_is_that_of_averages(tmp_path:
 
 def test_frozen_statistics_stay_those_of_the_first_network(tmp_path: Path) -> None:
     a, b = network(0).double(), network(1).double()
-    axis = {
-        "start": 0,
-        "stop": 1,
-        "num": 2,
-        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
-    }
+    axis = towards(b, tmp_path / "b", stop=1, num=2)
     surface = scanned(a, {"x": axis})
     hybrid = copy.deepcopy(b)
     hybrid.load_state_dict({n: t for n, t in a.state_dict().items() if "running" in n}, strict=False)
@@ -119,15 +114,7 @@ def test_frozen_statistics_stay_those_of_the_first_network(tmp_path: Path) -> No
 
 def test_three_checkpoints_span_a_plane(tmp_path: Path) -> None:
     a, b, c = (network(seed).double() for seed in range(3))
-    axes = {
-        name: {
-            "start": 0,
-            "stop": 1,
-            "num": 2,
-            "direction": {"_target_": "between", "checkpoint": save(each, tmp_path / name)},
-        }
-        for name, each in (("x", b), ("y", c))
-    }
+    axes = {name: towards(each, tmp_path / name, stop=1, num=2) for name, each in (("x", b), ("y", c))}
     surface = scanned(a, axes, batchnorm="interpolate")
     values = surface["train_loss"][0]
     for (i, j), corner in (((0, 0), a), ((1, 0), b), ((0, 1), c)):
@@ -144,12 +131,7 @@ def test_three_checkpoints_span_a_plane(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["auto", "sequential", "folded", "channels_last"])
 def test_recalibrated_statistics_are_those_that_torch_estimates(tmp_path: Path, engine: str) -> None:
     a, b = network(0).double(), network(1).double()
-    axis = {
-        "start": 0,
-        "stop": 1,
-        "num": 3,
-        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
-    }
+    axis = towards(b, tmp_path / "b", stop=1, num=3)
     surface = scanned(
         a,
         {"x": axis},
@@ -252,12 +234,7 @@ class Told:
 
 
 def test_frozen_batchnorm_between_two_networks_is_warned_of(tmp_path: Path) -> None:
-    axis = {
-        "start": 0,
-        "stop": 1,
-        "num": 2,
-        "direction": {"_target_": "between", "checkpoint": save(network(1), tmp_path / "b")},
-    }
+    axis = towards(network(1), tmp_path / "b", stop=1, num=2)
     for batchnorm, expected in (("frozen", True), ("interpolate", False), ("recalibrate", False)):
         told = Told()
         scanned(network(0), {"x": axis}, batchnorm=batchnorm, precision="float32", observer=told)
@@ -312,12 +289,7 @@ def test_a_path_of_another_run_and_one_that_is_mostly_missed_are_told(tmp_path: 
 
 def test_a_negative_interpolated_variance_is_foretold_and_stored_as_nan(tmp_path: Path) -> None:
     a, b = network(0), network(1)
-    axis = {
-        "start": 0,
-        "stop": 9,
-        "num": 2,
-        "direction": {"_target_": "between", "checkpoint": save(b, tmp_path / "b")},
-    }
+    axis = towards(b, tmp_path / "b", stop=9, num=2)
     told = Told()
     surface = scanned(a, {"x": axis}, batchnorm="interpolate", precision="float32", observer=told)
     variances = [t + 9 * (b.state_dict()[n] - t) for n, t in a.state_dict().items() if "running_var" in n]
@@ -523,14 +495,14 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_noticed(tmp_path: Path, monk
     from landscape_cli.compute import assemble
 
     path = save(network(1), tmp_path / "b.pt")
-    hashed = assemble.sha256_of
+    hashed = assemble.sha256_of_input
 
     def then_replace(file: Path) -> str:
         found = hashed(file)
         save(network(2), file)
         return found
 
-    monkeypatch.setattr(assemble, "sha256_of", then_replace)
+    monkeypatch.setattr(assemble, "sha256_of_input", then_replace)
     direction = {"_target_": "between", "checkpoint": path}
     with pytest.raises(CheckpointError, match="was replaced while the scan began"):
         scanned(network(0), {"x": {"num": 3, "direction": direction}}, precision="float32")

@@ -49,10 +49,15 @@ def _serve(function: Callable[[], object], connection: Connection) -> None:
     answer: tuple[bool, object]
     try:
         answer = True, function()
-    except LandscapeError as error:
-        error.__cause__ = None
-        answer = False, error
     except Exception as error:  # noqa: BLE001  # the parent raises it
-        answer = False, EvaluationError(f"a direction raised {type(error).__name__}: {error}")
+        answer = False, sendable(error, "a direction raised")
     # by value: torch would send tensors as handles of shared memory, which end with this process
     connection.send_bytes(pickle.dumps(answer))
+
+
+def sendable(error: Exception, doing: str) -> Exception:
+    """The error itself where it is ours; others may hold what cannot be pickled."""
+    if isinstance(error, LandscapeError):
+        error.__cause__ = None
+        return error
+    return EvaluationError(f"{doing} {type(error).__name__}: {error}")

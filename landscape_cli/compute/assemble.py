@@ -20,16 +20,15 @@ from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches, tensor_bytes
 from landscape_cli.compute.directions.drawing import AxisDirection, DirectionFunction, Drawing
 from landscape_cli.compute.directions.files import from_file
-from landscape_cli.compute.directions.paths import expand
-from landscape_cli.compute.directions.table import COMPUTED, DIRECTIONS, FILES
+from landscape_cli.compute.directions.table import COMPUTED, DIRECTIONS, FILES, files_of
 from landscape_cli.compute.instantiate import Target, bind, check, instantiate
 from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
 from landscape_cli.compute.normalization import layout_of
 from landscape_cli.compute.precision import DTYPES
 from landscape_cli.compute.problem import Problem
-from landscape_cli.compute.sources import ModelSources, sha256_of, split_or_default
+from landscape_cli.compute.sources import ModelSources, sha256_of_input, split_or_default
 from landscape_cli.compute.splits import Decoder, Progress, SharedData, unseen
-from landscape_cli.compute.subspace import Params, parameters_of, statistics_of
+from landscape_cli.compute.subspace import copy_to_cpu, parameters_of, statistics_of
 from landscape_cli.config import NAME_PATTERN, Config, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean, located
 
@@ -258,7 +257,7 @@ def _assemble(
         metrics=metrics,
         grid=settings.grid(),
         drawing=Drawing(
-            _copy_to_cpu(parameters_of(model)),
+            copy_to_cpu(parameters_of(model)),
             layout_of(model),
             settings.slices.seed,
             [
@@ -305,16 +304,11 @@ def _name_by_content(identity: dict[str, JsonValue], settings: Settings) -> dict
     for name, axis in settings.axes.items():
         plain = axis.model_dump(mode="json", by_alias=True)
         argument = FILES.get(axis.direction.target)
-        value = axis.direction.kwargs.get(argument) if argument else None
-        if argument and isinstance(value, str | list):
+        if argument in axis.direction.kwargs:
             with located(settings.where("axes", name, "direction", argument)):
-                paths = expand([str(each) for each in value] if isinstance(value, list) else value)
-                found |= {path: sha256_of(path) for path in paths if path not in found}
+                paths = files_of(axis.direction)
+                found |= {path: sha256_of_input(path) for path in paths if path not in found}
             plain["direction"] = {**plain["direction"], argument: [found[path] for path in paths]}
         axes[name] = plain
     identity["axes"] = axes
     return found
-
-
-def _copy_to_cpu(params: Params) -> Params:
-    return {name: tensor.to("cpu", copy=True) for name, tensor in params.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from landscape_cli.compute.directions.drawing import are_parallel
+import numpy as np
+
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.subspace import STATISTICS, Subspace
 from landscape_cli.config import Settings
@@ -14,6 +15,7 @@ from landscape_cli.surface import FloatArray, Trajectory
 # Of the distance between the ends of a path: a checkpoint that is farther from all of it is not on it.
 _FAR = 0.5
 _MOSTLY_MISSED = 0.5
+_PARALLEL_COSINE = 0.999
 
 
 def notes_on(
@@ -23,7 +25,7 @@ def notes_on(
     for axis in problem.grid.axes:
         if 0.0 not in axis.coordinates:
             yield f"note: 0 is not on the {axis.name} axis, so the checkpoint itself is no point of the grid"
-    if are_parallel(cosine):
+    if _are_parallel(cosine):
         yield "warning: two axes are parallel, so the plane is a line; orthogonal: true makes them independent"
     targets = {axis.direction.target for _, axis in settings.axes.items()}
     batchnorm = settings.evaluation.batchnorm
@@ -56,6 +58,14 @@ def notes_on(
             f"warning: at ({where}) an interpolated BatchNorm variance is negative, and the loss NaN. Stay between the "
             "checkpoints, or set evaluation.batchnorm: recalibrate"
         )
+
+
+def _are_parallel(cosine: FloatArray | None) -> bool:
+    """Whether two axes of a slice are so nearly one that a plane shows a line."""
+    if cosine is None:
+        return False
+    beside = ~np.eye(cosine.shape[-1], dtype=bool)
+    return bool((np.abs(cosine[:, beside]) > _PARALLEL_COSINE).any())
 
 
 def _notes_on_path(path: Trajectory) -> Iterator[str]:

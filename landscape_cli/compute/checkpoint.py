@@ -79,7 +79,7 @@ def load_weights(
         warnings.simplefilter("ignore")  # of casts, which our notes name
         model.load_state_dict(dict(fit.matched), strict=False)
     _check_finite(model, path)
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     if _stamp(path) != before:
         raise CheckpointError(f"{path}: was replaced while it was read", hint="Run the same command again.")
     notes = ([f"weights found under {key!r}"] if key else []) + [*fit.notes()]
@@ -197,7 +197,12 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of the content of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape_cli.compute.data import Inputs, tensors_of
+from landscape_cli.compute.data import Inputs, call, tensors_of
 from landscape_cli.compute.device import OUT_OF_MEMORY, device_errors, is_out_of_memory
 from landscape_cli.compute.metrics import PerExample
 from landscape_cli.compute.precision import arithmetic
@@ -173,7 +174,7 @@ class Objective:
 
     def _summed_loss(self, inputs: Inputs, targets: Tensor, where: str) -> Tensor:
         with _failures(f"{where}: evaluating model and loss", "Check that model, loss and data fit together."):
-            values: object = self._loss(_call(self._model, inputs), targets)
+            values: object = self._loss(cast(Tensor, call(self._model, inputs)), targets)
         if not isinstance(values, Tensor) or values.shape != targets.shape[:1]:
             found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             raise EvaluationError(
@@ -186,12 +187,6 @@ class Objective:
                 hint="Take a differentiable loss such as cross_entropy, and no model that works under torch.no_grad.",
             )
         return values.double().sum()
-
-
-def _call(model: nn.Module, inputs: Inputs) -> Tensor:
-    if isinstance(inputs, dict):
-        return model(**inputs)  # type: ignore[no-any-return]
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from landscape_cli.compute.data import Inputs, tensors_of
+from landscape_cli.compute.data import Inputs, call, tensors_of
 from landscape_cli.compute.device import is_out_of_memory
 from landscape_cli.compute.metrics import PerExample
 from landscape_cli.compute.subspace import Coordinates, Params, Subspace, parameters_of, statistics_of
@@ -149,13 +149,6 @@ class Network:
 def at_least_float32(outputs: Tensor) -> Tensor:
     """Outputs of half precision in float32, for the metrics; others as they are."""
     return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
-
-
-def call(model: nn.Module, inputs: Inputs) -> object:
-    """Call the model: ``model(x)``, ``model(*xs)`` or ``model(**xs)``."""
-    if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def _measure(metric: PerExample, name: str, outputs: Tensor, targets: Tensor, split: str) -> Tensor:

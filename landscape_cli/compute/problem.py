@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import JsonValue
 from torch import nn
@@ -16,10 +15,7 @@ from landscape_cli.compute.network import Metrics
 from landscape_cli.compute.precision import Precision
 from landscape_cli.compute.sources import ModelSources
 from landscape_cli.compute.subspace import Params, statistics_of
-from landscape_cli.errors import UsageError
 from landscape_cli.grid import Grid
-
-_ELSEWHERE = "Choose another output with -o, or copy the file."
 
 
 @dataclass
@@ -65,15 +61,6 @@ class Problem:
     def draw(self, slice_index: int) -> tuple[Params, ...]:
         """The direction of every axis in one slice, on the CPU."""
         return self.drawing.draw(slice_index)
-
-    def refuse_input(self, path: Path) -> None:
-        """Refuse to write a file that a direction is read from.
-
-        Raises:
-            UsageError: It is one.
-        """
-        if self.sources is not None and any(path.resolve() == each.resolve() for each in self.sources.files):
-            raise UsageError(f"{path}: is read by a direction; directions: save would replace it", hint=_ELSEWHERE)
 
     def release(self) -> None:
         """Give back the memory that only other checkpoints needed."""

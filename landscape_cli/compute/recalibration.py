@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from landscape_cli.compute.data import Inputs
+from landscape_cli.compute.data import Inputs, call
 from landscape_cli.compute.device import is_out_of_memory
-from landscape_cli.compute.network import call
 from landscape_cli.compute.residency import Split
 from landscape_cli.compute.subspace import statistics_of
 from landscape_cli.errors import EvaluationError

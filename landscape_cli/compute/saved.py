@@ -9,8 +9,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from landscape_cli.compute.checkpoint import sha256_of
 from landscape_cli.compute.directions.files import image_of
 from landscape_cli.compute.problem import Problem
+from landscape_cli.errors import UsageError
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import Provenance, Surface
 
@@ -35,9 +37,13 @@ def save_directions(
     }
     image = image_of(drawn)
     path = output.with_name(f"{output.name}.directions.safetensors")
-    problem.refuse_input(path)
+    if problem.sources is not None and any(path.resolve() == each.resolve() for each in problem.sources.files):
+        raise UsageError(
+            f"{path}: is read by a direction; directions: save would replace it",
+            hint="Choose another output with -o, or copy the file.",
+        )
     digest = hashlib.sha256(image).hexdigest()
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+    if not path.exists() or sha256_of(path) != digest:
         replace_file(path, image)
         note(f"directions: {path}")
     provenance = surface.provenance
@@ -57,6 +63,6 @@ def saved_directions(existing: Surface | None, output: Path | None) -> Path | No
     if not isinstance(told, dict) or output is None or not name:
         return None
     path = output.parent / name  # beside the surface, whatever stands there
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != told.get("sha256"):
+    if not path.is_file() or sha256_of(path) != told.get("sha256"):
         return None
     return path

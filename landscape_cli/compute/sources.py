@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from landscape_cli.compute.checkpoint import load_weights
+from landscape_cli.compute.checkpoint import load_weights, sha256_of
 from landscape_cli.compute.columns import Room
 from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.data import Batches
@@ -20,7 +19,7 @@ from landscape_cli.compute.directions.context import Weights
 from landscape_cli.compute.memory import budget, free_bytes, free_host_bytes
 from landscape_cli.compute.metrics import PerExample
 from landscape_cli.compute.residency import place
-from landscape_cli.compute.subspace import Params, parameters_of, statistics_of
+from landscape_cli.compute.subspace import copy_to_cpu, parameters_of, statistics_of
 from landscape_cli.config import CheckpointConfig, RuntimeConfig
 from landscape_cli.errors import CheckpointError, ConfigError, DirectionError, did_you_mean
 
@@ -58,7 +57,7 @@ class ModelSources:
         self._model, self._splits, self._loss, self._device = model, splits, loss, device
         self._checkpoint, self._unsafe_load, self._note = checkpoint, unsafe_load, note
         self.moves_statistics = moves_statistics
-        self.statistics = _copies(statistics_of(model))
+        self.statistics = copy_to_cpu(statistics_of(model))
         self.state_names = tuple(name for name, each in model.state_dict().items() if isinstance(each, Tensor))
         self.parameter_names = tuple(name for name, _ in model.named_parameters())
         first: dict[int, str] = {}
@@ -98,7 +97,7 @@ class ModelSources:
         loaded = load_weights(self._skeleton, config, where=where, unsafe=self._unsafe_load, is_other=True)
         if self.files.get(path, loaded.sha256) != loaded.sha256:
             raise CheckpointError(f"{path}: was replaced while the scan began", hint="Run the same command again.")
-        return Weights(_copies(parameters_of(self._skeleton)), _copies(statistics_of(self._skeleton)))
+        return Weights(copy_to_cpu(parameters_of(self._skeleton)), copy_to_cpu(statistics_of(self._skeleton)))
 
     def objective(self, names: tuple[str, ...], split: str | None, num_examples: int | None) -> Objective:
         """The mean loss on a split as a function of some parameters.
@@ -134,19 +133,14 @@ def split_or_default(split: str | None, splits: Mapping[str, object], where: str
     return split
 
 
-def sha256_of(path: Path) -> str:
-    """Of the content of a file that a direction needs.
+def sha256_of_input(path: Path) -> str:
+    """SHA-256 of the content of a file that a direction needs.
 
     Raises:
         DirectionError: It cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise DirectionError(f"{path}: {what}", hint="Paths are relative to the working directory.") from error
-
-
-def _copies(params: Params) -> Params:
-    return {name: tensor.to("cpu", copy=True) for name, tensor in params.items()}

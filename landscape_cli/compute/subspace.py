@@ -40,6 +40,11 @@ def unflatten(flat: Tensor, like: Params) -> Params:
     return {name: part.view(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}
 
 
+def copy_to_cpu(params: Params) -> Params:
+    """The same values in memory of their own, on the CPU."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in params.items()}
+
+
 def norm(params: Params) -> float:
     """Euclidean length over all tensors, accumulated in float64."""
     return math.sqrt(inner(params, params))

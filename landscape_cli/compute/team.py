@@ -18,12 +18,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import TracebackType
 
+from landscape_cli.compute.apart import sendable
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.precision import ENGINE_RTOL
 from landscape_cli.compute.selfcheck import disagreement
 from landscape_cli.compute.worker import Worker
-from landscape_cli.errors import EvaluationError, LandscapeError
+from landscape_cli.errors import EvaluationError
 from landscape_cli.grid import Grid
 
 # points of the grid, all of one slice, that are evaluated in one go
@@ -221,7 +222,7 @@ def _serve(
                     worker.use(plan)
                 connection.send(_do(worker, task, should_stop))
             except Exception as error:  # noqa: BLE001  # the parent raises it
-                connection.send(_sendable(error))
+                connection.send(sendable(error, "a helper process failed:"))
 
 
 def _check(worker: Worker, known: Known | None) -> None:
@@ -247,14 +248,6 @@ def _do(worker: Worker, task: Task, should_stop: Callable[[], bool]) -> Done | N
             return None
         found += zip(block, values, strict=True)
     return Done(found, worker.plan)
-
-
-def _sendable(error: Exception) -> Exception:
-    """The error itself where it is ours; others may hold what cannot be pickled."""
-    if isinstance(error, LandscapeError):
-        error.__cause__ = None
-        return error
-    return EvaluationError(f"a helper process failed: {type(error).__name__}: {error}")
 
 
 def _die_with_parent() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from landscape_cli.axes import DirectionConfig
 from landscape_cli.compute.directions.paths import expand
+from landscape_cli.compute.directions.table import files_of
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.subspace import Params, Subspace, norm, subtract
 from landscape_cli.config import Settings
@@ -33,14 +33,8 @@ def trajectory_of(problem: Problem, settings: Settings) -> Trajectory | None:
         if direction.target == "pca":
             arguments = direction.kwargs
             key, prefix = (_text(arguments.get(name)) for name in ("key", "prefix"))
-            return _project(problem, settings, _path_of(direction), key, prefix)
+            return _project(problem, settings, files_of(direction), key, prefix)
     return None
-
-
-def _path_of(direction: DirectionConfig) -> list[Path]:
-    """The checkpoints of a pca direction."""
-    named = direction.kwargs["checkpoints"]
-    return expand([str(each) for each in named] if isinstance(named, list) else str(named))
 
 
 def same_path(a: Trajectory, b: Trajectory | None) -> bool:
@@ -86,6 +80,6 @@ def _explained(problem: Problem, settings: Settings, paths: Sequence[Path]) -> F
     ratios = []
     for name, axis in settings.axes.items():
         ratio = problem.drawing.found[name].get("explained_variance_ratio")
-        is_of_path = axis.direction.target == "pca" and _path_of(axis.direction) == list(paths)
+        is_of_path = axis.direction.target == "pca" and files_of(axis.direction) == list(paths)
         ratios.append(ratio if is_of_path and isinstance(ratio, float) else np.nan)
     return np.array(ratios)

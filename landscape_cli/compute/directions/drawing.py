@@ -22,7 +22,6 @@ from landscape_cli.errors import ConfigError, LandscapeError, did_you_mean, loca
 DirectionFunction = Callable[..., Params]
 # Directions are drawn again when the scan comes back to a slice, unless they fit in here.
 _CACHE_BYTES = 1 << 30
-_PARALLEL_COSINE = 0.999
 # Normalizations that say how long the parts of a direction are; orthogonalizing must give them back.
 _LENGTHS = ("filter", "layer", "unit")
 # What is said of these is true of the vector itself, not of its part at right angles to another one.
@@ -101,8 +100,8 @@ class Drawing:
     def fixed(self) -> tuple[dict[str, Params], dict[str, dict[str, JsonValue]]]:
         """The directions that are the same in every slice, by axis, as drawn, and what they have found."""
         for number, axis in enumerate(self._axes):
-            if axis.config.target in FIXED and axis.name not in self._fixed:
-                self._fixed[axis.name] = self._call(axis, number, 0)
+            if axis.config.target in FIXED:
+                self._as_drawn(axis, number, 0)
         return self._fixed, self.found
 
     def adopt(self, fixed: dict[str, Params], found: dict[str, dict[str, JsonValue]]) -> None:
@@ -144,14 +143,19 @@ class Drawing:
                 )
 
     def _direction(self, axis: AxisDirection, number: int, slice_index: int, earlier: Sequence[Params]) -> Params:
-        direction = self._fixed.get(axis.name)
-        if direction is None:
-            direction = self._call(axis, number, slice_index)
-            if axis.config.target in FIXED:
-                self._fixed[axis.name] = direction
+        direction = self._as_drawn(axis, number, slice_index)
         if axis.config.orthogonal:
             direction = self._orthogonal(axis, direction, earlier)
         return {name: tensor for name, tensor in direction.items() if bool(tensor.any())}
+
+    def _as_drawn(self, axis: AxisDirection, number: int, slice_index: int) -> Params:
+        """The direction before it is made orthogonal; called once where it is the same in every slice."""
+        if axis.name in self._fixed:
+            return self._fixed[axis.name]
+        direction = self._call(axis, number, slice_index)
+        if axis.config.target in FIXED:
+            self._fixed[axis.name] = direction
+        return direction
 
     def _call(self, axis: AxisDirection, number: int, slice_index: int) -> Params:
         # its own copy: a direction that works in place must not change θ*
@@ -203,14 +207,6 @@ class Drawing:
 
     def _without_statistics(self, direction: Params) -> Params:
         return {name: tensor for name, tensor in direction.items() if name in self.params}
-
-
-def are_parallel(cosine: FloatArray | None) -> bool:
-    """Whether two axes of a slice are so nearly one that a plane shows a line."""
-    if cosine is None:
-        return False
-    beside = ~np.eye(cosine.shape[-1], dtype=bool)
-    return bool((np.abs(cosine[:, beside]) > _PARALLEL_COSINE).any())
 
 
 def check_direction(direction: object, params: Params, where: str, statistics: Params | None = None) -> Params:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -12,6 +13,7 @@ from landscape_cli.compute.directions.checkpoints import between, pca
 from landscape_cli.compute.directions.curved import gradient, hessian
 from landscape_cli.compute.directions.files import from_file
 from landscape_cli.compute.directions.gaussian import random
+from landscape_cli.compute.directions.paths import expand
 from landscape_cli.compute.subspace import Params
 
 DIRECTIONS: dict[str, Callable[..., Params]] = {
@@ -30,6 +32,16 @@ COMPUTED = frozenset({"gradient", "hessian"})
 FILES = {"between": "checkpoint", "pca": "checkpoints", "file": "path"}
 
 _MAX_LISTED = 20
+
+
+def files_of(component: DirectionConfig) -> list[Path]:
+    """The files that a built-in direction reads, in the order of its path.
+
+    Raises:
+        CheckpointError: A glob matches nothing.
+    """
+    named = component.kwargs.get(FILES.get(component.target, ""), [])
+    return expand([str(each) for each in named] if isinstance(named, list) else str(named))
 
 
 def recipe(component: DirectionConfig) -> dict[str, JsonValue]:
