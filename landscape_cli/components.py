@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, JsonValue, model_serializer, model_validator
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
+MetricName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class Section(BaseModel):
@@ -77,3 +91,21 @@ def normalize_component(value: JsonValue) -> JsonValue:
             raise ValueError("init_args must be a mapping")
         value = {"_target_": value["class_path"], **init_args}
     return {key: normalize_component(item) for key, item in value.items()}
+
+
+def named_components(value: object) -> object:
+    """A list of components as a mapping from their names; anything else as it is, to be checked by its type.
+
+    Raises:
+        ValueError: One is listed twice, or it is a single name.
+    """
+    if isinstance(value, str):
+        raise ValueError(f"found {value!r}; expected a list such as [{value}], or a mapping")  # noqa: TRY004  # pydantic collects ValueErrors
+    if not isinstance(value, list):
+        return value
+    named: dict[str, object] = {}
+    for component in TypeAdapter(list[Component]).validate_python(value):
+        if component.name in named:
+            raise ValueError(f"{component.name!r} is listed twice; write a mapping such as {{top3: …, top5: …}}")
+        named[component.name] = component
+    return named

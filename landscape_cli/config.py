@@ -18,7 +18,6 @@ from pydantic import (
     PositiveInt,
     PrivateAttr,
     SerializerFunctionWrapHandler,
-    TypeAdapter,
     ValidationError,
     field_validator,
     model_serializer,
@@ -27,16 +26,14 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from landscape_cli.axes import AxesConfig, Finite
-from landscape_cli.components import Component, Section
+from landscape_cli.beside import CurvatureConfig, RadiusConfig, switched
+from landscape_cli.components import Component, MetricName, Section, named_components
 from landscape_cli.errors import ConfigError, did_you_mean
 from landscape_cli.grid import Grid
 from landscape_cli.quantities import AutoCount, AutoNumber, Devices, Duration, Size, auto_or
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, read_yaml
 
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 MAX_POINTS_PER_CALL = 1024
-MetricName = Annotated[str, Field(pattern=NAME_PATTERN)]
-
 
 # ---------------------------------------------------------------- sections
 
@@ -191,17 +188,29 @@ class Settings(Section):
     directions: Literal["save"] | None = Field(
         None, description="save writes the directions beside the surface, as safetensors"
     )
+    radius: RadiusConfig | None = Field(
+        None, description="Beside the grid, relative noise in many directions; true for the defaults"
+    )
+    curvature: CurvatureConfig | None = Field(
+        None, description="Beside the grid, gradient and Hessian at the checkpoint; true for the defaults"
+    )
     runtime: RuntimeConfig = RuntimeConfig()
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @field_validator("radius", mode="before", json_schema_input_type=bool | RadiusConfig | None)
+    @classmethod
+    def _switch_radius(cls, value: object) -> object:
+        return switched(value)
+
+    @field_validator("curvature", mode="before", json_schema_input_type=bool | CurvatureConfig | None)
+    @classmethod
+    def _switch_curvature(cls, value: object) -> object:
+        return switched(value)
 
     @field_validator("metrics", mode="before", json_schema_input_type=dict[MetricName, Component] | list[Component])
     @classmethod
     def _name_metrics(cls, metrics: object) -> object:
-        if isinstance(metrics, str):
-            raise ValueError(  # noqa: TRY004  # pydantic collects ValueErrors
-                f"found {metrics!r}; expected a list such as [{metrics}], or a mapping"
-            )
-        return _named(metrics) if isinstance(metrics, list) else metrics
+        return named_components(metrics)
 
     @field_validator("metrics")
     @classmethod
@@ -258,15 +267,6 @@ class Config(Settings):
     model: Component
     checkpoint: CheckpointConfig
     data: Annotated[dict[MetricName, SplitConfig], Field(min_length=1)]
-
-
-def _named(metrics: Sequence[object]) -> dict[str, object]:
-    named: dict[str, object] = {}
-    for component in TypeAdapter(list[Component]).validate_python(metrics):
-        if component.name in named:
-            raise ValueError(f"{component.name!r} is listed twice; write a mapping such as {{top3: …, top5: …}}")
-        named[component.name] = component
-    return named
 
 
 # ---------------------------------------------------------------- reading

@@ -1,4 +1,4 @@
-"""The HDF5 format: atomic save, load, versions. Normative page: docs/file-format.md."""
+"""Surface files: atomic save, load, one writer, checksum, versions. Normative page: docs/file-format.md."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import contextlib
 import glob
 import hashlib
 import io
-import json
 import mmap
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -20,15 +19,14 @@ from typing import cast
 import h5py
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import JsonValue
 
 from landscape_cli import __version__
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
-from landscape_cli.grid import AXES, Axis, Grid
-from landscape_cli.surface import Direction, FloatArray, Metric, Provenance, Surface, Trajectory
+from landscape_cli.file_layout import read_surface, write_surface
+from landscape_cli.surface import Surface
 
 FORMAT = "landscape-surface"
-FORMAT_VERSION = "1.2"
+FORMAT_VERSION = "1.3"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CHECKSUM = "content_sha256"
 _UNSEALED = b"0" * 64
@@ -64,67 +62,17 @@ def timestamp() -> str:
 def _image(surface: Surface) -> bytes:
     """The bytes of the file. Built in memory: HDF5 itself crashes when the disk is full, a plain write does not."""
     with h5py.File("surface.h5", "w", driver="core", backing_store=False) as file:
-        _write(surface, file)
+        file.attrs.update(
+            format=FORMAT,
+            format_version=FORMAT_VERSION,
+            created=surface.created or timestamp(),
+            updated=timestamp(),
+            writer=f"landscape-cli {__version__}",
+        )
+        write_surface(surface, file)
         file.attrs[_CHECKSUM] = np.bytes_(_UNSEALED)  # fixed length, so that it lies in one piece in the file
         file.flush()
         return _seal(cast(bytes, file.id.get_file_image()))
-
-
-def _write(surface: Surface, file: h5py.File) -> None:
-    file.attrs.update(
-        format=FORMAT,
-        format_version=FORMAT_VERSION,
-        fingerprint=surface.fingerprint,
-        created=surface.created or timestamp(),
-        updated=timestamp(),
-        writer=f"landscape-cli {__version__}",
-        metrics=_dump(list(surface.metrics)),
-    )
-    scales = [file.create_dataset("slice", data=np.arange(surface.grid.num_slices, dtype=np.int64))]
-    for axis in surface.grid.axes:
-        scale = file.create_dataset(axis.name, data=np.asarray(axis.coordinates, dtype=np.float64))
-        direction = surface.directions[axis.name]
-        scale.attrs["direction"] = _dump(direction.recipe)
-        scale.attrs["norm"] = np.asarray(direction.norm, dtype=np.float64)
-        if direction.found:
-            scale.attrs["found"] = _dump(direction.found)
-        scales.append(scale)
-    for scale in scales:
-        scale.make_scale(scale.name.lstrip("/"))
-    # contiguous, no compression: chunked and gzipped files were the ones that broke when a writer was killed
-    for name, metric in surface.metrics.items():
-        values = file.create_dataset(name, data=metric.values)
-        values.attrs.update(centre=metric.centre, centre_std=metric.centre_std, num_examples=metric.num_examples)
-        std = file.create_dataset(f"{name}_std", data=metric.std)
-        _attach(scales, values, std)
-    evaluated = file.create_dataset("evaluated", data=surface.evaluated.astype(np.uint8))
-    _attach(scales, evaluated)
-    if surface.cosine is not None:
-        file["cosine"] = np.asarray(surface.cosine, dtype=np.float64)
-    if surface.trajectory is not None:
-        _write_trajectory(surface.trajectory, file.create_group("trajectory"))
-    group = file.create_group("provenance")
-    group["config"] = surface.provenance.config
-    group["resolved"] = _dump(surface.provenance.resolved)
-    group["identity"] = _dump(surface.provenance.identity)
-    group["environment"] = _dump(list(surface.provenance.environment))
-    group["engine"] = _dump(surface.provenance.engine)
-
-
-def _write_trajectory(trajectory: Trajectory, group: h5py.Group) -> None:
-    group["names"] = _dump(list(trajectory.names))
-    for name in ("coordinates", "missed", "distance", "explained_variance_ratio"):
-        group[name] = np.asarray(getattr(trajectory, name), dtype=np.float64)
-
-
-def _attach(scales: list[h5py.Dataset], *datasets: h5py.Dataset) -> None:
-    for dataset in datasets:
-        for dimension, scale in zip(dataset.dims, scales, strict=True):
-            dimension.attach_scale(scale)
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, sort_keys=True)  # ASCII: file names may hold bytes that are not UTF-8
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -265,7 +213,7 @@ def load_surface(path: str | os.PathLike[str]) -> Surface:
         with h5py.File(io.BytesIO(image), "r") as file:
             _check_version(file, path)
             _check_storage(file, path, len(image))
-            return _read(file)
+            return read_surface(file)
     except MALFORMED as error:
         raise SurfaceError(f"{path}: not a readable surface file: {error}", hint=_DAMAGED) from error
 
@@ -342,96 +290,6 @@ def outside(file: h5py.File, size: int) -> str | None:
             elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual or item.nbytes > size):
                 return f"{item.name} does not lie in the file itself"
     return None
-
-
-def _read(file: h5py.File) -> Surface:
-    axes = tuple(Axis(name, tuple(file[name][()].tolist())) for name in AXES if name in file)
-    grid = Grid(axes, len(file["slice"]))
-    directions = {
-        axis.name: Direction(
-            _load(file[axis.name].attrs["direction"]),
-            _norm(file[axis.name], grid),
-            _load(file[axis.name].attrs.get("found", "{}")),
-        )
-        for axis in axes
-    }
-    metrics = {name: _read_metric(file, name, grid) for name in json.loads(file.attrs["metrics"])}
-    if not metrics:
-        raise ValueError("it holds no metrics")
-    provenance = file["provenance"]
-    environment = json.loads(provenance["environment"].asstr()[()])
-    if not isinstance(environment, list):
-        raise ValueError("environment is not a list")  # noqa: TRY004  # a malformed file, not a bug
-    return Surface(
-        grid=grid,
-        metrics=metrics,
-        directions=directions,
-        fingerprint=str(file.attrs["fingerprint"]),
-        evaluated=_shaped(file["evaluated"], grid.shape).astype(np.bool_),
-        provenance=Provenance(
-            config=provenance["config"].asstr()[()],
-            resolved=_load(provenance["resolved"].asstr()[()]),
-            identity=_load(provenance["identity"].asstr()[()]),
-            environment=environment,
-            engine=_load(provenance["engine"].asstr()[()]) if "engine" in provenance else {},
-        ),
-        created=str(file.attrs["created"]),
-        updated=str(file.attrs["updated"]),
-        writer=str(file.attrs["writer"]),
-        cosine=_shaped(file["cosine"], (grid.num_slices, len(axes), len(axes))) if "cosine" in file else None,
-        trajectory=_read_trajectory(file["trajectory"], grid) if "trajectory" in file else None,
-    )
-
-
-def _read_trajectory(group: h5py.Group, grid: Grid) -> Trajectory:
-    names = json.loads(group["names"].asstr()[()])
-    if not isinstance(names, list):
-        raise ValueError("the names of the trajectory are not a list")  # noqa: TRY004  # a malformed file, not a bug
-    slices, num, axes = grid.num_slices, len(names), len(grid.axes)
-    return Trajectory(
-        names=tuple(map(str, names)),
-        coordinates=_shaped(group["coordinates"], (slices, num, axes)),
-        missed=_shaped(group["missed"], (slices, num)),
-        distance=_shaped(group["distance"], (num,)),
-        explained_variance_ratio=_shaped(group["explained_variance_ratio"], (axes,)),
-    )
-
-
-def _read_metric(file: h5py.File, name: str, grid: Grid) -> Metric:
-    values, std = (_shaped(file[each], grid.shape) for each in (name, f"{name}_std"))
-    attributes = file[name].attrs
-    num_examples = int(attributes["num_examples"])
-    if num_examples < 0:
-        raise ValueError(f"{name} is a mean over {num_examples} examples")
-    return Metric(
-        values=values,
-        std=std,
-        centre=float(attributes["centre"]),
-        centre_std=float(attributes["centre_std"]),
-        num_examples=num_examples,
-    )
-
-
-def _norm(scale: h5py.Dataset, grid: Grid) -> tuple[float, ...]:
-    norm = tuple(scale.attrs["norm"].tolist())
-    if len(norm) != grid.num_slices:
-        raise ValueError(f"{scale.name} has the norm of {len(norm)} slices; the file has {grid.num_slices}")
-    return norm
-
-
-def _shaped(dataset: h5py.Dataset, shape: tuple[int, ...]) -> FloatArray:
-    if dataset.shape != shape:
-        raise ValueError(f"{dataset.name} has shape {dataset.shape}; expected {shape}")
-    if dataset.dtype.kind not in "biuf":
-        raise ValueError(f"{dataset.name} is of type {dataset.dtype}; expected real numbers")
-    return cast(FloatArray, dataset[()].astype(np.float64))
-
-
-def _load(text: str) -> Mapping[str, JsonValue]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {text[:40]}")  # noqa: TRY004  # a damaged file, not a bug
-    return value
 
 
 # ---------------------------------------------------------------- checksum

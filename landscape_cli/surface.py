@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from landscape_cli.grid import Grid
+from landscape_cli.records import Curvature
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -110,7 +111,10 @@ class Surface:
     """Metrics over slices × grid. ``evaluated`` alone says which values are final; NaN may be a true value.
 
     ``cosine`` (S, A, A) holds the cosines of the angles between the directions of the axes; None where they are not
-    known. ``created``, ``updated`` and ``writer`` are those of the file it was read from; saving sets them anew,
+    known. ``radius`` is a line of relative noise on the weights in directions of its own, ``curvature`` what was
+    measured from the model, ``curvature_map`` the extreme eigenvalues of the Hessian at the points of the grid; each
+    None where it was not asked for, the two surfaces with masks of their own. ``created``, ``updated`` and ``writer``
+    are those of the file it was read from; saving sets them anew,
     ``created`` only where it is empty.
     """
 
@@ -125,6 +129,9 @@ class Surface:
     writer: str = ""
     cosine: FloatArray | None = None
     trajectory: Trajectory | None = None
+    radius: Surface | None = None
+    curvature: Curvature | None = None
+    curvature_map: Surface | None = None
 
     @classmethod
     def empty(
@@ -176,8 +183,14 @@ class Surface:
 
     @property
     def complete(self) -> bool:
-        """Whether every point is final."""
+        """Whether every point of the grid is final."""
         return bool(self.evaluated.all())
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that was asked for is there: the grid, and what was measured beside it."""
+        beside = [each.complete for each in (self.radius, self.curvature_map) if each is not None]
+        return self.complete and all(beside) and not (self.curvature is not None and self.curvature.pending)
 
     def __getitem__(self, name: str) -> FloatArray:
         """(S, N[, M[, L]]) values of a metric, such as ``surface["train_loss"]``."""

@@ -348,7 +348,7 @@ class Pacer(Silent):
             torch.cuda.reset_peak_memory_stats()
         self._enter(0)
 
-    def progress(self, num_evaluated: int) -> None:
+    def progress(self, stage: str, num_evaluated: int, num_total: int) -> None:  # noqa: ARG002  # there are points only
         """Start the clock, look at it, or stop it and wait for the next turn."""
         now = Turn(num_evaluated, time.perf_counter())
         self._last = now

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.lanczos import Eigenpair, eigenpair
 from landscape_cli.compute.metrics import PerExample, accuracy, cross_entropy, mse
+from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.residency import place
 from landscape_cli.compute.subspace import Params, flatten, parameters_of, unflatten
 from landscape_cli.errors import EvaluationError

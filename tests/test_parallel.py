@@ -321,7 +321,7 @@ class Kills(Silent):
     def note(self, message: str) -> None:
         self.notes.append(message)
 
-    def progress(self, num_evaluated: int) -> None:
+    def progress(self, stage: str, num_evaluated: int, num_total: int) -> None:
         for pid in set(helpers(self.folder)) - self.killed:
             os.kill(pid, signal.SIGKILL)
             self.killed.add(pid)

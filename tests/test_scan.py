@@ -211,7 +211,7 @@ def test_only_missing_points_are_computed(tmp_path: Path) -> None:
         def preflight(self, preflight: Preflight) -> None:
             self.pending = preflight.num_pending
 
-        def progress(self, num_evaluated: int) -> None:
+        def progress(self, stage: str, num_evaluated: int, num_total: int) -> None:
             self.counts.append(num_evaluated)
 
     config = load_config(small_config(tmp_path))

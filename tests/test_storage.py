@@ -255,7 +255,7 @@ def test_file_is_what_the_format_page_says(tmp_path: Path) -> None:
             ["slice", "x", "y", "b_loss", "b_loss_std", "a_loss", "a_loss_std", "evaluated", "provenance"]
         )
         assert file.attrs["format"] == "landscape-surface"
-        assert file.attrs["format_version"] == "1.2"
+        assert file.attrs["format_version"] == "1.3"
         assert file.attrs["fingerprint"] == "0f" * 32
         assert json.loads(file.attrs["metrics"]) == ["b_loss", "a_loss"]
         assert str(file.attrs["writer"]).startswith("landscape-cli ")
@@ -503,7 +503,7 @@ def add_what_a_later_version_might_add(file: h5py.File) -> None:
     file.attrs["format_version"] = "1.7"
     file.attrs["licence"] = "CC0"
     file.attrs["nothing"] = h5py.Empty("f8")
-    group = file.create_group("curvature")
+    group = file.create_group("momentum")
     group["eigenvalues"] = np.arange(3.0)
     group["names"] = ["größter", "b" * 1000]
     group["pair"] = np.zeros(2, dtype=[("a", "f4"), ("b", "i2")])

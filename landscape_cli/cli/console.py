@@ -18,14 +18,23 @@ from pydantic import BaseModel, JsonValue
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from landscape_cli.errors import ConfigError, LandscapeError
 
 if TYPE_CHECKING:
-    from landscape_cli.compute.observer import Preflight
+    from landscape_cli.compute.observer import Preflight, Stage
 
 _MAX_VERBOSITY = 2
 _WIDTH_OF_FILES = 160
@@ -174,6 +183,9 @@ def _scaled(value: float, units: Sequence[str]) -> str:
     return f"{value:.2g}{units[power]}" if value < 10 else f"{value:.0f}{units[power]}"
 
 
+_POINTS = ("points", "radius")  # each of them a pass over all data
+
+
 class _Rate(ProgressColumn):
     """Points and samples per second of this run."""
 
@@ -182,6 +194,8 @@ class _Rate(ProgressColumn):
         self._samples_per_point = samples_per_point
 
     def render(self, task: Task) -> Text:
+        if task.description not in _POINTS:
+            return Text("")
         average = (task.completed - task.fields["before"]) / task.elapsed if task.elapsed else 0.0
         speed = task.finished_speed or task.speed or average
         return Text(
@@ -200,6 +214,7 @@ class ScanDisplay:
         self.seen: Preflight | None = None
         self._started = self._last = 0.0
         self._progress: Progress | None = None
+        self._tasks: dict[Stage, TaskID] = {}
         self._bar = None if TALK.verbosity == 0 or not sys.stderr.isatty() else TALK.stderr
 
     def __enter__(self) -> ScanDisplay:
@@ -247,7 +262,7 @@ class ScanDisplay:
         TALK.stderr.print(_panel(preflight))
         if self._bar is not None and preflight.num_pending and not self._is_dry_run:
             columns = (
-                TextColumn("points"),
+                TextColumn("{task.description}"),
                 BarColumn(None),
                 MofNCompleteColumn(),
                 _Rate(preflight.num_passes),
@@ -256,16 +271,21 @@ class ScanDisplay:
             )
             self._progress = Progress(*columns, console=self._bar)
             before = preflight.num_points - preflight.num_pending
-            self._progress.add_task("points", total=preflight.num_points, completed=before, before=before)
+            self._tasks["points"] = self._progress.add_task(
+                "points", total=preflight.num_points, completed=before, before=before
+            )
             self._progress.start()
 
-    def progress(self, num_evaluated: int) -> None:
-        """Count the points and move the bar."""
-        assert self.seen is not None  # the preflight comes first
-        self.num_computed = num_evaluated - (self.seen.num_points - self.seen.num_pending)
-        self._last = time.perf_counter()
+    def progress(self, stage: Stage, num_done: int, num_total: int) -> None:
+        """Count the points and move the bar of the stage."""
+        if stage == "points":
+            assert self.seen is not None  # the preflight comes first
+            self.num_computed = num_done - (self.seen.num_points - self.seen.num_pending)
+            self._last = time.perf_counter()
         if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=num_evaluated)
+            if stage not in self._tasks:
+                self._tasks[stage] = self._progress.add_task(stage, total=num_total, before=num_done)
+            self._progress.update(self._tasks[stage], completed=num_done, total=num_total)
 
 
 def _panel(preflight: Preflight) -> Panel:

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from landscape_cli.axes import DirectionConfig
+from landscape_cli.components import NAME_PATTERN
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches, tensor_bytes
 from landscape_cli.compute.directions.drawing import AxisDirection, DirectionFunction, Drawing
@@ -29,7 +30,7 @@ from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.sources import ModelSources, sha256_of_input, split_or_default
 from landscape_cli.compute.splits import Decoder, Progress, SharedData, unseen
 from landscape_cli.compute.subspace import copy_to_cpu, parameters_of, statistics_of
-from landscape_cli.config import NAME_PATTERN, Config, Settings
+from landscape_cli.config import Config, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean, located
 
 

@@ -119,7 +119,7 @@ def _tell(observer: Observer, surface: Surface, before: int) -> int:
     """Tell how many points are done if there are more than before; returns how many."""
     now = surface.num_evaluated
     if now > before:
-        observer.progress(now)
+        observer.progress("points", now, surface.grid.num_points)
     return now
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+Stage = Literal["points", "radius", "curvature", "map"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Observer(Protocol):
     def preflight(self, preflight: Preflight) -> None:
         """See what is about to be scanned."""
 
-    def progress(self, num_evaluated: int) -> None:
-        """See that more points are done; ``num_evaluated`` counts those of earlier runs too."""
+    def progress(self, stage: Stage, num_done: int, num_total: int) -> None:
+        """See that more is done, earlier runs included: points, or for the curvature passes over the data."""
 
 
 class Silent:
@@ -83,5 +85,5 @@ class Silent:
     def preflight(self, preflight: Preflight) -> None:
         """Do nothing."""
 
-    def progress(self, num_evaluated: int) -> None:
+    def progress(self, stage: Stage, num_done: int, num_total: int) -> None:
         """Do nothing."""

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from landscape_cli.compute.checkpoint import load_weights, sha256_of
 from landscape_cli.compute.columns import Room
-from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.directions.context import Weights
 from landscape_cli.compute.memory import budget, free_bytes, free_host_bytes
 from landscape_cli.compute.metrics import PerExample
+from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.residency import place
 from landscape_cli.compute.subspace import copy_to_cpu, parameters_of, statistics_of
 from landscape_cli.config import CheckpointConfig, RuntimeConfig

@@ -10,8 +10,8 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from landscape_cli.compute.columns import Room
-from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.normalization import Layout
+from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.subspace import Params
 
 

@@ -9,10 +9,10 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from landscape_cli.compute.curvature import Objective
 from landscape_cli.compute.directions.context import Context
 from landscape_cli.compute.lanczos import eigenpair
 from landscape_cli.compute.normalization import NORMALIZATIONS
+from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.subspace import Params, flatten, norm, unflatten
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
