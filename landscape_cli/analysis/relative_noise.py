@@ -41,7 +41,7 @@ def tau_of(surface: Surface) -> float:
     """τ as configured for the line beside the grid; 0.1 where there is none."""
     section = surface.provenance.resolved.get("radius")
     tau = section.get("tau") if isinstance(section, dict) and surface.radius is not None else None
-    return float(tau) if isinstance(tau, int | float) and 0 < tau < np.inf else _TAU
+    return tau if isinstance(tau, float) and 0 < tau < np.inf else _TAU
 
 
 def signs_of(slices: Slices, radius: float) -> tuple[int, ...]:

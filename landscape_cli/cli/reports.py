@@ -270,7 +270,7 @@ def _radius_report(surface: Surface) -> RadiusReport | None:
         num_evaluated=line.num_evaluated,
         start=coordinates[0],
         stop=coordinates[-1],
-        tau=float(tau) if isinstance(tau, int | float) else None,
+        tau=tau if isinstance(tau, float) else None,
     )
 
 
