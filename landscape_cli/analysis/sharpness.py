@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
+from landscape_cli.analysis.adaptive_average import adaptive_avg
 from landscape_cli.analysis.adaptive_radius import adaptive_radius
 from landscape_cli.analysis.barrier import barrier, error_barrier
 from landscape_cli.analysis.basin import depth_below_centre, low_area, low_area_connected, offset_of_minimum
@@ -19,6 +20,7 @@ from landscape_cli.surface import Surface
 
 MEASURES: dict[str, Callable[..., Measurement]] = {
     "adaptive_radius": adaptive_radius,
+    "adaptive_avg": adaptive_avg,
     "barrier": barrier,
     "error_barrier": error_barrier,
     "eps_sharpness": eps_sharpness,
@@ -40,13 +42,13 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     "offset_of_minimum": offset_of_minimum,
     "depth_below_centre": depth_below_centre,
 }
-_AT_OTHER_RADII = {"eps_sharpness": (0.1, 0.5), "mean_rise": (0.1, 0.5)}
+_AT_OTHER_RADII = {"adaptive_avg": (0.1,), "eps_sharpness": (0.1, 0.5), "mean_rise": (0.1, 0.5)}
 RADII = {f"{name}({radius:g})": (name, radius) for name, radii in _AT_OTHER_RADII.items() for radius in radii}
 NAMES = tuple(each for name in MEASURES for each in (name, *(key for key, (of, _) in RADII.items() if of == name)))
 
 
 def sharpness(
-    surface: Surface, *, loss: str | None = None, slice_index: int | None = None, tau: float = 0.1
+    surface: Surface, *, loss: str | None = None, slice_index: int | None = None, tau: float | None = None
 ) -> list[Measurement]:
     """Every measure, in the order of ``NAMES``; those that the surface does not allow have no value, and say why.
 
@@ -54,7 +56,8 @@ def sharpness(
         surface: From `landscape_cli.load_surface`.
         loss: Which metric; by default the first loss.
         slice_index: One slice only.
-        tau: The rise τ of radii and areas, in units of the loss.
+        tau: The rise τ of radii and areas, in units of the loss; by default 0.1, and for the adaptive radius that of
+            the config.
 
     Raises:
         UsageError: Unknown loss or slice.
@@ -63,7 +66,7 @@ def sharpness(
 
 
 def measured(
-    surface: Surface, name: str, *, loss: str | None = None, slice_index: int | None = None, tau: float = 0.1
+    surface: Surface, name: str, *, loss: str | None = None, slice_index: int | None = None, tau: float | None = None
 ) -> Measurement:
     """One measure by its name; see `sharpness`.
 
@@ -74,7 +77,7 @@ def measured(
         raise UsageError(f"metric: found {name!r}{did_you_mean(name, NAMES)}")
     key, radius = RADII.get(name, (name, None))
     measure = MEASURES[key]
-    options = {"tau": tau} if "tau" in inspect.signature(measure).parameters else {}
+    options = {"tau": tau} if tau is not None and "tau" in inspect.signature(measure).parameters else {}
     if radius is not None:
         options["radius"] = radius
     return replace(measure(surface, loss=loss, slice_index=slice_index, **options), name=name)

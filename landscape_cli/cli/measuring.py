@@ -34,7 +34,10 @@ def sharpness(
     loss: Annotated[
         str | None, typer.Option("--loss", metavar="NAME", help="Such as test_loss; by default the first loss.")
     ] = None,
-    tau: Annotated[float, typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius.")] = 0.1,
+    tau: Annotated[
+        float | None,
+        typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius; default 0.1, or as scanned."),
+    ] = None,
     slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="One slice only, from 0.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", metavar="", help="Print a table in Markdown.")] = False,
     json: Json = False,
@@ -50,7 +53,7 @@ def sharpness(
 
     if sum((json, markdown, metric is not None)) > 1:
         raise UsageError("--json, --markdown and --metric print different things; choose one")
-    if not (tau > 0 and math.isfinite(tau)):
+    if tau is not None and not (tau > 0 and math.isfinite(tau)):
         raise UsageError(f"--tau: found {tau:g}; expected a number above 0")
     surface = load_surface(file)
     if metric is not None:
