@@ -326,7 +326,7 @@ def test_a_config_without_a_radius_leaves_that_of_the_file_alone(
     output, config = tmp_path / "s.h5", small_config(tmp_path, radius=SMALL)
     stop = {} if cut is None else {"should_stop": StopAfter(cut)}
     begun = beside(scan(load_config(config), output, **stop))  # type: ignore[arg-type]
-    assert 0 < begun.num_evaluated
+    assert begun.num_evaluated > 0
     assert begun.complete == (cut is None)
     before = output.read_bytes()
     assert landscape("scan", config, "-o", output, "--set", "radius=null").exit_code == 0

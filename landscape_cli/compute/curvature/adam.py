@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from landscape_cli.compute.curvature.context import Context
-from landscape_cli.compute.subspace import Params, flatten
+from landscape_cli.compute.subspace import Params
 from landscape_cli.errors import CheckpointError
 
 
@@ -45,8 +45,8 @@ def preconditioner(context: Context, entry: str, group: int) -> Adam:
                 "curvature.parameters.",
             )
         correction = 1 - options.beta2 ** float(own.get("step", 0))
-        second[name] = (value.double() / correction).sqrt().to(context.objective.device)
-    diagonal = flatten(second, context.objective.names) + options.epsilon
+        second[name] = (value.double() / correction).sqrt()
+    diagonal = context.objective.flat(second) + options.epsilon
     return Adam(diagonal.rsqrt(), options.beta1)
 
 
