@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape_cli.compute.curvature.context import Context
+from landscape_cli.compute.curvature.journal import Journal
+from landscape_cli.compute.curvature.operator import HessianOperator
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.metrics import PerExample, cross_entropy
 from landscape_cli.compute.objective import Objective
@@ -112,6 +115,31 @@ def dense_hessian(model: nn.Module, data: Batches, names: tuple[str, ...]) -> Te
 
 def product_of(objective: Objective) -> Callable[[Tensor], Tensor]:
     return lambda flat: flatten(objective.hvp(unflatten(flat, objective.params)), objective.names)
+
+
+def context_of(objective: Objective, **options: object) -> Context:
+    """What measures get, of an objective alone."""
+
+    def part(names: Sequence[str]) -> tuple[Objective, HessianOperator]:
+        mine = objective_of(objective._model, _data_of(objective), objective._loss, names=names)
+        return mine, operator_of(mine)
+
+    arguments: dict[str, object] = {
+        "draw": lambda _: (),
+        "num_slices": 0,
+        "is_cross_entropy": objective._loss is cross_entropy,
+        "parameter_names": tuple(name for name, _ in objective._model.named_parameters()),
+    }
+    return Context(objective, operator_of(objective), part, **{**arguments, **options})  # type: ignore[arg-type]
+
+
+def _data_of(objective: Objective) -> Batches:
+    return objective._split.batches
+
+
+def operator_of(objective: Objective) -> HessianOperator:
+    """Its Hessian, with nothing written down."""
+    return HessianOperator(objective, Journal(None, b"", objective.dtype, objective.device))
 
 
 def random_like(params: Params, seed: int = 1) -> Params:

@@ -56,12 +56,10 @@ def test_products_of_every_way_equal_those_of_the_dense_hessian(name: str, way: 
     tolerance = 1e-4 if way == "finite_difference" else 1e-10
     try:
         products = objective.hvps(vectors)
-    except EvaluationError as error:  # forward mode of an LSTM: not in every version of torch
-        if (name, way) != ("recurrent", "forward_over_reverse"):
-            raise
-        assert "Hessian-vector product over the examples 0 to 3: differentiating raised" in str(error)
-        assert "forward AD" in str(error)
-        return
+    except EvaluationError as error:
+        if (name, way) == ("recurrent", "forward_over_reverse") and "forward AD" in str(error):
+            pytest.skip(f"not in this version of torch: {error}")
+        raise
     for vector, product in zip(vectors, products, strict=True):
         exact = hessian @ on_cpu(vector)
         assert float((on_cpu(product) - exact).norm() / exact.norm()) < tolerance
