@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from pydantic import JsonValue
 from torch import nn
 
 from landscape_cli.beside import CurvatureConfig
-from landscape_cli.components import Component
+from landscape_cli.components import NAME_PATTERN, Component
 from landscape_cli.compute.curvature.context import Context, Measure
 from landscape_cli.compute.curvature.journal import Journal
 from landscape_cli.compute.curvature.operator import HessianOperator
@@ -181,6 +183,8 @@ class CurvatureStage:
             left = tuple(each for each in surface.curvature.pending if each != name)
             surface.curvature = Curvature(dict(records), left)
             saver.save(always=True)
+        if self.output is not None:  # of a measure that is not asked for any more
+            _path_of_journal(self.output).unlink(missing_ok=True)
         if failures:
             raise failures[0]
 
@@ -196,27 +200,42 @@ class CurvatureStage:
         self._tell = tell
         journal = self._journal(name)
         context = self._context(HessianOperator(objective, journal), notes.append)
-        function = self._function(name)
+        self._parts.clear()  # those of a measure that has failed
         try:
-            found = function(context)
+            values = self._values(name, context)
+        except LandscapeError:
             journal.remove()
-        except StoppedError:
+            raise
+        except BaseException:  # stopped
             journal.close()
             raise
         finally:
             objective.move(None)
             objective.release()
+        journal.remove()
         cost = objective.cost - start
         for part in self._parts:
             cost += part.cost
         self._parts.clear()
         return Record(
-            values={key: _as_array(name, key, value) for key, value in found.items()},
+            values=values,
             settings=self.settings_of(name),
             cost=cost,
             method=objective.method if cost.products else "",
             notes=tuple(notes),
         )
+
+    def _values(self, name: str, context: Context) -> dict[str, FloatArray]:
+        function, target = self._function(name), self.measures[name].target
+        failures = device_errors if target in CURVATURE else _failures_of_users
+        with failures(f"curvature.measures.{name}"):
+            found: object = function(context)
+        if not isinstance(found, Mapping):
+            raise EvaluationError(
+                f"curvature.measures.{name}: {target} returned a {type(found).__name__}; expected a mapping from names "
+                "to numbers or arrays"
+            )
+        return {_checked(name, key): _as_array(name, key, value) for key, value in found.items()}
 
     def _function(self, name: str) -> Measure:
         where = partial(self.settings.where, "curvature", "measures", name)
@@ -227,8 +246,7 @@ class CurvatureStage:
             return Journal(None, b"", self.objective.dtype, self.objective.device)
         identity = {"scan": self.worker.problem.identity, "measure": self.settings_of(name)}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
-        path = self.output.resolve()
-        return Journal(path.with_name(f".{path.name}.products"), key, self.objective.dtype, self.objective.device)
+        return Journal(_path_of_journal(self.output), key, self.objective.dtype, self.objective.device)
 
     def _context(self, operator: HessianOperator, note: Callable[[str], None]) -> Context:
         problem = self.worker.problem
@@ -306,9 +324,33 @@ class CurvatureStage:
         self._tell()
 
 
+@contextlib.contextmanager
+def _failures_of_users(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (LandscapeError, StoppedError):
+        raise
+    except Exception as error:  # the user's function may raise anything
+        raise EvaluationError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+def _path_of_journal(output: Path) -> Path:
+    path = output.resolve()
+    return path.with_name(f".{path.name}.products")
+
+
+def _checked(measure: str, key: object) -> str:
+    if isinstance(key, str) and re.match(NAME_PATTERN, key):
+        return key
+    raise EvaluationError(
+        f"curvature.measures.{measure}: found the name {key!r} of a number; expected letters, digits and _"
+    )
+
+
 def _as_array(measure: str, name: str, value: object) -> FloatArray:
-    if isinstance(value, int | float | np.ndarray):
-        return np.asarray(value, dtype=np.float64)
+    if isinstance(value, int | float | np.ndarray | np.number):
+        with contextlib.suppress(TypeError, ValueError):  # an array of something else than numbers
+            return np.asarray(value, dtype=np.float64)
     raise EvaluationError(
         f"curvature.measures.{measure}: {name} is a {type(value).__name__}; expected a number or an array"
     )

@@ -114,7 +114,7 @@ class Objective:
         params: θ* by name, in the order of `names`.
         device: Where the examples are, and where flat vectors belong.
         cost: Passes over the examples so far.
-        way: How products are made; see ``is_exact``.
+        way: How products are made.
 
     Raises:
         EvaluationError: There is no such parameter, or none at all.
@@ -177,6 +177,11 @@ class Objective:
     def dtype(self) -> torch.dtype:
         """Of the parameters."""
         return next(iter(self.params.values())).dtype
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether products are exact, not differences of gradients."""
+        return self.way != "finite_difference"
 
     @property
     def method(self) -> str:
@@ -394,8 +399,10 @@ class Objective:
             gradient = self._with_decay(gradient, self._position())
         return Derivative(float(loss) + self._decay_loss(), gradient, spread)
 
-    def count_replayed(self) -> None:
-        """Count a product that an earlier run has made."""
+    def count_replayed(self, *, is_exact: bool) -> None:
+        """Count a product that an earlier run has made; where that was by differences, so are those to come."""
+        if not is_exact and self._may_fall_back:
+            self.way = "finite_difference"
         self._count(products=1)
 
     def _count(self, *, losses: int = 0, gradients: int = 0, products: int = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from torch import Tensor
 # Faster products are not worth it: all of a measure takes a few seconds then.
 _WORTH_KEEPING_SECONDS = 0.02
 _MOST_BYTES = 2 << 30
+_HEAD = struct.Struct("<II?")  # the checksums of vector and product, and whether that is exact
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -30,6 +32,10 @@ class Journal:
         key: 32 bytes that say of what the products are; a file with another key is replaced.
         dtype: Of the vectors.
         device: Where products are returned.
+
+    Attributes:
+        num_replayed: Products that were found.
+        is_exact: Whether the last one of them was made by exact derivatives.
     """
 
     def __init__(self, path: Path | None, key: bytes, dtype: torch.dtype, device: torch.device) -> None:
@@ -38,7 +44,9 @@ class Journal:
         self._known = self._open()
         self._appending: BinaryIO | None = None
         self._is_kept: bool | None = None
+        self._is_own = self._known is not None
         self.num_replayed = 0
+        self.is_exact = True
 
     def find(self, vector: Tensor) -> Tensor | None:
         """The product with a vector, if it is the next one in the file."""
@@ -46,23 +54,25 @@ class Journal:
             return None
         expected = vector.numel() * self._dtype.itemsize
         start = self._known.tell()
-        head = np.frombuffer(self._known.read(8), dtype="<u4")
-        if len(head) == 2 and int(head[0]) == _checksum(vector):
-            body = self._known.read(expected)
-            if len(body) == expected and zlib.crc32(body) == int(head[1]):
+        head = self._known.read(_HEAD.size)
+        if len(head) == _HEAD.size:
+            of, crc, is_exact = _HEAD.unpack(head)
+            body = self._known.read(expected) if of == _checksum(vector) else b""
+            if len(body) == expected and zlib.crc32(body) == crc:
                 self.num_replayed += 1
+                self.is_exact = is_exact
                 return torch.from_numpy(np.frombuffer(body, dtype=self._dtype).copy()).to(self._device)
         self._go_on_from(start)
         return None
 
-    def keep(self, vector: Tensor, product: Tensor, seconds: float) -> None:
+    def keep(self, vector: Tensor, product: Tensor, seconds: float, *, is_exact: bool) -> None:
         """Write a product down that took so many seconds."""
         if self._is_kept is None:
             self._is_kept = self._path is not None and seconds >= _WORTH_KEEPING_SECONDS
         if not self._is_kept:
             return
         body = product.cpu().numpy().astype(self._dtype, copy=False).tobytes()
-        head = np.array([_checksum(vector), zlib.crc32(body)], dtype="<u4").tobytes()
+        head = _HEAD.pack(_checksum(vector), zlib.crc32(body), is_exact)
         try:
             stream = self._appending = self._appending or self._begin()
             if stream.tell() + len(head) + len(body) > _MOST_BYTES:
@@ -83,9 +93,9 @@ class Journal:
         self._known = self._appending = None
 
     def remove(self) -> None:
-        """The measure is done, or was begun anew."""
+        """The measure is done; the file of another one stays."""
         self.close()
-        if self._path is not None:
+        if self._path is not None and self._is_own:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
@@ -102,6 +112,7 @@ class Journal:
 
     def _begin(self) -> BinaryIO:
         assert self._path is not None
+        self._is_own = True
         stream = self._path.open("wb")
         stream.write(self._key)
         return stream

@@ -48,7 +48,7 @@ class HessianOperator:
             known = self._journal.find(vector)
             if known is None:
                 break
-            self._objective.count_replayed()
+            self._objective.count_replayed(is_exact=self._journal.is_exact)
             found.append(known)
         left = vectors[len(found) :]
         step = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // (24 * self.size)))
@@ -65,7 +65,7 @@ class HessianOperator:
         found = flat if scale is None else [(scale * product.double()).to(self.dtype) for product in flat]
         seconds = (time.perf_counter() - begin) / len(vectors)
         for vector, product in zip(vectors, found, strict=True):
-            self._journal.keep(vector, product, seconds)
+            self._journal.keep(vector, product, seconds, is_exact=self._objective.is_exact)
         return found
 
 
