@@ -1,4 +1,4 @@
-"""A model whose Hessian-vector products write into a file, and measures, for configs of the tests of curvature to name."""
+"""A model that writes products of its Hessian down, and measures, for configs of the tests of curvature to name."""
 
 from __future__ import annotations
 

@@ -35,12 +35,11 @@ def relu_network() -> nn.Sequential:
 
 def convolutional_network() -> nn.Sequential:
     torch.manual_seed(0)
-    net = nn.Sequential(
+    return nn.Sequential(
         nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-30), nn.ReLU(),
         nn.Conv2d(4, 3, 3, bias=False), nn.BatchNorm2d(3, eps=1e-30), nn.ReLU(),
         nn.Flatten(), nn.Linear(12, 3),
     ).double()  # fmt: skip
-    return net
 
 
 def trained(net: nn.Sequential, shape: tuple[int, ...]) -> tuple[nn.Sequential, Batches]:
@@ -145,7 +144,7 @@ def measured(net: nn.Sequential, data: Batches) -> dict[str, float]:
         "fisher_rao": fisher["empirical"],
         "fisher_rao_model": fisher["model"],
         "slice_curvature": float(np.mean(slice_curvature(context)["per_slice"])),
-        "relative_flatness": relative_flatness(context, layers=[list(parameters_of(net))[0]])["value"],
+        "relative_flatness": relative_flatness(context, layers=[next(iter(parameters_of(net)))])["value"],
     }
     return {name: float(value) for name, value in found.items()}
 

@@ -66,7 +66,8 @@ class CurvatureStage:
     read: Callable[[str], object] | None
     observer: Observer
     should_stop: Callable[[], bool]
-    _tell: Callable[[], None] = field(default=lambda: None, init=False)
+    # a factory: a function as the default would be a method
+    _tell: Callable[[], None] = field(default_factory=lambda: lambda: None, init=False)
     _parts: list[Objective] = field(default_factory=list, init=False)
 
     # ------------------------------------------------------------ what is asked for
