@@ -120,9 +120,7 @@ def slices_of(surface: Surface, loss: str | None, slice_index: int | None) -> Sl
     """
     name = name_of_loss(surface, loss)
     metric = surface.metrics[name]
-    chosen = list(range(surface.grid.num_slices)) if slice_index is None else [slice_index]
-    if not 0 <= chosen[0] < surface.grid.num_slices:
-        raise UsageError(f"slice: found {slice_index}; the surface has slices 0 … {surface.grid.num_slices - 1}")
+    chosen = chosen_slices(surface, slice_index)
     evaluated: BoolArray = np.all(surface.evaluated[chosen], axis=0)
     kept = _usable(surface.grid.axes, evaluated)
     axes = tuple(np.asarray(axis.coordinates)[index] for axis, index in zip(surface.grid.axes, kept, strict=True))
@@ -138,7 +136,7 @@ def slices_of(surface: Surface, loss: str | None, slice_index: int | None) -> Sl
         values=np.where(np.isfinite(values), values, np.inf),
         centre=centre,
         epsilon=_EPSILON.get(_text(surface, "evaluation", "precision"), _EPSILON["float32"]),
-        unit="nat" if _text(surface, "loss", "_target_").rpartition(".")[2].startswith(_NATS) else "loss",
+        unit=unit_of_loss(surface),
         num_examples=metric.num_examples,
         invariant_to=invariances([surface.directions[axis.name].recipe for axis in surface.grid.axes]),
         lacking=_lacking(axes, used, centre),
@@ -216,6 +214,23 @@ def name_of_loss(surface: Surface, loss: str | None) -> str:
     if found is None:
         raise UsageError("the surface has no loss; sharpness is measured on one")
     return found
+
+
+def chosen_slices(surface: Surface, slice_index: int | None) -> list[int]:
+    """The one that is asked for, else all.
+
+    Raises:
+        UsageError: No such slice.
+    """
+    chosen = list(range(surface.grid.num_slices)) if slice_index is None else [slice_index]
+    if not 0 <= chosen[0] < surface.grid.num_slices:
+        raise UsageError(f"slice: found {slice_index}; the surface has slices 0 … {surface.grid.num_slices - 1}")
+    return chosen
+
+
+def unit_of_loss(surface: Surface) -> str:
+    """``"nat"`` where the loss is a logarithm of a probability, else ``"loss"``."""
+    return "nat" if _text(surface, "loss", "_target_").rpartition(".")[2].startswith(_NATS) else "loss"
 
 
 def _usable(axes: tuple[Axis, ...], evaluated: BoolArray) -> list[Indices]:

@@ -120,11 +120,34 @@ def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[st
     _write(content.getvalue())
 
 
-def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table in Markdown on stdout."""
+def print_words(heading: str, lines: Iterable[str]) -> None:
+    """Print a sentence on stdout and what it rests on below it, a point each, broken between words."""
+    content = io.StringIO()
+    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    console = Console(file=content, highlight=False, force_terminal=sys.stdout.isatty(), width=width)
+    console.print(Text(printable(heading), style="bold"))
+    table = Table.grid(padding=(0, 1))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row(" -", Text(printable(line)))
+    console.print(table)
+    _write(content.getvalue())
+
+
+def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Print a table in Markdown on stdout, below a heading where there is a title."""
+    if title:
+        _write(f"## {printable(title)}\n\n")
     lines = [columns, ["---"] * len(columns), *rows]
     cells = [[printable(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     _write("".join(f"| {' | '.join(line)} |\n" for line in cells))
+
+
+def print_markdown_words(heading: str, lines: Iterable[str]) -> None:
+    """Print a sentence in Markdown on stdout and what it rests on below it."""
+    listed = "".join(f"- {printable(line)}\n" for line in lines)
+    _write(f"\n**{printable(heading)}**\n" + (f"\n{listed}" if listed else ""))
 
 
 def print_line(text: str) -> None:

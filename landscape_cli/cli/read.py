@@ -19,6 +19,7 @@ from landscape_cli.cli.console import (
     print_table,
     with_error,
 )
+from landscape_cli.cli.curvature_reports import CurvatureReport
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, TrajectoryReport, info_report
 from landscape_cli.errors import UsageError
@@ -51,7 +52,19 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "trajectory", _trajectory_row(report.trajectory)
     for name, metric in report.metrics.items():
         yield name, _metric_row(metric)
+    if report.curvature is not None:
+        yield "curvature", _curvature_row(report.curvature)
+    if report.curvature_map is not None:
+        found = report.curvature_map
+        yield "curvature map", f"λ_min and λ_max at {found.num_evaluated:,} of {found.num_points:,} points"
     yield from _origin_rows(report)
+
+
+def _curvature_row(curvature: CurvatureReport) -> str:
+    num, products = len(curvature.records), sum(each.cost.products for each in curvature.records.values())
+    names = f": {', '.join(curvature.records)} ({products:,} products)" if num else ""
+    pending = f"; not there yet: {', '.join(curvature.pending)}" if curvature.pending else ""
+    return f"{num} measure{'s' * (num != 1)}{names}{pending}"
 
 
 def _origin_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
