@@ -90,7 +90,7 @@ def critical_point(surface: Surface, *, loss: str | None = None, curv_tol: float
     }[slope]
     details = (
         _gradient_in_words(gradient, norm, decrease, value),
-        f"λ_min = {least:.4g}, λ_max = {largest:.4g}, noise {doubt:.2g}, tol {tol:.2g}",
+        f"λ_min = {least:.4g}, λ_max = {largest:.4g}; noise {doubt:.2g}, tol {tol:.2g}{_in(conditions.precision)}",
         _certified(least, largest, method) if slope == "not_critical" and shape == "saddle" else "",
         _missed_in_words(missed, largest - least, steps),
         _objective(conditions),
@@ -176,7 +176,7 @@ def missed_share(num_steps: float, num_parameters: int) -> float:
 def _not_known(gradient: Recorded, eigenvalues: Recorded) -> str:
     for each, needed in ((gradient, ("grad_norm", "loss")), (eigenvalues, ("lambda_min", "lambda_max"))):
         if each.lacking:
-            return each.lacking if each.name in each.lacking else f"{each.name}: {each.lacking}"
+            return f"{each.name}: {each.lacking}"
         absent = [name for name in needed if not math.isfinite(each.record.number(name))]
         if absent:
             return f"the record {each.name} has no number {' and '.join(absent)}"
@@ -233,6 +233,10 @@ def _objective(conditions: Conditions) -> str:
     if not conditions.weight_decay:
         return ""
     return f"of the loss with the weight decay {conditions.weight_decay:g} of training, λ/2·‖θ‖²"
+
+
+def _in(precision: str) -> str:
+    return f", in {precision}" if precision else ""
 
 
 def _or_zero(value: float) -> float:

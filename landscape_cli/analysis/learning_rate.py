@@ -12,10 +12,10 @@ from landscape_cli.surface import Surface
 
 WORDING = "local full-batch stability limit at this checkpoint, not a recommendation"
 _LABELS = {
-    "lr_limit": "gradient descent",
+    "lr_limit": "for gradient descent",
     "lr_limit_momentum": "with momentum {:g}",
     "lr_limit_nesterov": "with Nesterov's momentum {:g}",
-    "lr_limit_adam": "Adam",
+    "lr_limit_adam": "for Adam",
 }
 
 
@@ -121,7 +121,7 @@ def learning_rates(surface: Surface, measurements: Sequence[Measurement], *, mom
     limits = {each.name: each.value for each in measurements if each.name in _LABELS and each.value is not None}
     if not limits:
         return LearningRates({}, momentum)
-    words = "; ".join(f"{_LABELS[name].format(momentum)}: {limit:.3g}" for name, limit in limits.items())
+    words = ", ".join(f"{limit:.3g} {_LABELS[name].format(momentum)}" for name, limit in limits.items())
     records = surface.curvature.records if surface.curvature is not None else {}
     conditions = [conditions_of(records[name]) for name in ("eigenvalues", "adam_lambda_max") if name in records]
     frozen = any(each.batchnorm == "frozen" for each in conditions)
@@ -132,4 +132,4 @@ def learning_rates(surface: Surface, measurements: Sequence[Measurement], *, mom
         "λ_max of n samples is larger than that of all data, so the limit is pessimistic",
         "BatchNorm: λ_max with frozen statistics is not that of training" if frozen else "",
     )
-    return LearningRates(limits, momentum, f"{words} ({WORDING})", tuple(filter(None, caveats)))
+    return LearningRates(limits, momentum, f"at most {words} ({WORDING})", tuple(filter(None, caveats)))

@@ -188,7 +188,7 @@ def how_to_add(surface: Surface, name: str) -> str:
     """Why a record is not there, and the command that adds it."""
     pending = surface.curvature.pending if surface.curvature is not None else ()
     if name in pending:
-        return f"{name} was asked for and is not there yet: {COMMAND} goes on"
+        return f"asked for and not there yet: {COMMAND} goes on"
     if name in DEFAULT_RECORDS:
         return f"add it with: {COMMAND}"
     option = "curvature.map: true" if name == MAP else f"{name} among curvature.measures"

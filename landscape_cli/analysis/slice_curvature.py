@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from landscape_cli.analysis.invariance import invariances
-from landscape_cli.analysis.measurement import Measurement, advice, joined, over_slices
-from landscape_cli.analysis.recorded import measurement, recorded
+from landscape_cli.analysis.measurement import IN_SLICE, Measurement, advice, joined, over_slices
+from landscape_cli.analysis.recorded import WHOLE, measurement, recorded
 from landscape_cli.analysis.slices import chosen_slices
 from landscape_cli.surface import Surface
 
@@ -34,6 +34,7 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
         return measurement(found, "slice_curvature", 0.0, unit=unit, invariant_to=(), lacking=lacking)
     per_slice = values[chosen_slices(surface, slice_index)].mean(axis=1).tolist()  # (S, A) -> (S,)
     spread = over_slices(per_slice)
+    scope = "mean over the slices" if len(per_slice) > 1 else IN_SLICE
     plain = measurement(
         found,
         "slice_curvature",
@@ -50,5 +51,5 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
         spread=spread.spread,
         interval=spread.interval,
         invariant_to=invariances([surface.directions[axis.name].recipe for axis in surface.grid.axes]),
-        scope="mean over the slices" if len(per_slice) > 1 else "in this slice",
+        scope=scope if found.conditions.scope == WHOLE else f"{scope}, {found.conditions.scope}",
     )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from landscape_cli.analysis.critical_point import CriticalPoint
 from landscape_cli.analysis.learning_rate import LearningRates
+from landscape_cli.analysis.recorded import DEFAULT_RECORDS
 from landscape_cli.cli.number_field import Number
 from landscape_cli.records import Curvature, Record
 from landscape_cli.surface import Surface
@@ -83,9 +84,13 @@ class LearningRatesReport(BaseModel):
 
 
 def record_reports(curvature: Curvature | None) -> dict[str, RecordReport]:
-    """Describe the records, without their values."""
+    """Describe the records, without their values; those that are measured by default first."""
     records = curvature.records if curvature is not None else {}
-    return {name: _record_report(record) for name, record in records.items()}
+    names = [
+        *(name for name in DEFAULT_RECORDS if name in records),
+        *(name for name in records if name not in DEFAULT_RECORDS),
+    ]
+    return {name: _record_report(records[name]) for name in names}
 
 
 def curvature_report(surface: Surface) -> CurvatureReport | None:

@@ -10,6 +10,8 @@ from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.cli.console import number
 
 COLUMNS = ("measure", "value ± SE", "unit", "invariant to", "n", "note")
+_MAPPED = ("nonconvexity",)
+_IN_SLICES = ("slice_curvature", *_MAPPED)
 _SIGNS = {"lower": "≥ ", "upper": "≤ ", None: ""}
 Words = tuple[str, Sequence[str]]  # a sentence, and what it rests on
 
@@ -31,9 +33,15 @@ def model_rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]
         )
 
 
+def title(measurements: Sequence[Measurement]) -> str:
+    """Of what network the numbers are, or of which of its parameters."""
+    scopes = dict.fromkeys(each.scope for each in measurements if each.name not in _IN_SLICES)
+    return ", ".join(["from the model", *scopes])
+
+
 def shared_notes(measurements: Sequence[Measurement]) -> list[str]:
     """The parts of a note that all measures of records have in common; the map has notes of its own."""
-    notes = [each.note.split("; ") for each in measurements if each.name != "nonconvexity"]
+    notes = [each.note.split("; ") for each in measurements if each.name not in _MAPPED]
     return [part for part in notes[0] if all(part in each for each in notes)] if len(notes) > 1 else []
 
 

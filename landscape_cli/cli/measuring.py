@@ -21,7 +21,7 @@ from landscape_cli.cli.console import (
     print_words,
     with_error,
 )
-from landscape_cli.cli.from_model import COLUMNS, Words, errors_in_words, model_rows, shared_notes, verdicts
+from landscape_cli.cli.from_model import COLUMNS, Words, errors_in_words, model_rows, shared_notes, title, verdicts
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import SharpnessReport, sharpness_report
 from landscape_cli.errors import UsageError
@@ -98,10 +98,10 @@ def sharpness(
 def _print_in_markdown(
     on_grid: Sequence[Measurement], from_model: Sequence[Measurement], words: Sequence[Words]
 ) -> None:
-    print_markdown(_COLUMNS, _rows(on_grid), title="From the surface" if from_model else "")
+    print_markdown(_COLUMNS, _rows(on_grid), title="from the surface" if from_model else "")
     if from_model:
         print_line("")
-        print_markdown(COLUMNS, model_rows(from_model), title="From the model")
+        print_markdown(COLUMNS, model_rows(from_model), title=title(from_model))
     for sentence, lines in words:
         print_markdown_words(sentence, lines)
 
@@ -114,7 +114,7 @@ def _print_for_people(
 ) -> None:
     print_columns(_title(report), _COLUMNS, _rows(on_grid))
     if from_model:
-        print_columns("from the model", COLUMNS, model_rows(from_model))
+        print_columns(title(from_model), COLUMNS, model_rows(from_model))
     for sentence, lines in words:
         print_words(sentence, lines)
 
