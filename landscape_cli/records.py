@@ -26,6 +26,15 @@ class Cost:
     gradients: int = 0
     products: int = 0
 
+    def __add__(self, other: Cost) -> Cost:
+        """Both."""
+        return Cost(self.losses + other.losses, self.gradients + other.gradients, self.products + other.products)
+
+    @property
+    def passes(self) -> int:
+        """All of them together."""
+        return self.losses + self.gradients + self.products
+
     def __sub__(self, other: Cost) -> Cost:
         """What has been spent since ``other``."""
         return Cost(self.losses - other.losses, self.gradients - other.gradients, self.products - other.products)

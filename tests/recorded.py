@@ -57,7 +57,7 @@ def eigenvalues(least: float, largest: float, residual: float = 0.0, steps: int 
 
 
 def everything(**settings: object) -> dict[str, Record]:
-    """Every record that there is, of a plane with three slices."""
+    """Every record that there is, of a plane with three slices. Settings are those of all, but for the options."""
     xtrace = {"estimator": "xtrace"}
     ascent = {"norm": "l2", "steps": 20}
     density = {"negative_sum": 0.88, "negative_sum_standard_error": 0.02, "negative_sum_change": 0.2}

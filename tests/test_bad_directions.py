@@ -130,7 +130,7 @@ CASES: dict[str, tuple[str, int, list[str]]] = {
     "parameters: a typing error in a glob": (x("{_target_: random, parameters: [last.*, frist.*]}"), 2, [f"{HERE}.parameters: 'frist.*' matches no parameter; did you mean 'first'?"]),
     "parameters: a typing error in exclude": (x("{_target_: random, parameters: {exclude: lst.bias}}"), 2, [f"{HERE}.parameters: 'lst.bias' matches no parameter; did you mean 'last.bias'?"]),
     "parameters: nothing like it": (x("{_target_: random, parameters: layer3.*}"), 2, [f"{HERE}.parameters: 'layer3.*' matches no parameter; they are called first.weight, first.bias, norm.weight, norm.bias, …"]),
-    "parameters: everything excluded": (x("{_target_: random, parameters: {include: first, exclude: [first, last]}}"), 2, [f"{HERE}.parameters: everything that is included is excluded; nothing would move"]),
+    "parameters: everything excluded": (x("{_target_: random, parameters: {include: first, exclude: [first, last]}}"), 2, [f"{HERE}.parameters: everything that is included is excluded; nothing would be left"]),
     "parameters: only a bias, which is ignored": (x("{_target_: random, parameters: first.bias}"), 2, [f"{HERE}: the direction is zero everywhere, so nothing would move", "use ignore: none"]),
     "orthogonal: x": (x("{_target_: random, orthogonal: true}"), 2, ["error: c.yaml:5: axes: x.direction: orthogonal: true is for y and z; there is no axis before x"]),
     "own: infinite": (x("test_bad_directions.diverged"), 2, [f"{HERE}: the direction of first.weight holds NaN or infinite values"]),

@@ -235,9 +235,32 @@ def test_bad_settings_do_not_end_in_a_traceback(surface: Surface, settings: dict
     assert critical_point(bad).sentence
 
 
-def test_a_record_of_another_grid_is_not_measured() -> None:
-    found = measured(surface_with({"slice_curvature": record({"per_slice": np.ones((2, 2))})}), "slice_curvature")
-    assert (found.value, found.note) == (None, "the record slice_curvature has no per_slice of the shape (3, 2)")
+@pytest.mark.parametrize("shape", [(4, 2), (3, 1), (3,), (0, 2), (3, 2, 1)])
+def test_a_record_of_another_grid_is_not_measured(shape: tuple[int, ...]) -> None:
+    found = measured(surface_with({"slice_curvature": record({"per_slice": np.ones(shape)})}), "slice_curvature")
+    assert found.value is None
+    assert found.note == "the record slice_curvature has no numbers for each slice and axis"
+
+
+def test_curvature_of_the_first_slices_says_so() -> None:
+    surface = surface_with({"slice_curvature": record({"per_slice": [[1.0, 3.0], [2.0, 4.0]]})})
+    found = measured(surface, "slice_curvature")
+    assert (found.value, found.per_slice) == (2.5, (2.0, 3.0))
+    assert "the first 2 of 3 slices" in found.note
+    assert "the first 2 slices only" in measured(surface, "slice_curvature", slice_index=2).note
+    assert measured(surface, "slice_curvature", slice_index=1).value == 3.0
+
+
+def test_a_record_of_another_measure_of_that_name_is_not_taken() -> None:
+    surface = surface_with({"trace": record({"value": 1.0}, measure="my.trace")})
+    assert measured(surface, "trace").note == "the record trace is of another measure, my.trace"
+
+
+def test_a_radius_left_to_the_measure_is_in_its_settings() -> None:
+    own = record({"value": 0.2, "rho": 0.5}, options={"rho": None, "norm": "l2", "steps": 20})
+    found = measured(surface_with({"adaptive_worst": own}), "adaptive_worst")
+    assert found.settings == {"rho": 0.5, "steps": 20}
+    assert found.note.startswith("ρ = 0.5, steps = 20, norm = l2; ")
 
 
 def test_errors_that_are_no_errors_are_left_out() -> None:

@@ -8,14 +8,18 @@ from typing import Literal
 
 import numpy as np
 
-from landscape_cli.analysis.invariance import is_relative_noise
 from landscape_cli.analysis.measurement import Bound, Measurement, interval, joined
-from landscape_cli.analysis.slices import Slices, slices_of
+from landscape_cli.analysis.relative_noise import (
+    SCOPE,
+    line_of,
+    remarks,
+    rises_at,
+    signs_of,
+    slices_of_noise,
+    tau_of,
+)
+from landscape_cli.analysis.slices import Slices
 from landscape_cli.surface import FloatArray, Surface
-
-_SCOPE = "mean over the slices"
-_ENOUGH_SLICES = 20
-_ENOUGH_EXAMPLES = 1024
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def crossing(radii: FloatArray, rise: FloatArray, tau: float) -> Crossing:
 
 
 def adaptive_radius(
-    surface: Surface, *, loss: str | None = None, slice_index: int | None = None, tau: float = 0.1
+    surface: Surface, *, loss: str | None = None, slice_index: int | None = None, tau: float | None = None
 ) -> Measurement:
     """The first s with E L(θ + s|θ|⊙ε) − L(θ) > τ, ε standard Gaussian: the relative weight noise r at which the
     mean loss has risen by τ (1/r² is 1/σ'² of Jiang et al. 2019, arXiv:1912.02178, with a loss in place of an error).
@@ -64,19 +68,19 @@ def adaptive_radius(
     it is linear in s. The standard error is r times that of log r, by the delete-one jackknife over the slices.
 
     Args:
-        surface: A line along ``random`` with ``normalization: weight``.
+        surface: A line along ``random`` with ``normalization: weight``, or a surface with one as its radius.
         loss: By default the first.
-        slice_index: One slice only, and no error bar.
-        tau: τ, in units of the loss.
+        slice_index: One slice only, and no error bar; of a line beside the grid always all.
+        tau: τ, in units of the loss; by default that of the config, else 0.1.
 
     Returns:
         r, invariant to every rescaling of weights that leaves the network as it is. ``per_slice`` is of single slices.
     """
-    slices = slices_of(surface, loss, slice_index)
+    tau = tau_of(surface) if tau is None else tau
+    slices, lacking = slices_of_noise(surface, loss, slice_index)
     settings = {"tau": tau}
-    lacking = _lacking(surface) or slices.lacking or ("" if slices.axes[0][-1] > 0 else "needs points above 0")
     if lacking:
-        return Measurement("adaptive_radius", settings=settings, scope=_SCOPE, note=lacking)
+        return Measurement("adaptive_radius", settings=settings, scope=SCOPE, note=lacking)
     radii, rises = _rises(slices)  # (N,), (S, N)
     found = crossing(radii, rises.mean(axis=0), tau)
     error = _jackknife_of_log(radii, rises, tau) if found.censored is None else None
@@ -95,27 +99,19 @@ def adaptive_radius(
         bound=found.censored,
         invariant_to=slices.invariant_to,
         num_examples=slices.num_examples,
-        scope=_SCOPE,
+        scope=SCOPE,
         settings=settings,
-        note=_note(surface, slices, found.censored, error, found.radius, tau),
+        note=_note(line_of(surface), slices, found.censored, error, found.radius, tau),
     )
-
-
-def _lacking(surface: Surface) -> str:
-    if len(surface.grid.axes) > 1 or not is_relative_noise(surface.directions["x"].recipe):
-        return "needs a line along random directions with normalization: weight, as in configs/sharpness.yaml"
-    return ""
 
 
 def _rises(slices: Slices) -> tuple[FloatArray, FloatArray]:
     """(N,) radii and (S, N) rises, the mean of both signs where there are both."""
     axis = slices.axes[0]
     above = axis[axis > 0]
-    both = above[above <= -axis[0] * (1 + 1e-9)]
-    radii = both if both.size else above
-    signs = (1, -1) if both.size else (1,)
-    found = [[slices.interpolate(values, sign * radii[:, None]) for sign in signs] for values in slices.values]
-    return radii, np.mean(found, axis=1) - slices.centre
+    signs = signs_of(slices, float(above[0]))
+    radii = above[above <= -axis[0] * (1 + 1e-9)] if len(signs) > 1 else above
+    return radii, rises_at(slices, radii, signs)
 
 
 def _jackknife_of_log(radii: FloatArray, rises: FloatArray, tau: float) -> float | None:
@@ -130,10 +126,8 @@ def _jackknife_of_log(radii: FloatArray, rises: FloatArray, tau: float) -> float
     return float(np.sqrt((num_slices - 1) / num_slices * ((logs - logs.mean()) ** 2).sum()))
 
 
-def _note(
-    surface: Surface, slices: Slices, censored: Bound | None, error: float | None, radius: float, tau: float
-) -> str:
-    recipe, num_slices = surface.directions["x"].recipe, len(slices.values)
+def _note(line: Surface, slices: Slices, censored: Bound | None, error: float | None, radius: float, tau: float) -> str:
+    num_slices = len(slices.values)
     state = {
         "lower": "the mean does not rise by τ on this line",
         "upper": "the mean has risen by τ at the first point already: scan smaller coordinates",
@@ -148,9 +142,6 @@ def _note(
         f"τ = {tau:g}",
         state,
         of_error,
-        f"fewer than {_ENOUGH_SLICES} slices" if 1 < num_slices < _ENOUGH_SLICES else "",
-        f"fewer than {_ENOUGH_EXAMPLES:,} examples" if 0 < slices.num_examples < _ENOUGH_EXAMPLES else "",
-        "of these parameters only" if recipe.get("parameters") else "",
-        "biases and norms stay" if recipe.get("ignore") == "biasbn" else "",
+        remarks(line, slices),
         slices.note,
     )

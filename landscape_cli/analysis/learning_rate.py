@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from landscape_cli.analysis.measurement import Measurement, joined
-from landscape_cli.analysis.recorded import conditions_of, measurement, recorded
+from landscape_cli.analysis.recorded import OF_CHECKPOINT, conditions_of, measurement, recorded
 from landscape_cli.surface import Surface
 
 WORDING = "local full-batch stability limit at this checkpoint, not a recommendation"
@@ -124,12 +124,12 @@ def learning_rates(surface: Surface, measurements: Sequence[Measurement], *, mom
     words = ", ".join(f"{limit:.3g} {_LABELS[name].format(momentum)}" for name, limit in limits.items())
     records = surface.curvature.records if surface.curvature is not None else {}
     conditions = [conditions_of(records[name]) for name in ("eigenvalues", "adam_lambda_max") if name in records]
-    frozen = any(each.batchnorm == "frozen" for each in conditions)
+    frozen = any(each.batchnorm in OF_CHECKPOINT for each in conditions)
     caveats = (
         "progressive sharpening: full-batch training drives λ_max up to 2/η (edge of stability), so at its end this "
         "reports the η that was used",
         "minibatch noise lowers the usable learning rate",
         "λ_max of n samples is larger than that of all data, so the limit is pessimistic",
-        "BatchNorm: λ_max with frozen statistics is not that of training" if frozen else "",
+        "BatchNorm: λ_max with the statistics of the checkpoint is not that of training" if frozen else "",
     )
     return LearningRates(limits, momentum, f"at most {words} ({WORDING})", tuple(filter(None, caveats)))

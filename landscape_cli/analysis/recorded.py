@@ -18,6 +18,7 @@ WHOLE = "of the whole network"
 DEFAULT_RECORDS = ("gradient", "eigenvalues", "adaptive_lambda_max", "trace", "adaptive_trace", "slice_curvature")
 MAP = "map"  # what the section curvature of the YAML calls it
 COMMAND = "landscape curvature CONFIG FILE"
+OF_CHECKPOINT = ("frozen", "interpolate")  # which BatchNorm statistics there are at the checkpoint itself
 FINITE_DIFFERENCES = "finite differences"
 _DIFFERS, _DIFFERS_ABSOLUTELY = 0.05, 1e-3  # of two losses that ought to be the same
 _MOST = 1e300  # of a number in a file
@@ -33,6 +34,7 @@ class Conditions:
         num_parameters: P, of the parameters that are differentiated by.
         parameters: Which these are, in words; ``""`` for all of them.
         weight_decay: λ of the λ/2·‖θ‖² that has been added to the loss.
+        decayed: Of which parameters, in words; ``""`` for all of them.
         precision: ``"float32"`` or ``"float64"``.
         batchnorm: What its statistics do; ``""`` also for a model without.
         options: Of the measure.
@@ -43,6 +45,7 @@ class Conditions:
     num_parameters: int = 0
     parameters: str = ""
     weight_decay: float = 0.0
+    decayed: str = ""
     precision: str = ""
     batchnorm: str = ""
     options: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -59,7 +62,7 @@ class Conditions:
 
     def unlike(self, other: Conditions) -> str:
         """In what two records differ so that their values do not belong together; ``""`` where in nothing."""
-        names = ("split", "num_examples", "num_parameters", "parameters", "weight_decay", "batchnorm")
+        names = ("split", "num_examples", "num_parameters", "parameters", "weight_decay", "decayed", "batchnorm")
         return ", ".join(each for each in names if getattr(self, each) != getattr(other, each))
 
 
@@ -115,7 +118,10 @@ def recorded(surface: Surface, name: str, loss: str | None = None, slice_index: 
     record = surface.curvature.records.get(name) if surface.curvature is not None else None
     conditions = conditions_of(record) if record is not None else Conditions()
     lacking = "" if record is not None else how_to_add(surface, name)
-    if record is not None and loss is not None and loss != f"{conditions.split}_loss":
+    target = _text(record.settings.get("measure")) if record is not None else ""
+    if target and target != name:
+        lacking = f"the record {name} is of another measure, {target}"
+    elif record is not None and loss is not None and loss != f"{conditions.split}_loss":
         lacking = f"was measured on {conditions.split}_loss, not on {loss}"
     known = surface.metrics.get(f"{conditions.split}_loss")
     return Recorded(
@@ -204,6 +210,7 @@ def conditions_of(record: Record) -> Conditions:
         num_parameters=_count(settings.get("num_parameters")),
         parameters=_selection(settings.get("parameters")),
         weight_decay=_number(settings.get("weight_decay")) or 0.0,
+        decayed=_selection(settings.get("decayed")),
         precision=_text(settings.get("precision")),
         batchnorm=_text(settings.get("batchnorm")),
         options=options if isinstance(options, dict) else {},
@@ -222,9 +229,9 @@ def _note(surface: Surface, record: Record, conditions: Conditions, asked: str) 
 
 
 def batchnorm_warning(surface: Surface, conditions: Conditions) -> str:
-    """Where frozen statistics lag behind: λ_max of the frozen network can be 50 times that of training."""
+    """Where the statistics of the checkpoint lag behind: its λ_max can be 50 times that of training."""
     gradient = surface.curvature.records.get("gradient") if surface.curvature is not None else None
-    if gradient is None or conditions.batchnorm != "frozen":
+    if gradient is None or conditions.batchnorm not in OF_CHECKPOINT:
         return ""
     frozen, estimated = gradient.number("loss"), gradient.number("batchnorm_loss")
     gap = abs(frozen - estimated)

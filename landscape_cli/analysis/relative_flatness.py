@@ -31,8 +31,10 @@ def relative_flatness(surface: Surface, *, loss: str | None = None, slice_index:
 
 
 def _layers(found: Recorded) -> str:
-    """Which layers, and of several ones what each of them adds."""
+    """Which layers, where they are named, and of several ones what each of them adds; else the last."""
     layers, values = found.conditions.options.get("layers"), found.record.values.get("per_layer")
+    if layers is None:
+        return "the last weight matrix"
     names = [str(each) for each in layers] if isinstance(layers, list) else []
     if not names or len(names) > _FEW:
         return f"{len(names)} layers" if names else ""

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
+from landscape_cli.analysis.adaptive_average import adaptive_avg
 from landscape_cli.analysis.adaptive_radius import adaptive_radius
 from landscape_cli.analysis.barrier import barrier, error_barrier
 from landscape_cli.analysis.basin import depth_below_centre, low_area, low_area_connected, offset_of_minimum
@@ -53,6 +54,7 @@ FROM_MODEL: dict[str, Callable[..., Measurement]] = {
 }
 MEASURES: dict[str, Callable[..., Measurement]] = {
     "adaptive_radius": adaptive_radius,
+    "adaptive_avg": adaptive_avg,
     "barrier": barrier,
     "error_barrier": error_barrier,
     "eps_sharpness": eps_sharpness,
@@ -75,7 +77,7 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     "depth_below_centre": depth_below_centre,
     **FROM_MODEL,
 }
-_AT_OTHER_RADII = {"eps_sharpness": (0.1, 0.5), "mean_rise": (0.1, 0.5)}
+_AT_OTHER_RADII = {"adaptive_avg": (0.1,), "eps_sharpness": (0.1, 0.5), "mean_rise": (0.1, 0.5)}
 RADII = {f"{name}({radius:g})": (name, radius) for name, radii in _AT_OTHER_RADII.items() for radius in radii}
 NAMES = tuple(each for name in MEASURES for each in (name, *(key for key, (of, _) in RADII.items() if of == name)))
 
@@ -85,7 +87,7 @@ def sharpness(
     *,
     loss: str | None = None,
     slice_index: int | None = None,
-    tau: float = 0.1,
+    tau: float | None = None,
     momentum: float = 0.9,
     curv_tol: float = 0.01,
 ) -> list[Measurement]:
@@ -95,7 +97,8 @@ def sharpness(
         surface: From `landscape_cli.load_surface`.
         loss: Which metric; by default the first loss, and what was measured from the model.
         slice_index: One slice only.
-        tau: The rise τ of radii and areas, in units of the loss.
+        tau: The rise τ of radii and areas, in units of the loss; by default 0.1, and for the adaptive radius that of
+            the config.
         momentum: Of the limits of the learning rate.
         curv_tol: What counts as negative curvature; see `critical_point`.
 
@@ -109,7 +112,7 @@ def sharpness(
 
 
 def measured(
-    surface: Surface, name: str, *, loss: str | None = None, slice_index: int | None = None, **options: float
+    surface: Surface, name: str, *, loss: str | None = None, slice_index: int | None = None, **options: float | None
 ) -> Measurement:
     """One measure by its name; see `sharpness`. Options that it does not have are left out.
 
@@ -121,7 +124,7 @@ def measured(
     key, radius = RADII.get(name, (name, None))
     measure = MEASURES[key]
     known = inspect.signature(measure).parameters
-    options = {option: value for option, value in options.items() if option in known}
+    given = {option: value for option, value in options.items() if option in known and value is not None}
     if radius is not None:
-        options["radius"] = radius
-    return replace(measure(surface, loss=loss, slice_index=slice_index, **options), name=name)
+        given["radius"] = radius
+    return replace(measure(surface, loss=loss, slice_index=slice_index, **given), name=name)

@@ -10,7 +10,7 @@ from landscape_cli.analysis.invariance import invariances
 from landscape_cli.analysis.measurement import IN_SLICE, Measurement, advice, joined, over_slices
 from landscape_cli.analysis.recorded import WHOLE, measurement, recorded
 from landscape_cli.analysis.slices import chosen_slices
-from landscape_cli.surface import Surface
+from landscape_cli.surface import FloatArray, Surface
 
 
 def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: int | None = None) -> Measurement:
@@ -18,21 +18,25 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
     et al. 2018, arXiv:1712.09913) it is an unbiased estimate of Σ_f ‖θ_f‖² / n_f · tr H_ff over the filters f.
 
     Args:
-        surface: With the record slice_curvature.
+        surface: With the record slice_curvature, of all slices or the first ones.
         loss: Of the split that was measured.
         slice_index: One slice only, and no error bar.
     """
     found = recorded(surface, "slice_curvature", loss, slice_index)
-    values, shape = found.record.values.get("per_slice"), (surface.grid.num_slices, len(surface.grid.axes))
+    values = found.record.values.get("per_slice")
     unit = f"{found.unit} / axis unit²"
+    chosen = chosen_slices(surface, slice_index)
     lacking = ""
-    if values is None or values.shape != shape:
-        lacking = f"the record {found.name} has no per_slice of the shape {shape}"
+    if values is None or not _fits(values, surface.grid.num_slices, len(surface.grid.axes)):
+        lacking = f"the record {found.name} has no numbers for each slice and axis"
+    elif slice_index is not None and slice_index >= len(values):
+        lacking = f"the record {found.name} has the first {len(values)} slices only"
     elif not np.isfinite(values).all():
         lacking = f"the record {found.name} is not finite"
     if found.lacking or lacking or values is None:
         return measurement(found, "slice_curvature", 0.0, unit=unit, invariant_to=(), lacking=lacking)
-    per_slice = values[chosen_slices(surface, slice_index)].mean(axis=1).tolist()  # (S, A) -> (S,)
+    used = [index for index in chosen if index < len(values)]  # by default ten slices are measured
+    per_slice = values[used].mean(axis=1).tolist()  # (S, A) -> (S,)
     spread = over_slices(per_slice)
     scope = "mean over the slices" if len(per_slice) > 1 else IN_SLICE
     plain = measurement(
@@ -41,7 +45,11 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
         spread.value,
         unit=unit,
         invariant_to=(),
-        note=joined("exact", advice(spread)),
+        note=joined(
+            "exact",
+            f"the first {len(used)} of {len(chosen)} slices" if len(used) < len(chosen) else "",
+            advice(spread),
+        ),
     )
     return replace(
         plain,
@@ -53,3 +61,7 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
         invariant_to=invariances([surface.directions[axis.name].recipe for axis in surface.grid.axes]),
         scope=scope if found.conditions.scope == WHOLE else f"{scope}, {found.conditions.scope}",
     )
+
+
+def _fits(values: FloatArray, num_slices: int, num_axes: int) -> bool:
+    return values.ndim == 2 and 1 <= values.shape[0] <= num_slices and values.shape[1] == num_axes

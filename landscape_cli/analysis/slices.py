@@ -119,8 +119,7 @@ def slices_of(surface: Surface, loss: str | None, slice_index: int | None) -> Sl
         UsageError: No such metric or slice, or not a loss.
     """
     name = name_of_loss(surface, loss)
-    metric = surface.metrics[name]
-    chosen = chosen_slices(surface, slice_index)
+    metric, chosen = surface.metrics[name], chosen_slices(surface, slice_index)
     evaluated: BoolArray = np.all(surface.evaluated[chosen], axis=0)
     kept = _usable(surface.grid.axes, evaluated)
     axes = tuple(np.asarray(axis.coordinates)[index] for axis, index in zip(surface.grid.axes, kept, strict=True))
@@ -145,6 +144,18 @@ def slices_of(surface: Surface, loss: str | None, slice_index: int | None) -> Sl
             f"{diverged:,} points diverged" if diverged else "",
         ),
     )
+
+
+def chosen_slices(surface: Surface, slice_index: int | None) -> list[int]:
+    """One slice, or all of them.
+
+    Raises:
+        UsageError: There is no such slice.
+    """
+    chosen = list(range(surface.grid.num_slices)) if slice_index is None else [slice_index]
+    if not 0 <= chosen[0] < surface.grid.num_slices:
+        raise UsageError(f"slice: found {slice_index}; the surface has slices 0 … {surface.grid.num_slices - 1}")
+    return chosen
 
 
 def measure(
@@ -214,18 +225,6 @@ def name_of_loss(surface: Surface, loss: str | None) -> str:
     if found is None:
         raise UsageError("the surface has no loss; sharpness is measured on one")
     return found
-
-
-def chosen_slices(surface: Surface, slice_index: int | None) -> list[int]:
-    """The one that is asked for, else all.
-
-    Raises:
-        UsageError: No such slice.
-    """
-    chosen = list(range(surface.grid.num_slices)) if slice_index is None else [slice_index]
-    if not 0 <= chosen[0] < surface.grid.num_slices:
-        raise UsageError(f"slice: found {slice_index}; the surface has slices 0 … {surface.grid.num_slices - 1}")
-    return chosen
 
 
 def unit_of_loss(surface: Surface) -> str:

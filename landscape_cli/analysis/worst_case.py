@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from landscape_cli.analysis.invariance import BATCHNORM, LAYER, NEURON
 from landscape_cli.analysis.measurement import Bound, Measurement, joined
 from landscape_cli.analysis.recorded import measurement, recorded
@@ -9,7 +11,7 @@ from landscape_cli.surface import Surface
 
 _ONE_STEP = "one step, not the worst case; training seeds differ by 30 … 80 %"
 _ASCENT = "what ascent has found: the worst case is no less"
-_SHOWN = {"rho": "ρ", "epsilon": "ε", "steps": "steps", "norm": "norm", "eta": "η"}
+_SHOWN = {"rho": "ρ", "epsilon": "ε", "steps": "steps", "norm": "norm"}
 
 
 def sam(surface: Surface, *, loss: str | None = None, slice_index: int | None = None) -> Measurement:
@@ -56,8 +58,11 @@ def _rise(
     unit: str = "",
 ) -> Measurement:
     found = recorded(surface, name, loss, slice_index)
-    options = found.conditions.options
-    shown = ", ".join(f"{sign} = {options[key]}" for key, sign in _SHOWN.items() if key in options)
+    options, rho = dict(found.conditions.options), found.record.number("rho")
+    if math.isfinite(rho):  # where the option was left to the measure
+        options["rho"] = rho
+    shown = ", ".join(f"{sign} = {options[key]}" for key, sign in _SHOWN.items() if options.get(key) is not None)
+    settings = found.conditions.numbers | ({"rho": rho} if math.isfinite(rho) else {})
     return measurement(
         found,
         name,
@@ -65,5 +70,6 @@ def _rise(
         unit=unit or found.unit,
         invariant_to=invariant_to,
         bound=bound,
+        settings=settings,
         note=joined(shown, note),
     )

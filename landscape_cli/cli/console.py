@@ -36,7 +36,7 @@ from rich.text import Text
 from landscape_cli.errors import ConfigError, LandscapeError
 
 if TYPE_CHECKING:
-    from landscape_cli.compute.observer import Preflight, Stage
+    from landscape_cli.compute.observer import Preflight, RadiusAhead, Stage
 
 _MAX_VERBOSITY = 2
 _WIDTH_OF_FILES = 160
@@ -260,7 +260,7 @@ class ScanDisplay:
 
     def __init__(self, *, on_preflight: Callable[[], None], is_dry_run: bool = False) -> None:
         self._on_preflight, self._is_dry_run = on_preflight, is_dry_run
-        self.num_computed = 0
+        self._computed: dict[Stage, int] = {}
         self.seen: Preflight | None = None
         self._started = self._last = 0.0
         self._progress: Progress | None = None
@@ -274,6 +274,11 @@ class ScanDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end_progress()
+
+    @property
+    def num_computed(self) -> int:
+        """Points of this run, of the grid and of the radius."""
+        return sum(self._computed.values())
 
     @property
     def seconds_filling(self) -> float:
@@ -310,7 +315,8 @@ class ScanDisplay:
         self._on_preflight()
         self._started = self._last = time.perf_counter()
         TALK.stderr.print(_panel(preflight))
-        if self._bar is not None and preflight.num_pending and not self._is_dry_run:
+        ahead = preflight.num_pending + (preflight.radius.num_pending if preflight.radius else 0)
+        if self._bar is not None and ahead and not self._is_dry_run:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(None),
@@ -328,9 +334,11 @@ class ScanDisplay:
 
     def progress(self, stage: Stage, num_done: int, num_total: int) -> None:
         """Count the points and move the bar of the stage."""
-        if stage == "points":
-            assert self.seen is not None  # the preflight comes first
-            self.num_computed = num_done - (self.seen.num_points - self.seen.num_pending)
+        assert self.seen is not None  # the preflight comes first
+        parts: dict[Stage, Preflight | RadiusAhead | None] = {"points": self.seen, "radius": self.seen.radius}
+        part = parts.get(stage)
+        if part is not None:
+            self._computed[stage] = num_done - (part.num_points - part.num_pending)
             self._last = time.perf_counter()
         if self._progress is not None:
             if stage not in self._tasks:
@@ -357,9 +365,9 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("engine", preflight.engine)
     if preflight.differences:
         table.add_row("", f"agrees with plain evaluation to {max(preflight.differences.values()):.1g}")
-    done = preflight.num_points - preflight.num_pending
-    resumed = f" ({done:,} done before)" if done else ""
-    table.add_row("points", f"{preflight.num_pending:,} to do{resumed}, about {duration(preflight.seconds)}")
+    table.add_row("points", f"{_to_do(preflight)}, about {duration(preflight.seconds)}")
+    if preflight.radius is not None:
+        table.add_row("radius", f"{preflight.radius.num_slices} directions, {_to_do(preflight.radius, ' points')}")
     if preflight.memory_bytes is not None:
         table.add_row("memory", f"about {size(preflight.memory_bytes)}")
     if preflight.repeat_difference:
@@ -367,6 +375,11 @@ def _panel(preflight: Preflight) -> Panel:
             "note", f"kernels are not deterministic: the centre repeats itself to {preflight.repeat_difference:.1g}"
         )
     return Panel(table, title="landscape scan", title_align="left", box=box.ROUNDED, border_style="dim", expand=False)
+
+
+def _to_do(part: Preflight | RadiusAhead, what: str = "") -> str:
+    done = part.num_points - part.num_pending
+    return f"{part.num_pending:,}{what} to do" + (f" ({done:,} done before)" if done else "")
 
 
 def cosine_in_words(cosines: Sequence[float | None]) -> str:

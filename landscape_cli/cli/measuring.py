@@ -39,12 +39,15 @@ def sharpness(
     loss: Annotated[
         str | None, typer.Option("--loss", metavar="NAME", help="Such as test_loss; by default the first loss.")
     ] = None,
-    tau: Annotated[float, typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius.")] = 0.1,
+    tau: Annotated[
+        float | None,
+        typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius; default 0.1, or as scanned."),
+    ] = None,
     momentum: Annotated[
         float, typer.Option("--momentum", metavar="B", help="Of SGD, for lr_limit_momentum and lr_limit_nesterov.")
     ] = 0.9,
     curv_tol: Annotated[
-        float, typer.Option("--curv-tol", metavar="C", help="Curvature below -C λ_max is negative, above 0.")
+        float, typer.Option("--curv-tol", metavar="C", help="What counts as curvature, as a share of the largest.")
     ] = 0.01,
     slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="One slice only, from 0.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", metavar="", help="Print a table in Markdown.")] = False,
@@ -63,7 +66,7 @@ def sharpness(
 
     if sum((json, markdown, metric is not None)) > 1:
         raise UsageError("--json, --markdown and --metric print different things; choose one")
-    if not (tau > 0 and math.isfinite(tau)):
+    if tau is not None and not (tau > 0 and math.isfinite(tau)):
         raise UsageError(f"--tau: found {tau:g}; expected a number above 0")
     if not 0 <= momentum < 1:
         raise UsageError(f"--momentum: found {momentum:g}; expected a number from 0 to 1, and below it")

@@ -19,9 +19,9 @@ from landscape_cli.cli.console import (
     print_table,
     with_error,
 )
-from landscape_cli.cli.curvature_reports import CurvatureReport
+from landscape_cli.cli.curvature_reports import CurvatureReport, MapReport
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
-from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, TrajectoryReport, info_report
+from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, RadiusReport, TrajectoryReport, info_report
 from landscape_cli.errors import UsageError
 
 
@@ -38,11 +38,8 @@ def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: V
 
 
 def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
-    percent = 100 * report.num_evaluated // report.num_points
-    share = "<1%" if report.num_evaluated and not percent else f"{percent}%"
     why = "as in the original" if report.dialect else "still running, or stopped (then the same command completes it)"
-    state = "complete" if report.complete else f"partial: {why}"
-    yield "points", f"{report.num_evaluated:,} of {report.num_points:,} ({share}), {state}"
+    yield "points", _state(report, why)
     for name, axis in report.axes.items():
         yield f"axis {name}", _axis_row(axis)
     for pair, cosines in report.cosines.items():
@@ -50,13 +47,16 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     yield "slices", f"{report.num_slices}"
     if report.trajectory is not None:
         yield "trajectory", _trajectory_row(report.trajectory)
+    if report.radius is not None:
+        line, tau = report.radius, report.radius.tau
+        ends = f"noise from {line.start:g} to {line.stop:g}" + (f", τ = {tau:g}" if tau is not None else "")
+        yield "radius", f"{line.num_slices} directions, {ends}, {_state(line, why)}"
     for name, metric in report.metrics.items():
         yield name, _metric_row(metric)
     if report.curvature is not None:
         yield "curvature", _curvature_row(report.curvature)
     if report.curvature_map is not None:
-        found = report.curvature_map
-        yield "curvature map", f"λ_min and λ_max at {found.num_evaluated:,} of {found.num_points:,} points"
+        yield "curvature map", f"λ_min and λ_max at {_state(report.curvature_map, why)}"
     yield from _origin_rows(report)
 
 
@@ -65,6 +65,13 @@ def _curvature_row(curvature: CurvatureReport) -> str:
     names = f": {', '.join(curvature.records)} ({products:,} products)" if num else ""
     pending = f"; not there yet: {', '.join(curvature.pending)}" if curvature.pending else ""
     return f"{num} measure{'s' * (num != 1)}{names}{pending}"
+
+
+def _state(part: InfoReport | RadiusReport | MapReport, why_partial: str) -> str:
+    percent = 100 * part.num_evaluated // part.num_points
+    share = "<1%" if part.num_evaluated and not percent else f"{percent}%"
+    state = "complete" if part.num_evaluated == part.num_points else f"partial: {why_partial}"
+    return f"{part.num_evaluated:,} of {part.num_points:,} ({share}), {state}"
 
 
 def _origin_rows(report: InfoReport) -> Iterator[tuple[str, str]]:

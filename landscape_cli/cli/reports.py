@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -67,17 +68,29 @@ class MetricReport(BaseModel):
     num_not_finite: int = Field(description="Evaluated points whose value is NaN or infinite")
 
 
+class RadiusReport(BaseModel):
+    """A line of relative noise on the weights, measured beside the grid."""
+
+    num_slices: int = Field(description="Random directions")
+    num_points: int = Field(description="Over all of them")
+    num_evaluated: int
+    start: float = Field(description="The least noise, relative to the weights")
+    stop: float = Field(description="The most")
+    tau: Number = Field(description="The rise of the loss at the radius; null where the file does not say")
+
+
 class InfoReport(BaseModel):
     """What ``landscape info --json`` prints."""
 
     file: str
-    complete: bool
+    complete: bool = Field(description="Everything that was asked for is there, also what is beside the grid")
     num_points: int
     num_evaluated: int
     num_slices: int
     axes: dict[str, AxisReport]
     cosines: dict[str, list[Number]] = Field(description="Between each pair of axes, per slice; empty where not known")
     trajectory: TrajectoryReport | None
+    radius: RadiusReport | None
     metrics: dict[str, MetricReport]
     curvature: CurvatureReport | None = Field(description="null where nothing was measured from the model")
     curvature_map: MapReport | None = Field(description="null where there is none")
@@ -101,12 +114,21 @@ class InfoReport(BaseModel):
     )
 
 
+class RadiusPlanReport(BaseModel):
+    """What a scan has to do beside the grid for the radius."""
+
+    num_slices: int = Field(description="Random directions")
+    num_points: int = Field(description="Over all of them")
+    num_pending: int = Field(description="Points still to be evaluated")
+
+
 class PlanReport(BaseModel):
     """How a scan evaluates points and what it will take: what ``landscape scan --dry-run --json`` prints."""
 
     num_points: int = Field(description="Points of the grid over all slices")
-    num_pending: int = Field(description="Points still to be evaluated")
-    seconds: float = Field(description="Predicted for the pending points")
+    num_pending: int = Field(description="Points of the grid still to be evaluated")
+    radius: RadiusPlanReport | None = Field(description="null where the config asks for no radius")
+    seconds: float = Field(description="Predicted for the pending points, those of the radius included")
     seconds_per_point: float = Field(description="Measured at one point, in one process")
     memory_bytes: int | None = Field(description="Predicted peak: of one GPU, or of all processes in main memory")
     device: str
@@ -122,7 +144,7 @@ class ScanReport(InfoReport):
     """What ``landscape scan --json`` prints."""
 
     status: Literal["complete", "stopped"] = Field(description="stopped: run the same command again")
-    num_computed: int = Field(description="Points evaluated by this run")
+    num_computed: int = Field(description="Points evaluated by this run, of the grid and of the radius")
     seconds: float = Field(description="Wall time of this run")
     points_per_second: Number = Field(description="Without what comes before the first point")
     plan: PlanReport
@@ -201,7 +223,7 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
     evaluation = _section(surface.provenance.resolved, "evaluation")
     return InfoReport(
         file=str(path),
-        complete=surface.complete,
+        complete=surface.finished,
         num_points=surface.grid.num_points,
         num_evaluated=surface.num_evaluated,
         num_slices=surface.grid.num_slices,
@@ -218,6 +240,7 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         },
         cosines=dict(surface.cosines()),
         trajectory=_trajectory_report(surface),
+        radius=_radius_report(surface),
         metrics={name: _metric_report(metric, surface) for name, metric in surface.metrics.items()},
         curvature=curvature_report(surface),
         curvature_map=map_report(surface),
@@ -253,11 +276,27 @@ def _trajectory_report(surface: Surface) -> TrajectoryReport | None:
     )
 
 
+def _radius_report(surface: Surface) -> RadiusReport | None:
+    line = surface.radius
+    if line is None:
+        return None
+    tau, coordinates = _section(surface.provenance.resolved, "radius").get("tau"), line.grid.axes[0].coordinates
+    return RadiusReport(
+        num_slices=line.grid.num_slices,
+        num_points=line.grid.num_points,
+        num_evaluated=line.num_evaluated,
+        start=coordinates[0],
+        stop=coordinates[-1],
+        tau=tau if isinstance(tau, float) else None,
+    )
+
+
 def plan_report(preflight: Preflight, surface: Surface) -> PlanReport:
     """Describe what a scan takes."""
     return PlanReport(
         num_points=preflight.num_points,
         num_pending=preflight.num_pending,
+        radius=RadiusPlanReport(**asdict(preflight.radius)) if preflight.radius else None,
         seconds=preflight.seconds,
         seconds_per_point=preflight.seconds_per_point,
         memory_bytes=preflight.memory_bytes,
@@ -273,9 +312,11 @@ def scan_report(
     surface: Surface, path: Path, plan: PlanReport, *, num_computed: int, seconds: float, seconds_filling: float
 ) -> ScanReport:
     """Summarise a scan."""
+    # a radius of the file that this config does not ask for is left as it is
+    asked = surface if plan.radius is not None else replace(surface, radius=None)
     return ScanReport(
         **info_report(surface, path).model_dump(),
-        status="complete" if surface.complete else "stopped",
+        status="complete" if asked.finished else "stopped",
         num_computed=num_computed,
         seconds=seconds,
         points_per_second=num_computed / seconds_filling if seconds_filling > 0 else None,

@@ -157,7 +157,7 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0 when all is done."""
-        if self.num_left or not all(each.complete for each in self.reports if isinstance(each, ScanReport)):
+        if self.num_left or not all(each.status == "complete" for each in self.reports if isinstance(each, ScanReport)):
             return self.stopped_code
         return self.failures[0].exit_code if self.failures else 0
 
@@ -209,7 +209,7 @@ def run(config: Path, overrides: Sequence[str], jobs: Sequence[Job], options: Sc
             outcome.reports.append(report)
             if not options.as_json:
                 _print_scan(report, has_budget=options.budget is not None)
-            if isinstance(report, ScanReport) and not report.complete:
+            if isinstance(report, ScanReport) and report.status == "stopped":
                 break
         outcome.stopped_code = signals.exit_code
     return outcome
@@ -225,6 +225,8 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         TALK.note(f"stopped after {duration(report.seconds)}, before the first point: {advice}")
     elif report.status == "stopped":
         points = f"{report.num_evaluated:,} of {report.num_points:,} points"
+        if report.radius is not None:
+            points += f" and {report.radius.num_evaluated:,} of {report.radius.num_points:,} of the radius"
         TALK.note(f"stopped: {points} are in {file}; run the same command again to go on")
     else:
         TALK.note(f"{file}: complete; {report.num_computed:,} points computed in {duration(report.seconds)}")

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from landscape_cli.axes import DirectionConfig
+from landscape_cli.beside import RadiusConfig
 from landscape_cli.components import NAME_PATTERN
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches, tensor_bytes
@@ -32,6 +33,7 @@ from landscape_cli.compute.splits import Decoder, Progress, SharedData, unseen
 from landscape_cli.compute.subspace import copy_to_cpu, parameters_of, statistics_of
 from landscape_cli.config import Config, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean, located
+from landscape_cli.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,7 @@ def _assemble(
     )
     where_split = settings.where("evaluation", "recalibration", "split")
     recalibrated = split_or_default(recalibration.split, batches, where_split)
-    return Problem(
+    problem = Problem(
         model=model,
         splits=batches,
         metrics=metrics,
@@ -279,6 +281,22 @@ def _assemble(
         if batchnorm == "recalibrate" and statistics_of(model)
         else None,
         sources=sources,
+    )
+    return problem if settings.radius is None else replace(problem, radius=_on_line(problem, settings, settings.radius))
+
+
+def _on_line(problem: Problem, settings: Settings, section: RadiusConfig) -> Problem:
+    """The same model and data on the line of the section radius: what a scan with this axis would measure."""
+    axis, where = section.axes().x, partial(settings.where, "radius")
+    seed = settings.slices.seed if section.seed is None else section.seed
+    function = cast(DirectionFunction, bind(axis.direction, where, DIRECTIONS, num_positional=1))
+    direction = AxisDirection("x", function, where(), axis.direction)
+    axes: dict[str, JsonValue] = {"x": axis.model_dump(mode="json", by_alias=True)}
+    return replace(
+        problem,
+        grid=Grid((axis.axis("x"),), section.slices),
+        drawing=Drawing(problem.drawing.params, layout_of(problem.model), seed, [direction], problem.sources),
+        identity={**problem.identity, "axes": axes, "slices": {"num": section.slices, "seed": seed}},
     )
 
 

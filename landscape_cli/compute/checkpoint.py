@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from landscape_cli.compute.matching import Fit, StateDict, match
 from landscape_cli.config import CheckpointConfig
-from landscape_cli.errors import CheckpointError
+from landscape_cli.errors import CheckpointError, did_you_mean
 
 _MAX_DEPTH = 3
 
@@ -132,6 +132,23 @@ def _check_finite(model: nn.Module, path: Path) -> None:
 
 
 _KINDS = "Expected a file written by torch.save or safetensors; it may be truncated or of another kind."
+
+
+def read_entry(path: Path, key: str, where: str, *, unsafe: bool = False) -> object:
+    """What a checkpoint holds under a dotted key, such as ``optimizer``.
+
+    Raises:
+        CheckpointError: It cannot be read, or has no such entry.
+    """
+    value = _read(path.expanduser(), where, unsafe=unsafe)
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            names = [str(name) for name in value] if isinstance(value, Mapping) else []
+            raise CheckpointError(f"{path}: no entry {key!r}, asked for by {where}{did_you_mean(part, names)}")
+        value = value[part]
+    return value
+
+
 _UNSAFE = (
     "Save the weights alone: torch.save(model.state_dict(), path). If you made this file yourself, --unsafe-load "
     "loads it all the same, which runs whatever code it contains."

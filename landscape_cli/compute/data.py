@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
 
 from landscape_cli.compute.columns import Room, Writer, writers
@@ -273,7 +273,7 @@ def _like(form: Columns, leaves: Sequence[Column]) -> Columns:
     return tuple(leaves) if isinstance(form, tuple) else leaves[0]
 
 
-def call(model: nn.Module, inputs: Inputs) -> object:
+def call(model: Callable[..., object], inputs: Inputs) -> object:
     """Call the model: ``model(x)``, ``model(*xs)`` or ``model(**xs)``."""
     if isinstance(inputs, dict):
         return model(**inputs)

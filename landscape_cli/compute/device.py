@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from torch import nn
 
 from landscape_cli.errors import ConfigError, EvaluationError
 
@@ -69,3 +70,9 @@ def device_errors(what: str) -> Iterator[None]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         hint = "For the exact place run it with CUDA_LAUNCH_BLOCKING=1, or with --set runtime.device=cpu"
         raise EvaluationError(f"{what}: the device failed: {reason}", hint=hint) from error
+
+
+def settle(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to a device, unless its tensors live on several: then whoever made it wanted them there."""
+    places = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    return model if len(places) > 1 else model.to(device)

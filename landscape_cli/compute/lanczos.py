@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape_cli.compute.basis import Basis, place_for
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.subspace import FloatArray
 from landscape_cli.errors import EvaluationError
 
+Operator = Callable[[Tensor], Tensor]
+
 _MOST_ASYMMETRY = 0.05  # of the largest |λ|; rounding in float32 gives 1e-7
-# elements of the basis; on a CPU 1 << 24 takes 3 times as long, on a GPU each block is a dozen kernels
-_FLOAT64_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 24}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +44,159 @@ class Eigenpair:
     converged: bool
 
 
+@dataclass(frozen=True)
+class Ritz:
+    """The Ritz pairs of a Krylov space: what the operator is on it.
+
+    Attributes:
+        values: (m,) rising.
+        residuals: (m,) ‖Hy − θy‖ of each, from the recurrence.
+        vectors: (m, m) columns; the weights of the basis that make up each Ritz vector.
+    """
+
+    values: FloatArray
+    residuals: FloatArray
+    vectors: FloatArray
+
+    @property
+    def largest_magnitude(self) -> float:
+        """The largest |θ|."""
+        return float(np.abs(self.values).max(initial=0.0))
+
+
+class Krylov:
+    """The Krylov space of a symmetric operator, which grows by a product a step.
+
+    The Lanczos algorithm (Lanczos 1950, J. Res. NBS 45(4)) with full reorthogonalization (Paige 1972, J. Inst. Maths
+    Applics 10; Parlett 1998, The Symmetric Eigenvalue Problem, chapter 13), started with one or several random vectors
+    (Ruhe 1979, Math. Comp. 33): from one vector it sees every distinct eigenvalue only once. The basis lies on the
+    device where it takes at most 40 % of the free memory, else in main memory; where it does not fit there either it
+    is not kept: without reorthogonalization the extreme values stay right, other values are found several times
+    (Paige 1972), and there are no vectors.
+
+    Args:
+        operator: v ↦ Hv for (size,) tensors of ``dtype`` on ``device``.
+        size: Number of rows of H.
+        num_starts: Random start vectors.
+        max_products: Steps at most.
+        device: Of the vectors.
+        dtype: Of the vectors; all coefficients are float64.
+        seed: Of the start vectors, which are the same on every device.
+        memory: Bytes that the basis may take; None for 40 % of what is free.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        size: int,
+        *,
+        num_starts: int,
+        max_products: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        seed: int = 0,
+        memory: int | None = None,
+    ) -> None:
+        self._operator, self.size = operator, size
+        self.max_products = min(max_products, size)
+        capacity = min(self.max_products + num_starts, size)
+        place = place_for(capacity * size * dtype.itemsize, device, memory)
+        self.keeps_basis = place is not None or num_starts > 1
+        self._basis = Basis(capacity if self.keeps_basis else 2, size, place or device, dtype)
+        generator = np.random.Generator(np.random.Philox(key=seed))
+        for _ in range(num_starts):
+            _, outside = self._basis.split(torch.from_numpy(generator.standard_normal(size)).to(self._basis.device))
+            self._basis.append(outside / torch.linalg.vector_norm(outside))
+        self._device = device
+        self._projected = np.zeros((self.max_products + num_starts, self.max_products))  # the columns of QᵀHQ
+        self.num_products = 0
+        self._num_vectors = num_starts
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the space holds the products with all its vectors: then the Ritz pairs are exact."""
+        return self.num_products == self._num_vectors
+
+    def step(self) -> None:
+        """One product, with the next vector of the basis.
+
+        Raises:
+            EvaluationError: The product is not finite.
+        """
+        m = self.num_products
+        vector = self._basis[m if self.keeps_basis else len(self._basis) - 1]
+        product = self._operator(vector.to(self._device)).double().to(self._basis.device)
+        if self.keeps_basis:
+            coefficients, rest = self._basis.split(product)
+        else:
+            coefficients, rest = self._three_terms(vector.double(), product)
+        beta = torch.linalg.vector_norm(rest)
+        *known, new = column = torch.cat([coefficients, beta.view(1)]).tolist()
+        if not all(map(math.isfinite, column)):
+            raise EvaluationError("curvature: a product with the Hessian holds NaN or infinite values")
+        first = 0 if self.keeps_basis else max(0, m - 1)
+        self._projected[first : first + len(known), m] = known
+        self.num_products = m + 1
+        # else the basis holds Hq already; when it holds all of them, it spans an invariant subspace, and the Ritz pairs
+        # are exact: as many copies of every eigenvalue as there were start vectors
+        epsilon = torch.finfo(self._basis.dtype).eps
+        if self._num_vectors < self.size and new > epsilon * math.hypot(*column):
+            self._projected[self._num_vectors, m] = new
+            if not self.keeps_basis and len(self._basis) == 2:
+                self._basis.drop_first()
+            self._basis.append(rest / beta)
+            self._num_vectors += 1
+
+    def _three_terms(self, vector: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
+        """The coefficients of the last two vectors, and the rest."""
+        alpha = vector @ product
+        rest = product - alpha * vector
+        if self.num_products == 0:
+            return alpha.view(1), rest
+        before = self._basis[0].double()
+        beta = float(self._projected[self.num_products, self.num_products - 1])
+        return torch.stack([torch.full_like(alpha, beta), alpha]), rest - beta * before
+
+    def ritz(self) -> Ritz:
+        """The Ritz pairs of the space so far."""
+        m = self.num_products
+        values, vectors = np.linalg.eigh(self._projected[:m, :m])  # reads the lower triangle, which is complete
+        residuals = np.linalg.norm(self._projected[m : self._num_vectors, :m] @ vectors, axis=0)
+        return Ritz(values, residuals, vectors)
+
+    def vector(self, weights: FloatArray) -> Tensor:
+        """Σ wᵢ·qᵢ as a float64 unit vector on the device, its largest component positive.
+
+        Args:
+            weights: (m,) of the basis.
+        """
+        assert self.keeps_basis
+        vector = self._basis.combine(torch.from_numpy(np.ascontiguousarray(weights)).to(self._basis.device))
+        vector *= torch.sign(vector[vector.abs().argmax()]) / torch.linalg.vector_norm(vector)
+        return vector.to(self._device)
+
+    def check_symmetry(self) -> None:
+        """Refuse an operator whose products contradict each other.
+
+        Raises:
+            EvaluationError: They do.
+        """
+        m, largest = self.num_products, self.ritz().largest_magnitude
+        if not self.keeps_basis:
+            return
+        asymmetry = float(np.abs(self._projected[:m, :m] - self._projected[:m, :m].T).max(initial=0.0))
+        if asymmetry > _MOST_ASYMMETRY * largest:
+            raise EvaluationError(
+                f"curvature: products with the Hessian contradict each other by {asymmetry:.2g}, beside eigenvalues up "
+                f"to {largest:.2g}; expected a symmetric matrix",
+                hint="Use evaluation.precision: float64; if that is no help, an operation of the model is random or "
+                "has a wrong second derivative.",
+            )
+
+
 @device_errors("curvature: the Lanczos algorithm")
 def eigenpair(
-    operator: Callable[[Tensor], Tensor],
+    operator: Operator,
     size: int,
     *,
     index: int,
@@ -58,11 +209,8 @@ def eigenpair(
 ) -> Eigenpair:
     """The ``index``-th largest or smallest eigenvalue of a symmetric operator, counted with multiplicity.
 
-    The Lanczos algorithm (Lanczos 1950, J. Res. NBS 45(4)) with full reorthogonalization (Paige 1972, J. Inst. Maths
-    Applics 10; Parlett 1998, The Symmetric Eigenvalue Problem, chapter 13), started with ``index`` random vectors
-    (Ruhe 1979, Math. Comp. 33): from one vector it would see every distinct eigenvalue only once. It stops when the
-    residuals of the first ``index`` Ritz pairs, which are |β_m s_mi| for one start vector (Parlett 1998, section 13.2),
-    are at most ``tolerance`` · |λ|_max. That all eigenvalues beyond have been seen is likely, not certain.
+    See `Krylov`, which has ``index`` start vectors. It stops when the residuals of the first ``index`` Ritz pairs are
+    at most ``tolerance`` · |λ|_max. That all eigenvalues beyond have been seen is likely, not certain.
 
     Args:
         operator: v ↦ Hv for (size,) tensors of ``dtype`` on ``device``.
@@ -81,97 +229,117 @@ def eigenpair(
     """
     if not 1 <= index <= size:
         raise EvaluationError(f"curvature: found index {index} of an eigenvalue; expected 1 to {size}, their number")
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    sign = 1.0 if which == "largest" else -1.0
-    num_steps = min(max_products, size)
-    basis = _Basis(min(num_steps + index, size), size, device, dtype)
-    for _ in range(index):
-        _, outside = basis.split(torch.from_numpy(generator.standard_normal(size)).to(device))
-        basis.append(outside / torch.linalg.vector_norm(outside))
-    projected = np.zeros((num_steps + index, num_steps))  # the columns of Qᵀ(±H)Q, one per product
-    weights, largest, m = np.ones(1), 0.0, 0
-    for m in range(1, num_steps + 1):
-        coefficients, rest = basis.split(sign * operator(basis[m - 1]).double())
-        beta = torch.linalg.vector_norm(rest)
-        *known, new = column = torch.cat([coefficients, beta.view(1)]).tolist()
-        if not all(map(math.isfinite, column)):
-            raise EvaluationError("curvature: a product with the Hessian holds NaN or infinite values")
-        projected[: len(known), m - 1] = known
-        # else the basis holds Hq already; when it holds all of them, it spans an invariant subspace, and the Ritz pairs
-        # are exact: as many copies of every eigenvalue as there were start vectors
-        if len(basis) < size and new > torch.finfo(dtype).eps * math.hypot(*column):
-            projected[len(basis), m - 1] = new
-            basis.append(rest / beta)
-        if m % (1 + m // 50) == 0 or m in (num_steps, len(basis)):
-            weights, bound, largest = _ritz_pair(projected[: len(basis), :m], index)
-            if bound <= tolerance * largest / 2:  # the other half is for the rounding of the products
-                break
-    vector = basis.combine(torch.from_numpy(weights.copy()).to(device))
-    vector *= torch.sign(vector[vector.abs().argmax()]) / torch.linalg.vector_norm(vector)
-    asymmetry = float(np.abs(projected[:m, :m] - projected[:m, :m].T).max())
-    if asymmetry > _MOST_ASYMMETRY * largest:
+    space = Krylov(operator, size, num_starts=index, max_products=max_products, device=device, dtype=dtype, seed=seed)
+    if not space.keeps_basis:
         raise EvaluationError(
-            f"curvature: products with the Hessian contradict each other by {asymmetry:.2g}, beside eigenvalues up to "
-            f"{largest:.2g}; expected a symmetric matrix",
-            hint="Use evaluation.precision: float64; if that is no help, an operation of the model is random or has a "
-            "wrong second derivative.",
+            f"curvature: the Lanczos algorithm: out of memory for {space.max_products} vectors of {size:,} numbers",
+            hint="Set max_products of the direction to a smaller number.",
         )
-    unit = vector.to(dtype)
+    ritz = None
+    while ritz is None or not (space.is_exhausted or space.num_products == space.max_products):
+        space.step()
+        m = space.num_products
+        if ritz is None or m % (1 + m // 50) == 0 or space.is_exhausted or m == space.max_products:
+            ritz = space.ritz()
+            first = _first(ritz, index, which)
+            bound = float(ritz.residuals[first].max()) if m >= index else math.inf
+            if bound <= tolerance * ritz.largest_magnitude / 2:  # the other half is for the rounding of the products
+                break
+    space.check_symmetry()
+    unit = space.vector(ritz.vectors[:, _first(ritz, index, which)[-1]]).to(dtype)
     product = operator(unit).double()
     value = float(unit.double() @ product)
     residual = float(torch.linalg.vector_norm(product - value * unit.double()))
-    return Eigenpair(value, unit, residual, m + 1, converged=m >= index and residual <= tolerance * largest)
+    m = space.num_products
+    converged = m >= index and residual <= tolerance * ritz.largest_magnitude
+    return Eigenpair(value, unit, residual, m + 1, converged)
 
 
-def _ritz_pair(projected: FloatArray, index: int) -> tuple[FloatArray, float, float]:
-    """Of the m known columns of Qᵀ(±H)Q: the Ritz vector of the ``index``-th largest Ritz value, as weights (m,) of the
-    basis; the largest residual of the first ``index`` pairs; the largest |Ritz value|.
+def _first(ritz: Ritz, index: int, which: Literal["largest", "smallest"]) -> list[int]:
+    """The places of the first ``index`` Ritz pairs, from the extreme one on."""
+    places = list(range(len(ritz.values)))
+    return (places[::-1] if which == "largest" else places)[:index]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Both ends of a spectrum.
+
+    Attributes:
+        largest: (k,) the largest Ritz values, falling.
+        largest_residuals: (k,) ‖Hy − θy‖: an eigenvalue of H lies within this distance of θ.
+        smallest: (k,) the smallest Ritz values, rising. A negative one proves that H has a negative eigenvalue.
+        smallest_residuals: (k,)
+        num_products: Products with H that it took.
+        keeps_basis: Whether the basis was kept orthogonal.
     """
-    m = projected.shape[1]
-    values, vectors = np.linalg.eigh(projected[:m])  # reads the lower triangle, which is complete
-    first = vectors[:, ::-1][:, :index]
-    residuals = np.linalg.norm(projected[m:] @ first, axis=0)
-    return first[:, -1], float(residuals.max()) if m >= index else math.inf, float(np.abs(values).max())
+
+    largest: FloatArray
+    largest_residuals: FloatArray
+    smallest: FloatArray
+    smallest_residuals: FloatArray
+    num_products: int
+    keeps_basis: bool
 
 
-class _Basis:
-    """Up to ``capacity`` orthonormal vectors q_i, the rows of one tensor that grows; sums over them are float64."""
+@device_errors("curvature: the Lanczos algorithm")
+def ends(
+    operator: Operator,
+    size: int,
+    *,
+    count: int = 1,
+    max_products: int,
+    tolerance: float = 0.0,
+    device: torch.device,
+    dtype: torch.dtype,
+    seed: int = 0,
+    memory: int | None = None,
+) -> Ends:
+    """The largest and the smallest eigenvalues of a symmetric operator, by one Krylov space from one random vector.
 
-    def __init__(self, capacity: int, size: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.size, self.device, self._capacity = size, device, capacity
-        self._rows = torch.empty((0, size), dtype=dtype, device=device)
-        self._count = 0
+    Of an eigenvalue that occurs several times one copy is seen. For a random start the probability that an eigenvalue
+    more than ε (λ_max − λ_min) below the smallest Ritz value was missed is at most 1.648 √size exp(−√ε (2m − 1)) after
+    m products (Kuczyński & Woźniakowski 1992, SIAM J. Matrix Anal. Appl. 13(4), theorem 4.2).
 
-    def __len__(self) -> int:
-        return self._count
+    Args:
+        operator: See `Krylov`, as for the following.
+        size: Number of rows of H.
+        count: k, pairs at each end; with a basis that does not fit in memory it is 1.
+        max_products: Products with H.
+        tolerance: Ends before, when the residuals of both ends are at most this times |λ|_max; 0 for never.
+        device: Of the vectors.
+        dtype: Of the vectors.
+        seed: Of the start vector.
+        memory: Bytes that the basis may take; None for 40 % of what is free.
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self._rows[index]
-
-    def append(self, vector: Tensor) -> None:
-        if self._count == len(self._rows):
-            grown = self._rows.new_empty((min(max(8, 2 * self._count), self._capacity), self.size))
-            grown[: self._count] = self._rows
-            self._rows = grown
-        self._rows[self._count] = vector
-        self._count += 1
-
-    def split(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """The coefficients qᵢᵀv, (m,), and the rest of v, which is orthogonal to every q_i."""
-        coefficients = torch.zeros(self._count, dtype=torch.float64, device=self.device)
-        for _ in range(2):  # once loses orthogonality where little is left; twice is enough (Parlett 1998, section 6.9)
-            part = torch.zeros_like(coefficients)
-            for span in self._spans(self._count):
-                part += self._rows[: self._count, span].double() @ vector[span]
-            coefficients += part
-            vector = vector - self.combine(part)
-        return coefficients, vector
-
-    def combine(self, weights: Tensor) -> Tensor:
-        """Σ wᵢ·qᵢ over the first (m,) vectors, (size,)."""
-        spans = self._spans(len(weights))
-        return torch.cat([weights @ self._rows[: len(weights), span].double() for span in spans])
-
-    def _spans(self, num_rows: int) -> list[slice]:
-        step = max(1, _FLOAT64_AT_ONCE[self.device.type] // max(1, num_rows))
-        return [slice(start, start + step) for start in range(0, self.size, step)]
+    Raises:
+        EvaluationError: H is not symmetric, or a product is not finite.
+    """
+    space = Krylov(
+        operator,
+        size,
+        num_starts=1,
+        max_products=max_products,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        memory=memory,
+    )
+    count = min(count, size) if space.keeps_basis else 1
+    while not (space.is_exhausted or space.num_products == space.max_products):
+        space.step()
+        if tolerance and space.num_products >= 2 * count:
+            found = space.ritz()
+            both = max(found.residuals[:count].max(), found.residuals[-count:].max())
+            if both <= tolerance * found.largest_magnitude:
+                break
+    space.check_symmetry()
+    ritz = space.ritz()
+    return Ends(
+        largest=ritz.values[::-1][:count],
+        largest_residuals=ritz.residuals[::-1][:count],
+        smallest=ritz.values[:count],
+        smallest_residuals=ritz.residuals[:count],
+        num_products=space.num_products,
+        keeps_basis=space.keeps_basis,
+    )

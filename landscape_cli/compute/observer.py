@@ -10,6 +10,21 @@ Stage = Literal["points", "radius", "curvature", "map"]
 
 
 @dataclass(frozen=True)
+class RadiusAhead:
+    """The line of the radius before its first point.
+
+    Attributes:
+        num_slices: Its random directions.
+        num_points: Its points over all of them.
+        num_pending: How many of them are still to be evaluated.
+    """
+
+    num_slices: int
+    num_points: int
+    num_pending: int
+
+
+@dataclass(frozen=True)
 class Preflight:
     """What is known before the first point.
 
@@ -28,7 +43,8 @@ class Preflight:
         memory_bytes: Predicted peak, of the device or of all processes on the host; None where unknown.
         num_points: Points of the grid over all slices.
         num_pending: How many of them are still to be evaluated.
-        seconds: Predicted for the pending points.
+        radius: What there is to do beside the grid; None where no radius is asked for.
+        seconds: Predicted for the pending points, those of the radius included.
         seconds_per_point: Measured at one point, in one process.
         num_passes: Forward passes of one example per point: n summed over the splits.
         differences: Where → largest relative difference of the engine from plain float32 evaluation; empty where the
@@ -50,6 +66,7 @@ class Preflight:
     memory_bytes: int | None
     num_points: int
     num_pending: int
+    radius: RadiusAhead | None
     seconds: float
     seconds_per_point: float
     num_passes: int

@@ -126,6 +126,29 @@ def choose_plan(worker: Worker, plans: Sequence[Plan], centre: Values, note: Cal
     raise EvaluationError(f"runtime.engine: {reasons[-1]}", hint="Use engine: auto, or another one.")
 
 
+def reason_against(worker: Worker, point: int) -> str | None:
+    """Why the plan of a worker must not be used at a point of its grid; None where it agrees with the reference."""
+    plan, baseline = worker.plan, reference_of(worker.plan)
+    if plan == baseline:
+        return None
+    expected = _evaluate(worker.evaluator(baseline), worker, point)
+    if plan.engine == "graphs":  # the weights lie elsewhere now than when its graphs were captured
+        worker.use(baseline)
+        worker.use(plan)
+    try:
+        worker.network.move_to(worker.centre, ())  # an engine that secretly reads these weights cannot be right
+        values = worker.measure([point] * plan.points_per_call)
+    except UnsupportedError as error:
+        return f"{plan.engine} cannot evaluate this model: {error}"
+    assert values is not None  # nobody can stop it
+    sizes, rtol = num_examples_by_metric(worker), ENGINE_RTOL[worker.problem.precision]
+    if disagreement(expected, values[0], sizes, rtol) is None:
+        return None
+    _, coordinates = worker.problem.grid.location(point)
+    where = ", ".join(f"{each:.3g}" for each in coordinates)
+    return f"{plan.engine} differs from sequential by {largest_difference(expected, values[0]):.1g} at {where}"
+
+
 def measure_kept(worker: Worker, centre: Values) -> Trial:
     """The trial of a plan that has been chosen before; only the time is new."""
     values, seconds = _corner(worker, far_corner(worker.problem))

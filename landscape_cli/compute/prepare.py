@@ -18,7 +18,7 @@ from landscape_cli.compute.engines.contract import UnsupportedError
 from landscape_cli.compute.engines.table import ENGINES
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.memory import free_host_bytes, num_cores, peak_bytes, resident_bytes
-from landscape_cli.compute.observer import Observer, Preflight
+from landscape_cli.compute.observer import Observer, Preflight, RadiusAhead
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.preflight import (
     Trial,
@@ -88,7 +88,7 @@ def prepare(
 
     Args:
         worker: Is left with the plan.
-        surface: The one that this config makes, empty.
+        surface: The one that this config makes, empty, with the radius that it asks for.
         existing: The one in the file.
         settings: The config.
         expect: Values that the checkpoint must reproduce.
@@ -102,7 +102,10 @@ def prepare(
     """
     if worker.problem.precision == "tf32" and worker.device.type == "cpu":
         observer.note("note: a CPU has no TF32: evaluated in float32")
-    num_pending = surface.grid.num_points - (existing.num_evaluated if existing else 0)
+    num_points = surface.grid.num_points
+    num_pending_on_grid = num_points - (existing.num_evaluated if existing else 0)
+    radius = _radius_ahead(surface, existing)
+    num_pending = num_pending_on_grid + (radius.num_pending if radius else 0)
     before = resident_bytes()
     check_labels(worker)
     num_workers = cores if worker.device.type == "cpu" else num_devices
@@ -116,7 +119,10 @@ def prepare(
     if existing is None:
         surface = _with_centre(surface, trial.centre)
     else:
-        surface = resume(existing, surface, worker, trial.centre, observer, is_same_plan=is_kept)
+        wanted, surface = surface, resume(existing, surface, worker, trial.centre, observer, is_same_plan=is_kept)
+        if surface.radius is None and wanted.radius is not None:
+            centre = {name: (metric.centre, metric.centre_std) for name, metric in surface.metrics.items()}
+            surface.radius = _with_centre(wanted.radius, centre)
     if not is_kept:
         earlier: dict[str, JsonValue] = {}
         if stored:
@@ -139,8 +145,9 @@ def prepare(
         processes=processes,
         data=_where_data_are(worker),
         memory_bytes=_peak(worker, processes, private),
-        num_points=surface.grid.num_points,
-        num_pending=num_pending,
+        num_points=num_points,
+        num_pending=num_pending_on_grid,
+        radius=radius,
         seconds=num_pending * trial.seconds / min(processes, num_workers),
         seconds_per_point=trial.seconds,
         num_passes=worker.num_examples,
@@ -148,6 +155,14 @@ def prepare(
         repeat_difference=repeats_to,
     )
     return surface, preflight, (far_corner(worker.problem), trial.corner)
+
+
+def _radius_ahead(wanted: Surface, existing: Surface | None) -> RadiusAhead | None:
+    """What there is to do beside the grid; None where the config asks for nothing."""
+    if wanted.radius is None:
+        return None
+    grid, begun = wanted.radius.grid, existing.radius if existing else None
+    return RadiusAhead(grid.num_slices, grid.num_points, grid.num_points - (begun.num_evaluated if begun else 0))
 
 
 def _axis_in_words(axis: Axis, surface: Surface) -> str:
@@ -268,7 +283,8 @@ def _with_centre(surface: Surface, centre: Values) -> Surface:
         name: replace(metric, centre=centre[name][0], centre_std=centre[name][1])
         for name, metric in surface.metrics.items()
     }
-    return replace(surface, metrics=metrics)
+    radius = None if surface.radius is None else _with_centre(surface.radius, centre)
+    return replace(surface, metrics=metrics, radius=radius)
 
 
 def _as_list(value: JsonValue) -> list[JsonValue]:

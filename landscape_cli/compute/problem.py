@@ -34,6 +34,7 @@ class Problem:
         loaded: How the checkpoint fitted; None for a model that came with its weights.
         recalibration: The split and how many of its examples BatchNorm is estimated on anew at every point, if it is.
         sources: Of the directions; None where they need none.
+        radius: The same model and data on a line of relative noise, in directions of its own; None for none.
     """
 
     model: nn.Module
@@ -47,6 +48,7 @@ class Problem:
     loaded: Loaded | None = None
     recalibration: tuple[str, int] | None = None
     sources: ModelSources | None = None
+    radius: Problem | None = None
 
     @property
     def origin(self) -> Params:

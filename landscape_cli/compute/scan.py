@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.provenance import environment
+from landscape_cli.compute.radius import check_radius, use_plan_of_radius
 from landscape_cli.compute.resume import check_identity, existing_surface
 from landscape_cli.compute.saved import save_directions, saved_directions
 from landscape_cli.compute.selfcheck import check_labels
@@ -72,7 +73,7 @@ def scan(
         should_stop: Asked between batches; once true, what is finished is saved and returned.
 
     Returns:
-        The surface; ``surface.complete`` is False when it was stopped.
+        The surface; ``surface.finished`` is False when it was stopped.
 
     Raises:
         LandscapeError: See `landscape_cli.errors`; an existing file is never damaged.
@@ -104,6 +105,7 @@ def scan_model(
     evaluation: object = None,
     trajectory: object = None,
     directions: Literal["save"] | None = None,
+    radius: object = None,
     runtime: object = None,
     batch_size: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
@@ -124,6 +126,7 @@ def scan_model(
         evaluation: As in the YAML, such as ``{"precision": "float64"}``.
         trajectory: As in the YAML, such as ``{"checkpoints": "runs/epoch_*.pt"}``.
         directions: As in the YAML.
+        radius: As in the YAML, such as True or ``{"slices": 10}``.
         runtime: As in the YAML.
         batch_size: Examples per forward pass; auto measures what is fastest.
         output: As for `scan`.
@@ -147,6 +150,7 @@ def scan_model(
         "evaluation": evaluation or {},
         "trajectory": trajectory,
         "directions": directions,
+        "radius": radius,
         "runtime": runtime or {},
     }
     settings = parse_settings(sections)
@@ -209,6 +213,7 @@ def _scan(
         if existing is not None:
             assert output is not None  # where it was read from
             check_identity(existing, problem.identity, output)
+            check_radius(existing, problem, settings, output)
         _draw(problem, settings, len(devices), cores)
         trajectory = trajectory_of(problem, settings)
         problem.release()
@@ -245,11 +250,16 @@ def _scan(
         is_changed = _add_beside_points(surface, problem, settings, output, trajectory, observer.note)
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
         fill(surface, worker, team, saver, observer, is_over, preflight.seconds_per_point)
+        if problem.radius is not None and surface.complete and not is_over():
+            use_plan_of_radius(surface, worker.radius, observer.note)
+            fill(surface, worker.radius, team, saver, observer, is_over, preflight.seconds_per_point, "radius")
         return surface
 
 
 def _draw(problem: Problem, settings: Settings, num_devices: int, cores: int) -> None:
     """Draw the first slice, before there are helpers: what takes gradients is done once, on all cores."""
+    if problem.radius is not None:
+        problem.radius.drawing.check_repeats()
     if not any(axis.direction.target in COMPUTED for _, axis in settings.axes.items()):
         problem.drawing.check_repeats()
         return
@@ -271,8 +281,11 @@ def _add_beside_points(
     trajectory: Trajectory | None,
     note: Callable[[str], None],
 ) -> bool:
-    """Save the directions and enter the path, as configured now; whether that changes the surface."""
+    """Save the directions, enter the path and how the radius is read, as configured now; whether that changes it."""
     resolved = surface.provenance.resolved
+    if settings.radius is not None:
+        read = {**resolved, "radius": settings.radius.model_dump(mode="json")}
+        surface.provenance = replace(surface.provenance, resolved=read)
     if settings.directions == "save" and output is not None:
         surface.provenance = save_directions(problem, surface, output, note)
     is_new_path = trajectory is not None and not same_path(trajectory, surface.trajectory)
@@ -302,20 +315,28 @@ def _once(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _fresh_surface(problem: Problem, settings: Settings, device: torch.device) -> Surface:
+    found = {"has_batchnorm": problem.has_batchnorm, **(asdict(problem.loaded) if problem.loaded else {})}
+    provenance = Provenance(
+        settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(device)]
+    )
+    surface = _empty(problem, provenance)
+    surface.created = timestamp()
+    surface.radius = None if problem.radius is None else _empty(problem.radius, provenance)
+    return surface
+
+
+def _empty(problem: Problem, provenance: Provenance) -> Surface:
+    """The surface of a problem before its first point."""
     names = [(split, metric) for split in problem.splits for metric in problem.metrics]
     norms, cosine = problem.drawing.norms_and_cosines(problem.grid.num_slices)
     recipes, told = problem.drawing.recipes(), problem.drawing.found
-    found = {"has_batchnorm": problem.has_batchnorm, **(asdict(problem.loaded) if problem.loaded else {})}
     surface = Surface.empty(
         problem.grid,
         centre={f"{split}_{metric}": (math.nan, math.nan) for split, metric in names},
         num_examples={f"{split}_{metric}": len(problem.splits[split]) for split, metric in names},
         directions={name: Direction(recipes[name], lengths, told[name]) for name, lengths in norms.items()},
         fingerprint=fingerprint(problem.identity),
-        provenance=Provenance(
-            settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(device)]
-        ),
-        created=timestamp(),
+        provenance=provenance,
     )
     surface.cosine = cosine
     return surface

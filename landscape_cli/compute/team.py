@@ -20,6 +20,7 @@ from types import TracebackType
 
 from landscape_cli.compute.apart import sendable
 from landscape_cli.compute.evaluate import Values
+from landscape_cli.compute.observer import Stage
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.precision import ENGINE_RTOL
 from landscape_cli.compute.selfcheck import disagreement
@@ -120,18 +121,28 @@ class Team:
         """Whether any helper has something to do."""
         return any(helper.tasks for helper in self._helpers)
 
+    def start(self) -> None:
+        """Let the helpers work, again if they were stopped."""
+        self._stop[0] = 0
+
     def stop(self) -> None:
         """Let the helpers end what they do at the next chunk of data."""
         self._stop[0] = 1
 
-    def hand_out(self, tasks: deque[Task], plan: Plan) -> None:
-        """Give every helper a task to do and, while there are enough, one to go on with."""
+    def hand_out(self, tasks: deque[Task], plan: Plan, stage: Stage = "points") -> None:
+        """Give every helper a task to do and, while there are enough, one to go on with.
+
+        Args:
+            tasks: Of one stage; the helpers must be done with those of another.
+            plan: How to evaluate them.
+            stage: Whether these are points of the grid or of the radius.
+        """
         for helper in list(self._helpers):
             while tasks and len(helper.tasks) < (2 if len(tasks) > len(self._helpers) else 1):
                 task = tasks.popleft()
                 helper.tasks.append(task)
                 try:
-                    helper.connection.send((task, plan, self.known))
+                    helper.connection.send((task, plan, self.known, stage))
                 except (BrokenPipeError, ConnectionError):
                     self._lose(helper, tasks)
                     break
@@ -207,7 +218,7 @@ def _serve(
     worker: Worker | None = None
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            task, plan, known = connection.recv()
+            task, plan, known, stage = connection.recv()
             if worker is None:
                 try:
                     worker = make_worker()
@@ -220,7 +231,7 @@ def _serve(
             try:
                 if not worker.plan.is_smaller_than(plan):  # it may have been halved here since the plan was sent
                     worker.use(plan)
-                connection.send(_do(worker, task, should_stop))
+                connection.send(_do(worker.radius if stage == "radius" else worker, task, should_stop))
             except Exception as error:  # noqa: BLE001  # the parent raises it
                 connection.send(sendable(error, "a helper process failed:"))
 

@@ -76,6 +76,8 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
             surroundings = Surroundings(devices[0], unsafe_load, result.notes.append)
             problem = assemble_problem(config, model, loaded, batches, surroundings)
             problem.drawing.check_repeats()
+            if problem.radius is not None:
+                problem.radius.drawing.check_repeats()
             result.notes.append("directions: every tensor has one")
             trajectory = trajectory_of(problem, config)
             if trajectory is not None:

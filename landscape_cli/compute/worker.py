@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 
@@ -58,6 +60,14 @@ class Worker:
         self._planes: dict[int, Subspace] = {}
         self._memory_format = self.network.memory_format
         self._evaluator = self.evaluator(self.reference_plan)
+
+    @cached_property
+    def radius(self) -> Worker:
+        """The same network, data and plan on the line of the radius."""
+        assert self.problem.radius is not None  # who asks has one
+        beside = copy.copy(self)
+        beside.problem, beside._planes = self.problem.radius, {}
+        return beside
 
     @property
     def num_examples(self) -> int:

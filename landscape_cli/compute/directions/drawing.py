@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 import torch
@@ -16,8 +15,9 @@ from landscape_cli.compute.directions.context import Context, Sources
 from landscape_cli.compute.directions.orthogonal import orthogonalize
 from landscape_cli.compute.directions.table import DIRECTIONS, FIXED, recipe
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
+from landscape_cli.compute.selection import is_selected, select
 from landscape_cli.compute.subspace import FloatArray, Params, cosines, inner, norm
-from landscape_cli.errors import ConfigError, LandscapeError, did_you_mean, located
+from landscape_cli.errors import ConfigError, LandscapeError, located
 
 DirectionFunction = Callable[..., Params]
 # Directions are drawn again when the scan comes back to a slice, unless they fit in here.
@@ -66,7 +66,9 @@ class Drawing:
     ) -> None:
         self.params, self._layout, self._seed, self._sources = params, layout, seed, sources
         self._axes = tuple(axes)
-        self._selected = {axis.name: _select(axis, params) for axis in axes}
+        self._selected = {
+            axis.name: select(params, axis.config.parameters, f"{axis.where}.parameters") for axis in axes
+        }
         self.found: dict[str, dict[str, JsonValue]] = {axis.name: {} for axis in axes}
         self._fixed: dict[str, Params] = {}
         self._drawn: dict[int, tuple[Params, ...]] = {}
@@ -174,7 +176,7 @@ class Drawing:
         like = {name: self.params[name] for name in params}
         checked = check_direction(direction, like, axis.where, self._statistics)
         selection = axis.config.parameters or Selection()
-        return {name: tensor for name, tensor in checked.items() if _is_selected(name, selection)}
+        return {name: tensor for name, tensor in checked.items() if is_selected(name, selection)}
 
     def _orthogonal(self, axis: AxisDirection, direction: Params, earlier: Sequence[Params]) -> Params:
         is_unit = axis.config.target in _UNIT_VECTORS
@@ -238,35 +240,3 @@ def check_direction(direction: object, params: Params, where: str, statistics: P
             hint="With ignore: biasbn a model needs at least one tensor with two dimensions; use ignore: none.",
         )
     return {name: direction[name].to(tensor.dtype) for name, tensor in expected.items()}
-
-
-def _select(axis: AxisDirection, params: Params) -> list[str]:
-    """The parameters that an axis may move.
-
-    Raises:
-        ConfigError: A glob matches nothing, or nothing is left.
-    """
-    selection = axis.config.parameters or Selection()
-    for pattern in (*selection.include, *selection.exclude):
-        if not any(_matches(name, pattern) for name in params):
-            modules = {name.rsplit(".", depth)[0] for name in params for depth in range(1, name.count(".") + 1)}
-            near = did_you_mean(pattern.removesuffix(".*"), {*params, *modules})
-            if not near.startswith("; did"):
-                near = f"; they are called {', '.join([*params][:4])}{', …' if len(params) > 4 else ''}"
-            raise ConfigError(f"{axis.where}.parameters: {pattern!r} matches no parameter{near}")
-    chosen = [name for name in params if _is_selected(name, selection)]
-    if not chosen:
-        raise ConfigError(f"{axis.where}.parameters: everything that is included is excluded; nothing would move")
-    return chosen
-
-
-def _is_selected(name: str, selection: Selection) -> bool:
-    """Whether a parameter or, by the same globs, a BatchNorm statistic may move."""
-    return any(_matches(name, pattern) for pattern in selection.include) and not any(
-        _matches(name, pattern) for pattern in selection.exclude
-    )
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a glob matches the name of a parameter or of a module around it."""
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")

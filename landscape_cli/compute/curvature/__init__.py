@@ -1,0 +1,1 @@
+"""Measures of the loss at the checkpoint, from the model itself."""

@@ -1,0 +1,51 @@
+"""The trace of the Hessian, and of the one that rescaling leaves alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from landscape_cli.compute.curvature.context import Context, Found
+from landscape_cli.compute.curvature.operator import HessianOperator
+from landscape_cli.compute.traces import hutchinson, xtrace
+
+Estimator = Literal["xtrace", "hutchinson"]
+AtLeastTwo = Annotated[int, Field(ge=2)]
+
+
+def trace(context: Context, *, products: AtLeastTwo = 30, estimator: Estimator = "xtrace", seed: int = 0) -> Found:
+    """Tr H with its standard error.
+
+    Cost: ``products`` products.
+
+    Args:
+        context: The loss.
+        products: With the Hessian.
+        estimator: xtrace, or hutchinson, which needs next to no memory.
+        seed: Of the probes.
+    """
+    return _trace(context.operator, products, estimator, seed)
+
+
+def adaptive_trace(
+    context: Context, *, products: AtLeastTwo = 30, estimator: Estimator = "xtrace", seed: int = 0
+) -> Found:
+    """tr(T H T) with T = diag |θ| and its standard error: the loss rises by s²/2 of it under relative weight noise s,
+    for small s (Jiang et al. 2019, arXiv:1912.02178); invariant to every rescaling that leaves the network as it is.
+
+    Cost: ``products`` products.
+    """
+    return _trace(context.operator.scaled(context.magnitude()), products, estimator, seed)
+
+
+def _trace(operator: HessianOperator, products: int, estimator: Estimator, seed: int) -> Found:
+    estimate = xtrace if estimator == "xtrace" else hutchinson
+    found = estimate(
+        operator.many, operator.size, num_products=products, device=operator.device, dtype=operator.dtype, seed=seed
+    )
+    return {
+        "value": found.value,
+        "standard_error": found.standard_error,
+        "num_probes": float(found.num_probes),
+    }

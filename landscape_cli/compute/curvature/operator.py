@@ -1,0 +1,80 @@
+"""The Hessian of the mean loss as an operator on flat vectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from landscape_cli.compute.curvature.journal import Journal
+from landscape_cli.compute.objective import Objective
+from landscape_cli.compute.subspace import Params, flatten, unflatten
+
+# What several products may take together, in float64 with the parts of the chunks.
+_BYTES_AT_ONCE = 1 << 30
+_MOST_AT_ONCE = 16
+
+
+class HessianOperator:
+    """v ↦ Hv, or v ↦ S H S v with a diagonal S, for (size,) tensors.
+
+    Args:
+        objective: At θ*.
+        journal: Where products are found and kept.
+        scale: The diagonal of S, (size,) float64; None for ones.
+    """
+
+    def __init__(self, objective: Objective, journal: Journal, scale: Tensor | None = None) -> None:
+        self._objective, self._journal, self._scale = objective, journal, scale
+        self.size, self.device, self.dtype = objective.size, objective.device, objective.dtype
+
+    def scaled(self, scale: Tensor) -> HessianOperator:
+        """S H S."""
+        return HessianOperator(self._objective, self._journal, scale)
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """One product."""
+        return self.many([vector])[0]
+
+    def many(self, vectors: Sequence[Tensor]) -> list[Tensor]:
+        """Several products, which share forward passes and gradients.
+
+        Returns:
+            (size,) each, in the type of the parameters.
+        """
+        found: list[Tensor] = []
+        for vector in vectors:
+            known = self._journal.find(vector)
+            if known is None:
+                break
+            self._objective.count_replayed()
+            found.append(known)
+        left = vectors[len(found) :]
+        step = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // (24 * self.size)))
+        for start in range(0, len(left), step):
+            found += self._compute(left[start : start + step])
+        return found
+
+    def _compute(self, vectors: Sequence[Tensor]) -> list[Tensor]:
+        begin = time.perf_counter()
+        scale = self._scale
+        inner = [v if scale is None else (scale * v.double()).to(self.dtype) for v in vectors]
+        products = self._objective.hvps([unflatten(v.to(self.device), self._objective.params) for v in inner])
+        flat = [self._flat(product) for product in products]
+        found = flat if scale is None else [(scale * product.double()).to(self.dtype) for product in flat]
+        seconds = (time.perf_counter() - begin) / len(vectors)
+        for vector, product in zip(vectors, found, strict=True):
+            self._journal.keep(vector, product, seconds)
+        return found
+
+    def _flat(self, product: Params) -> Tensor:
+        """On one device, wherever the parameters live."""
+        return flatten({name: tensor.to(self.device) for name, tensor in product.items()}, self._objective.names)
+
+
+def magnitude(objective: Objective) -> Tensor:
+    """|θ|, (size,) float64: the scale that makes measures invariant to rescaled weights."""
+    there = {name: tensor.to(objective.device) for name, tensor in objective.params.items()}
+    return torch.abs(flatten(there, objective.names).double())

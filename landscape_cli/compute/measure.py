@@ -1,0 +1,363 @@
+"""What is measured from the model beside the grid: the curvature at the checkpoint, and the map of it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+from torch import nn
+
+from landscape_cli.beside import CurvatureConfig
+from landscape_cli.components import Component
+from landscape_cli.compute.curvature.context import Context, Measure
+from landscape_cli.compute.curvature.journal import Journal
+from landscape_cli.compute.curvature.operator import HessianOperator
+from landscape_cli.compute.curvature.table import CURVATURE, expanded, options_of, planned
+from landscape_cli.compute.device import device_errors
+from landscape_cli.compute.fill import Saver
+from landscape_cli.compute.instantiate import bind
+from landscape_cli.compute.lanczos import ends
+from landscape_cli.compute.memory import budget, free_bytes
+from landscape_cli.compute.objective import NonFiniteError, Objective, StoppedError
+from landscape_cli.compute.observer import Observer
+from landscape_cli.compute.recalibration import Recalibration
+from landscape_cli.compute.residency import Split, place
+from landscape_cli.compute.selection import select
+from landscape_cli.compute.sources import split_or_default
+from landscape_cli.compute.subspace import parameters_of, statistics_of
+from landscape_cli.compute.worker import Worker
+from landscape_cli.config import Settings
+from landscape_cli.errors import EvaluationError, LandscapeError
+from landscape_cli.identity import fingerprint
+from landscape_cli.records import Cost, Curvature, FloatArray, Record
+from landscape_cli.surface import Direction, Metric, Surface
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_MAP_METRICS = ("lambda_max", "lambda_max_residual", "lambda_min", "lambda_min_residual")
+
+
+@dataclass
+class CurvatureStage:
+    """Measures what the section ``curvature`` of a config asks for.
+
+    Args:
+        section: What is asked for.
+        worker: Has the model and the data.
+        settings: The config.
+        output: The surface file; None where there is none.
+        read: From a dotted key to that entry of the checkpoint; None for a model in hand.
+        observer: Is told how many passes are done.
+        should_stop: Asked between chunks of data.
+    """
+
+    section: CurvatureConfig
+    worker: Worker
+    settings: Settings
+    output: Path | None
+    read: Callable[[str], object] | None
+    observer: Observer
+    should_stop: Callable[[], bool]
+
+    # ------------------------------------------------------------ what is asked for
+
+    @cached_property
+    def measures(self) -> dict[str, Component]:
+        """The measures by name."""
+        return expanded(self.section.measures)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the parameters to differentiate by."""
+        where = self.settings.where("curvature", "parameters")
+        return select(self.worker.problem.drawing.params, self.section.parameters, where)
+
+    @cached_property
+    def split(self) -> str:
+        """Of the data."""
+        where = self.settings.where("curvature", "split")
+        return split_or_default(self.section.split, self.worker.splits, where)
+
+    @cached_property
+    def common(self) -> dict[str, JsonValue]:
+        """What decides every number, beside the identity of the scan."""
+        section, problem = self.section, self.worker.problem
+        num_examples = len(self.worker.splits[self.split])
+        decayed = section.objective.parameters
+        return {
+            "split": self.split,
+            "num_examples": min(section.num_examples or num_examples, num_examples),
+            "num_parameters": sum(problem.drawing.params[name].numel() for name in self.names),
+            "parameters": None if section.parameters is None else section.parameters.model_dump(mode="json"),
+            "weight_decay": section.objective.weight_decay,
+            "decayed": None if decayed is None else decayed.model_dump(mode="json"),
+            "precision": self._precision,
+            "batchnorm": self.settings.evaluation.batchnorm if problem.has_batchnorm else None,
+            "hvp": section.hvp,
+        }
+
+    @property
+    def _precision(self) -> str:
+        default = "float64" if self.worker.problem.precision == "float64" else "float32"
+        return self.section.precision or default
+
+    def settings_of(self, name: str) -> dict[str, JsonValue]:
+        """What decides the numbers of one measure."""
+        component = self.measures[name]
+        return {**self.common, "measure": component.target, "options": options_of(component)}
+
+    def pending(self, surface: Surface) -> tuple[str, ...]:
+        """The measures that a surface lacks, or has with other settings."""
+        known = surface.curvature.records if surface.curvature else {}
+        return tuple(n for n in self.measures if n not in known or dict(known[n].settings) != self.settings_of(n))
+
+    def budget(self, names: Sequence[str]) -> Cost:
+        """The passes that measures take at most."""
+        size, grid = int(str(self.common["num_parameters"])), self.worker.problem.grid
+        total = Cost()
+        for name in names:
+            total += planned(
+                self.measures[name],
+                size,
+                grid.num_slices,
+                len(grid.axes),
+                has_batchnorm=self.worker.problem.has_batchnorm and self.worker.problem.recalibration is None,
+            )
+        return total
+
+    # ------------------------------------------------------------ measuring
+
+    def run(self, surface: Surface, saver: Saver) -> None:
+        """Measure what is missing, saving after each measure; what fails does not keep the others from being measured.
+
+        Raises:
+            LandscapeError: The first of what failed.
+        """
+        records = dict(surface.curvature.records) if surface.curvature else {}
+        pending = self.pending(surface)
+        for name in pending:
+            if name in records:
+                self.observer.note(f"note: curvature.{name} was measured with other settings, and is measured anew")
+        surface.curvature = Curvature(records, pending)
+        failures: list[LandscapeError] = []
+        for name in pending:
+            try:
+                record = self._record(name, sum(records[n].cost.passes for n in self.measures if n in records))
+            except StoppedError:
+                return
+            except LandscapeError as error:
+                failures.append(error)
+                continue
+            records[name] = record
+            left = tuple(each for each in surface.curvature.pending if each != name)
+            surface.curvature = Curvature(dict(records), left)
+            saver.save(always=True)
+        if failures:
+            raise failures[0]
+
+    def _record(self, name: str, num_passes_before: int) -> Record:
+        objective = self._objective
+        total = self.budget(tuple(self.measures)).passes
+        start, notes = objective.cost, list[str]()
+
+        def tell() -> None:
+            passes = (objective.cost - start).passes + sum(part.cost.passes for part in self._parts)
+            self.observer.progress("curvature", min(total, num_passes_before + passes), total)
+
+        self._tell = tell
+        journal = self._journal(name)
+        context = self._context(HessianOperator(objective, journal), notes.append)
+        function = self._function(name)
+        try:
+            found = function(context)
+            journal.remove()
+        except StoppedError:
+            journal.close()
+            raise
+        finally:
+            objective.move(None)
+            objective.release()
+        cost = objective.cost - start
+        for part in self._parts:
+            cost += part.cost
+        self._parts.clear()
+        return Record(
+            values={key: _as_array(name, key, value) for key, value in found.items()},
+            settings=self.settings_of(name),
+            cost=cost,
+            method=objective.method if cost.products else "",
+            notes=tuple(notes),
+        )
+
+    def _function(self, name: str) -> Measure:
+        where = partial(self.settings.where, "curvature", "measures", name)
+        return cast(Measure, bind(self.measures[name], where, CURVATURE, num_positional=1))
+
+    def _journal(self, name: str) -> Journal:
+        if self.output is None:
+            return Journal(None, b"", self._objective.dtype, self._objective.device)
+        identity = {"scan": self.worker.problem.identity, "measure": self.settings_of(name)}
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
+        path = self.output.resolve()
+        return Journal(path.with_name(f".{path.name}.products"), key, self._objective.dtype, self._objective.device)
+
+    def _context(self, operator: HessianOperator, note: Callable[[str], None]) -> Context:
+        problem = self.worker.problem
+        model = self.worker.network.model
+        estimates = problem.has_batchnorm and problem.recalibration is None
+        return Context(
+            objective=self._objective,
+            operator=operator,
+            part=self._part,
+            draw=problem.draw,
+            num_slices=problem.grid.num_slices,
+            is_cross_entropy=self.settings.loss.name in ("cross_entropy", "CrossEntropyLoss"),
+            recalibrate=self._recalibrate if estimates else None,
+            read=self.read,
+            parameter_names=tuple(name for name, _ in model.named_parameters()),
+            note=note,
+        )
+
+    def _recalibrate(self, model: nn.Module) -> None:
+        Recalibration(model, self._split, self.settings.evaluation.recalibration.num_examples)(model)
+
+    # ------------------------------------------------------------ the loss
+
+    @cached_property
+    def _split(self) -> Split:
+        """The data in the precision of the curvature."""
+        own, dtype = self.worker.splits[self.split], _DTYPES[self._precision]
+        if own.dtype == dtype:
+            return own
+        memory = self.settings.runtime.memory.device
+        with device_errors("moving the data to the device"):
+            limit = budget(None if memory == "auto" else memory, free_bytes(self.worker.device))
+            return place(own.batches, self.worker.device, dtype, limit)
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        """At the checkpoint, in the precision of the curvature."""
+        network = self.worker.network
+        network.use(torch.contiguous_format)
+        network.move_to(self.worker.centre, ())
+        with torch.inference_mode(mode=False):
+            return copy.deepcopy(network.model).to(_DTYPES[self._precision])
+
+    @cached_property
+    def _objective(self) -> Objective:
+        return self._make(self.names)
+
+    def _make(self, names: Sequence[str]) -> Objective:
+        decay = self.section.objective
+        where = self.settings.where("curvature", "objective", "parameters")
+        return Objective(
+            self._model,
+            self.worker.problem.metrics["loss"],
+            self._split,
+            names=names,
+            num_examples=self.section.num_examples,
+            way=self.section.hvp,
+            weight_decay=decay.weight_decay,
+            decayed=select(self.worker.problem.drawing.params, decay.parameters, where),
+            keeps_graphs=True,
+            should_stop=self.should_stop,
+            on_pass=self._after_pass,
+        )
+
+    def _part(self, names: Sequence[str]) -> tuple[Objective, HessianOperator]:
+        objective = self._make(names)
+        self._parts.append(objective)
+        journal = Journal(None, b"", objective.dtype, objective.device)
+        return objective, HessianOperator(objective, journal)
+
+    def __post_init__(self) -> None:
+        self._tell: Callable[[], None] = _say_nothing
+        self._parts: list[Objective] = []
+
+    def _after_pass(self) -> None:
+        self._tell()
+
+    # ------------------------------------------------------------ the map
+
+    def run_map(self, surface: Surface, saver: Saver) -> None:
+        """λ_min and λ_max at every point of the grid that has none yet (Li et al. 2018, arXiv:1712.09913, fig. 7).
+
+        A point where the loss or a product is not finite has NaN.
+        """
+        section = self.section.map
+        assert section is not None
+        wanted = {**self.common, "options": section.model_dump(mode="json"), "axes": self._axes(surface)}
+        own = fingerprint(wanted)
+        if surface.curvature_map is not None and surface.curvature_map.fingerprint != own:
+            self.observer.note("note: the map of the curvature was measured with other settings, and is measured anew")
+            surface.curvature_map = None
+        if surface.curvature_map is None:
+            surface.curvature_map = _empty_map(surface, own, int(str(self.common["num_examples"])))
+        target = surface.curvature_map
+        saver.save(always=True)
+        objective, network = self._objective, self.worker.network
+        journal = Journal(None, b"", objective.dtype, objective.device)
+        operator = HessianOperator(objective, journal)
+        self._tell = _say_nothing
+        for point in target.pending().tolist():
+            slice_index, coordinates = target.grid.location(point)
+            network.move_to(self.worker.plane(slice_index), coordinates)
+            objective.place(parameters_of(network.model), statistics_of(network.model))
+            values = dict.fromkeys(_MAP_METRICS, (math.nan, math.nan))
+            try:
+                found = ends(
+                    operator,
+                    operator.size,
+                    max_products=section.max_products,
+                    tolerance=section.tolerance,
+                    device=operator.device,
+                    dtype=operator.dtype,
+                )
+                numbers = (
+                    *(found.largest[0], found.largest_residuals[0]),
+                    *(found.smallest[0], found.smallest_residuals[0]),
+                )
+                values = {n: (float(v), math.nan) for n, v in zip(_MAP_METRICS, numbers, strict=True)}
+            except NonFiniteError:
+                pass
+            except StoppedError:
+                break
+            target.update(point, values)
+            saver.after_points()
+            self.observer.progress("map", target.num_evaluated, target.grid.num_points)
+        saver.save()
+
+    def _axes(self, surface: Surface) -> list[JsonValue]:
+        return [list(axis.coordinates) for axis in surface.grid.axes]
+
+
+def _empty_map(surface: Surface, own: str, num_examples: int) -> Surface:
+    shape = surface.grid.shape
+    metrics = {
+        name: Metric(np.full(shape, np.nan), np.full(shape, np.nan), math.nan, math.nan, num_examples)
+        for name in _MAP_METRICS
+    }
+    directions: Mapping[str, Direction] = surface.directions
+    mask = np.zeros(shape, dtype=np.bool_)
+    return Surface(surface.grid, metrics, dict(directions), own, mask, replace(surface.provenance))
+
+
+def _say_nothing() -> None:
+    """Nobody counts passes."""
+
+
+def _as_array(measure: str, name: str, value: object) -> FloatArray:
+    if isinstance(value, int | float | np.ndarray):
+        return np.asarray(value, dtype=np.float64)
+    raise EvaluationError(
+        f"curvature.measures.{measure}: {name} is a {type(value).__name__}; expected a number or an array"
+    )
