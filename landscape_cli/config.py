@@ -268,6 +268,10 @@ class Config(Settings):
     checkpoint: CheckpointConfig
     data: Annotated[dict[MetricName, SplitConfig], Field(min_length=1)]
 
+    def with_curvature(self) -> Config:
+        """The same with the section ``curvature`` at its defaults."""
+        return self.model_copy(update={"curvature": CurvatureConfig()})
+
 
 # ---------------------------------------------------------------- reading
 

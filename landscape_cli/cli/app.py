@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from landscape_cli import __version__
-from landscape_cli.cli import convert, measuring, read, scanning
+from landscape_cli.cli import adding, convert, measuring, read, scanning
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.signals import StopRequested
 from landscape_cli.errors import LandscapeError, OutputError
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(scanning.scan)
 app.command()(scanning.validate)
+app.command()(adding.curvature)
 app.command()(read.info)
 app.command()(read.plot)
 app.command()(measuring.sharpness)
@@ -49,8 +50,8 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file; info, plot and sharpness read it; convert and export exchange it with other
-    programs.
+    scan a checkpoint into a surface file, and add its curvature; info, plot and sharpness read it; convert and export
+    exchange it with other programs.
     """
 
 

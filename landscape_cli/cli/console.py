@@ -315,35 +315,40 @@ class ScanDisplay:
         self._on_preflight()
         self._started = self._last = time.perf_counter()
         TALK.stderr.print(_panel(preflight))
-        ahead = preflight.num_pending + (preflight.radius.num_pending if preflight.radius else 0)
-        if self._bar is not None and ahead and not self._is_dry_run:
+        if self._bar is not None and preflight.num_pending and not self._is_dry_run:
+            self._bar_of("points", preflight.num_points - preflight.num_pending, preflight.num_points)
+
+    def curvature(self, words: str) -> None:
+        """Say what is about to be measured from the model."""
+        self._end_progress()
+        self._on_preflight()
+        TALK.note(f"curvature: {words}")
+
+    def progress(self, stage: Stage, num_done: int, num_total: int) -> None:
+        """Count the points and move the bar of the stage."""
+        radius = self.seen.radius if self.seen else None
+        part: Preflight | RadiusAhead | None = {"points": self.seen, "radius": radius}.get(stage)
+        if part is not None:
+            self._computed[stage] = num_done - (part.num_points - part.num_pending)
+            self._last = time.perf_counter()
+        if self._bar is not None:
+            self._bar_of(stage, num_done, num_total)
+
+    def _bar_of(self, stage: Stage, num_done: int, num_total: int) -> None:
+        if self._progress is None:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(None),
                 MofNCompleteColumn(),
-                _Rate(preflight.num_passes),
+                _Rate(self.seen.num_passes if self.seen else 0),
                 TextColumn("left"),
                 TimeRemainingColumn(),
             )
             self._progress = Progress(*columns, console=self._bar)
-            before = preflight.num_points - preflight.num_pending
-            self._tasks["points"] = self._progress.add_task(
-                "points", total=preflight.num_points, completed=before, before=before
-            )
             self._progress.start()
-
-    def progress(self, stage: Stage, num_done: int, num_total: int) -> None:
-        """Count the points and move the bar of the stage."""
-        assert self.seen is not None  # the preflight comes first
-        parts: dict[Stage, Preflight | RadiusAhead | None] = {"points": self.seen, "radius": self.seen.radius}
-        part = parts.get(stage)
-        if part is not None:
-            self._computed[stage] = num_done - (part.num_points - part.num_pending)
-            self._last = time.perf_counter()
-        if self._progress is not None:
-            if stage not in self._tasks:
-                self._tasks[stage] = self._progress.add_task(stage, total=num_total, before=num_done)
-            self._progress.update(self._tasks[stage], completed=num_done, total=num_total)
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=num_total, completed=num_done, before=num_done)
+        self._progress.update(self._tasks[stage], completed=num_done, total=num_total)
 
 
 def _panel(preflight: Preflight) -> Panel:
@@ -368,6 +373,8 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("points", f"{_to_do(preflight)}, about {duration(preflight.seconds)}")
     if preflight.radius is not None:
         table.add_row("radius", f"{preflight.radius.num_slices} directions, {_to_do(preflight.radius, ' points')}")
+    if preflight.curvature:
+        table.add_row("curvature", preflight.curvature)
     if preflight.memory_bytes is not None:
         table.add_row("memory", f"about {size(preflight.memory_bytes)}")
     if preflight.repeat_difference:

@@ -150,6 +150,18 @@ class ScanReport(InfoReport):
     plan: PlanReport
 
 
+class CurvatureRunReport(BaseModel):
+    """What ``landscape curvature --json`` prints; ``landscape sharpness --json`` prints the numbers."""
+
+    file: str
+    status: Literal["complete", "stopped"] = Field(description="stopped: run the same command again")
+    measured: list[str] = Field(description="Measures that are in the file")
+    pending: list[str] = Field(description="Measures that are not there yet")
+    num_points_of_map: int = Field(description="Of the map of extreme eigenvalues; 0 where none is asked for")
+    num_evaluated_of_map: int
+    seconds: float = Field(description="Wall time of this run")
+
+
 class SeriesReport(BaseModel):
     """What ``landscape scan --checkpoint A B … --json`` prints."""
 
@@ -324,6 +336,22 @@ def scan_report(
     )
 
 
+def curvature_run_report(surface: Surface, path: Path, *, seconds: float) -> CurvatureRunReport:
+    """Summarise what has been added."""
+    curvature, points = surface.curvature, surface.curvature_map
+    pending = list(curvature.pending) if curvature else []
+    is_complete = not pending and (points is None or points.complete)
+    return CurvatureRunReport(
+        file=str(path),
+        status="complete" if is_complete else "stopped",
+        measured=sorted(curvature.records) if curvature else [],
+        pending=pending,
+        num_points_of_map=points.grid.num_points if points else 0,
+        num_evaluated_of_map=points.num_evaluated if points else 0,
+        seconds=seconds,
+    )
+
+
 def sharpness_report(
     surface: Surface,
     path: Path,
@@ -403,7 +431,7 @@ def _text(value: JsonValue) -> str | None:
     return value if isinstance(value, str) else None
 
 
-_DOCUMENTS = (InfoReport, PlanReport, ScanReport, SeriesReport, SharpnessReport, ValidateReport)
+_DOCUMENTS = (CurvatureRunReport, InfoReport, PlanReport, ScanReport, SeriesReport, SharpnessReport, ValidateReport)
 
 
 def output_schema() -> dict[str, object]:

@@ -58,7 +58,7 @@ def scan(
     """
     TALK.configure(quiet=quiet, verbose=verbose)
     start = time.perf_counter()
-    budget = None if time_budget is None else _seconds(time_budget)
+    budget = None if time_budget is None else seconds_of(time_budget)
     options = ScanOptions(overwrite, dry_run, unsafe_load, start, budget, as_json=json)
     if more_checkpoints and not checkpoints:
         raise UsageError(f"{more_checkpoints[0]}: unexpected argument", hint="Checkpoints come after --checkpoint.")
@@ -74,7 +74,12 @@ def scan(
         raise typer.Exit(outcome.exit_code)
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """Seconds of a --time-budget.
+
+    Raises:
+        UsageError: It is no duration.
+    """
     with suppress(ValueError):
         seconds = parse_duration(text)
         if seconds > 0:

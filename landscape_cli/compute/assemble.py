@@ -19,6 +19,7 @@ from landscape_cli.axes import DirectionConfig
 from landscape_cli.beside import RadiusConfig
 from landscape_cli.components import NAME_PATTERN
 from landscape_cli.compute.checkpoint import Loaded, load_weights
+from landscape_cli.compute.curvature.table import CURVATURE, expanded
 from landscape_cli.compute.data import Batches, tensor_bytes
 from landscape_cli.compute.directions.drawing import AxisDirection, DirectionFunction, Drawing
 from landscape_cli.compute.directions.files import from_file
@@ -111,6 +112,8 @@ def check_components(config: Config) -> list[str]:
     for name, axis in config.axes.items():
         where = partial(config.where, "axes", name, "direction")
         problems += check(axis.direction, where, DIRECTIONS, num_positional=1)
+    for name, measure in expanded(config.curvature.measures).items() if config.curvature else ():
+        problems += check(measure, partial(config.where, "curvature", "measures", name), CURVATURE, num_positional=1)
     return problems + _check_expected_names(config)
 
 

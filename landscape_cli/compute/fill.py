@@ -193,9 +193,9 @@ class Saver:
         if time.perf_counter() - self._last >= max(self._save_every, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
             self.save()
 
-    def save(self) -> None:
-        """Save what is not saved yet."""
-        if self._output is None or self._saved == _num_finished(self._surface):
+    def save(self, *, always: bool = False) -> None:
+        """Save what is not saved yet: more points, or where ``always`` is set whatever else has changed."""
+        if self._output is None or (self._saved == _num_finished(self._surface) and not always):
             return
         start = time.perf_counter()
         save_surface(self._surface, self._output)

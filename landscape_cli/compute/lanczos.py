@@ -267,7 +267,8 @@ class Ends:
 
     Attributes:
         largest: (k,) the largest Ritz values, falling.
-        largest_residuals: (k,) ‖Hy − θy‖: an eigenvalue of H lies within this distance of θ.
+        largest_residuals: (k,) ‖Hy − θy‖: an eigenvalue of H lies within this distance of θ; at least the rounding of
+            the products, ε |λ|_max.
         smallest: (k,) the smallest Ritz values, rising. A negative one proves that H has a negative eigenvalue.
         smallest_residuals: (k,)
         num_products: Products with H that it took.
@@ -335,11 +336,13 @@ def ends(
                 break
     space.check_symmetry()
     ritz = space.ritz()
+    # the recurrence goes on falling where the products are no better than their rounding
+    residuals = np.maximum(ritz.residuals, torch.finfo(dtype).eps * ritz.largest_magnitude)
     return Ends(
         largest=ritz.values[::-1][:count],
-        largest_residuals=ritz.residuals[::-1][:count],
+        largest_residuals=residuals[::-1][:count],
         smallest=ritz.values[:count],
-        smallest_residuals=ritz.residuals[:count],
+        smallest_residuals=residuals[:count],
         num_products=space.num_products,
         keeps_basis=space.keeps_basis,
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
@@ -25,25 +24,21 @@ from landscape_cli.compute.curvature.operator import HessianOperator
 from landscape_cli.compute.curvature.table import CURVATURE, expanded, options_of, planned
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.fill import Saver
-from landscape_cli.compute.instantiate import bind
-from landscape_cli.compute.lanczos import ends
+from landscape_cli.compute.instantiate import Target, bind
 from landscape_cli.compute.memory import budget, free_bytes
-from landscape_cli.compute.objective import NonFiniteError, Objective, StoppedError
+from landscape_cli.compute.objective import Objective, StoppedError
 from landscape_cli.compute.observer import Observer
 from landscape_cli.compute.recalibration import Recalibration
 from landscape_cli.compute.residency import Split, place
 from landscape_cli.compute.selection import select
 from landscape_cli.compute.sources import split_or_default
-from landscape_cli.compute.subspace import parameters_of, statistics_of
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Settings
 from landscape_cli.errors import EvaluationError, LandscapeError
-from landscape_cli.identity import fingerprint
 from landscape_cli.records import Cost, Curvature, FloatArray, Record
-from landscape_cli.surface import Direction, Metric, Surface
+from landscape_cli.surface import Surface
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_MAP_METRICS = ("lambda_max", "lambda_max_residual", "lambda_min", "lambda_min_residual")
 
 
 @dataclass
@@ -51,10 +46,11 @@ class CurvatureStage:
     """Measures what the section ``curvature`` of a config asks for.
 
     Args:
-        section: What is asked for.
+        section: The section of the config.
         worker: Has the model and the data.
         settings: The config.
         output: The surface file; None where there is none.
+        own: Functions of the caller by name, besides the built-in measures.
         read: From a dotted key to that entry of the checkpoint; None for a model in hand.
         observer: Is told how many passes are done.
         should_stop: Asked between chunks of data.
@@ -64,9 +60,12 @@ class CurvatureStage:
     worker: Worker
     settings: Settings
     output: Path | None
+    own: Mapping[str, Target]
     read: Callable[[str], object] | None
     observer: Observer
     should_stop: Callable[[], bool]
+    _tell: Callable[[], None] = field(default=lambda: None, init=False)
+    _parts: list[Objective] = field(default_factory=list, init=False)
 
     # ------------------------------------------------------------ what is asked for
 
@@ -120,6 +119,31 @@ class CurvatureStage:
         known = surface.curvature.records if surface.curvature else {}
         return tuple(n for n in self.measures if n not in known or dict(known[n].settings) != self.settings_of(n))
 
+    def check(self) -> None:
+        """Refuse what names no parameters or no split, before anything is measured.
+
+        Raises:
+            ConfigError: There is no such parameter or split.
+        """
+        self._decayed()
+        _ = self.common
+
+    def begin(self, surface: Surface) -> None:
+        """Enter what is missing, which a surface says of itself until it is there."""
+        records = dict(surface.curvature.records) if surface.curvature else {}
+        pending = self.pending(surface)
+        for name in pending:
+            if name in records:
+                self.observer.note(f"note: curvature.{name} was measured with other settings, and is measured anew")
+        surface.curvature = Curvature(records, pending)
+
+    def in_words(self) -> str:
+        """``6 measures, 133 passes over 1,437 examples of train``."""
+        examples = f"{self.common['num_examples']:,} examples of {self.split}"
+        passes = self.budget(tuple(self.measures)).passes
+        where = "" if self.section.parameters is None else f", by {self.common['num_parameters']:,} parameters"
+        return f"{len(self.measures)} measures, {passes:,} passes over {examples}{where}"
+
     def budget(self, names: Sequence[str]) -> Cost:
         """The passes that measures take at most."""
         size, grid = int(str(self.common["num_parameters"])), self.worker.problem.grid
@@ -142,14 +166,10 @@ class CurvatureStage:
         Raises:
             LandscapeError: The first of what failed.
         """
-        records = dict(surface.curvature.records) if surface.curvature else {}
-        pending = self.pending(surface)
-        for name in pending:
-            if name in records:
-                self.observer.note(f"note: curvature.{name} was measured with other settings, and is measured anew")
-        surface.curvature = Curvature(records, pending)
+        assert surface.curvature is not None  # begun
+        records = dict(surface.curvature.records)
         failures: list[LandscapeError] = []
-        for name in pending:
+        for name in surface.curvature.pending:
             try:
                 record = self._record(name, sum(records[n].cost.passes for n in self.measures if n in records))
             except StoppedError:
@@ -165,7 +185,7 @@ class CurvatureStage:
             raise failures[0]
 
     def _record(self, name: str, num_passes_before: int) -> Record:
-        objective = self._objective
+        objective = self.objective
         total = self.budget(tuple(self.measures)).passes
         start, notes = objective.cost, list[str]()
 
@@ -200,22 +220,22 @@ class CurvatureStage:
 
     def _function(self, name: str) -> Measure:
         where = partial(self.settings.where, "curvature", "measures", name)
-        return cast(Measure, bind(self.measures[name], where, CURVATURE, num_positional=1))
+        return cast(Measure, bind(self.measures[name], where, {**CURVATURE, **self.own}, num_positional=1))
 
     def _journal(self, name: str) -> Journal:
         if self.output is None:
-            return Journal(None, b"", self._objective.dtype, self._objective.device)
+            return Journal(None, b"", self.objective.dtype, self.objective.device)
         identity = {"scan": self.worker.problem.identity, "measure": self.settings_of(name)}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
         path = self.output.resolve()
-        return Journal(path.with_name(f".{path.name}.products"), key, self._objective.dtype, self._objective.device)
+        return Journal(path.with_name(f".{path.name}.products"), key, self.objective.dtype, self.objective.device)
 
     def _context(self, operator: HessianOperator, note: Callable[[str], None]) -> Context:
         problem = self.worker.problem
         model = self.worker.network.model
         estimates = problem.has_batchnorm and problem.recalibration is None
         return Context(
-            objective=self._objective,
+            objective=self.objective,
             operator=operator,
             part=self._part,
             draw=problem.draw,
@@ -253,12 +273,11 @@ class CurvatureStage:
             return copy.deepcopy(network.model).to(_DTYPES[self._precision])
 
     @cached_property
-    def _objective(self) -> Objective:
+    def objective(self) -> Objective:
+        """The loss around the checkpoint, by the selected parameters."""
         return self._make(self.names)
 
     def _make(self, names: Sequence[str]) -> Objective:
-        decay = self.section.objective
-        where = self.settings.where("curvature", "objective", "parameters")
         return Objective(
             self._model,
             self.worker.problem.metrics["loss"],
@@ -266,12 +285,16 @@ class CurvatureStage:
             names=names,
             num_examples=self.section.num_examples,
             way=self.section.hvp,
-            weight_decay=decay.weight_decay,
-            decayed=select(self.worker.problem.drawing.params, decay.parameters, where),
+            weight_decay=self.section.objective.weight_decay,
+            decayed=self._decayed(),
             keeps_graphs=True,
             should_stop=self.should_stop,
             on_pass=self._after_pass,
         )
+
+    def _decayed(self) -> list[str]:
+        where = self.settings.where("curvature", "objective", "parameters")
+        return select(self.worker.problem.drawing.params, self.section.objective.parameters, where)
 
     def _part(self, names: Sequence[str]) -> tuple[Objective, HessianOperator]:
         objective = self._make(names)
@@ -279,80 +302,8 @@ class CurvatureStage:
         journal = Journal(None, b"", objective.dtype, objective.device)
         return objective, HessianOperator(objective, journal)
 
-    def __post_init__(self) -> None:
-        self._tell: Callable[[], None] = _say_nothing
-        self._parts: list[Objective] = []
-
     def _after_pass(self) -> None:
         self._tell()
-
-    # ------------------------------------------------------------ the map
-
-    def run_map(self, surface: Surface, saver: Saver) -> None:
-        """λ_min and λ_max at every point of the grid that has none yet (Li et al. 2018, arXiv:1712.09913, fig. 7).
-
-        A point where the loss or a product is not finite has NaN.
-        """
-        section = self.section.map
-        assert section is not None
-        wanted = {**self.common, "options": section.model_dump(mode="json"), "axes": self._axes(surface)}
-        own = fingerprint(wanted)
-        if surface.curvature_map is not None and surface.curvature_map.fingerprint != own:
-            self.observer.note("note: the map of the curvature was measured with other settings, and is measured anew")
-            surface.curvature_map = None
-        if surface.curvature_map is None:
-            surface.curvature_map = _empty_map(surface, own, int(str(self.common["num_examples"])))
-        target = surface.curvature_map
-        saver.save(always=True)
-        objective, network = self._objective, self.worker.network
-        journal = Journal(None, b"", objective.dtype, objective.device)
-        operator = HessianOperator(objective, journal)
-        self._tell = _say_nothing
-        for point in target.pending().tolist():
-            slice_index, coordinates = target.grid.location(point)
-            network.move_to(self.worker.plane(slice_index), coordinates)
-            objective.place(parameters_of(network.model), statistics_of(network.model))
-            values = dict.fromkeys(_MAP_METRICS, (math.nan, math.nan))
-            try:
-                found = ends(
-                    operator,
-                    operator.size,
-                    max_products=section.max_products,
-                    tolerance=section.tolerance,
-                    device=operator.device,
-                    dtype=operator.dtype,
-                )
-                numbers = (
-                    *(found.largest[0], found.largest_residuals[0]),
-                    *(found.smallest[0], found.smallest_residuals[0]),
-                )
-                values = {n: (float(v), math.nan) for n, v in zip(_MAP_METRICS, numbers, strict=True)}
-            except NonFiniteError:
-                pass
-            except StoppedError:
-                break
-            target.update(point, values)
-            saver.after_points()
-            self.observer.progress("map", target.num_evaluated, target.grid.num_points)
-        saver.save()
-
-    def _axes(self, surface: Surface) -> list[JsonValue]:
-        return [list(axis.coordinates) for axis in surface.grid.axes]
-
-
-def _empty_map(surface: Surface, own: str, num_examples: int) -> Surface:
-    shape = surface.grid.shape
-    metrics = {
-        name: Metric(np.full(shape, np.nan), np.full(shape, np.nan), math.nan, math.nan, num_examples)
-        for name in _MAP_METRICS
-    }
-    directions: Mapping[str, Direction] = surface.directions
-    mask = np.zeros(shape, dtype=np.bool_)
-    return Surface(surface.grid, metrics, dict(directions), own, mask, replace(surface.provenance))
-
-
-def _say_nothing() -> None:
-    """Nobody counts passes."""
 
 
 def _as_array(measure: str, name: str, value: object) -> FloatArray:

@@ -49,6 +49,7 @@ class Preflight:
         num_passes: Forward passes of one example per point: n summed over the splits.
         differences: Where → largest relative difference of the engine from plain float32 evaluation; empty where the
             engine is that.
+        curvature: What is measured from the model afterwards, in words; empty for nothing.
         repeat_difference: Largest relative difference between two evaluations of the centre; 0 on a CPU.
     """
 
@@ -72,6 +73,7 @@ class Preflight:
     num_passes: int
     differences: Mapping[str, float]
     repeat_difference: float
+    curvature: str = ""
 
 
 class Observer(Protocol):
@@ -85,6 +87,9 @@ class Observer(Protocol):
 
     def preflight(self, preflight: Preflight) -> None:
         """See what is about to be scanned."""
+
+    def curvature(self, words: str) -> None:
+        """See what is about to be measured from the model, where nothing is scanned before."""
 
     def progress(self, stage: Stage, num_done: int, num_total: int) -> None:
         """See that more is done, earlier runs included: points, or for the curvature passes over the data."""
@@ -100,6 +105,9 @@ class Silent:
         """Do nothing."""
 
     def preflight(self, preflight: Preflight) -> None:
+        """Do nothing."""
+
+    def curvature(self, words: str) -> None:
         """Do nothing."""
 
     def progress(self, stage: Stage, num_done: int, num_total: int) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,19 +15,18 @@ from typing import Literal
 import torch
 from torch import nn
 
-from landscape_cli.compute.apart import run_apart
+from landscape_cli.compute.after_points import begin_curvature, curvature_of, measure_curvature, reader_of
 from landscape_cli.compute.assemble import Surroundings, problem_from_config, problem_from_model
 from landscape_cli.compute.caveats import notes_on
 from landscape_cli.compute.device import choose_devices
-from landscape_cli.compute.directions.table import COMPUTED
-from landscape_cli.compute.evaluate import never
+from landscape_cli.compute.evaluate import Values, never
 from landscape_cli.compute.fill import Saver, fill
+from landscape_cli.compute.fresh import draw_first, fresh_surface
 from landscape_cli.compute.instantiate import Target
-from landscape_cli.compute.observer import Observer, Silent
+from landscape_cli.compute.observer import Observer, Preflight, Silent
 from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
 from landscape_cli.compute.problem import Problem
-from landscape_cli.compute.provenance import environment
 from landscape_cli.compute.radius import check_radius, use_plan_of_radius
 from landscape_cli.compute.resume import check_identity, existing_surface
 from landscape_cli.compute.saved import save_directions, saved_directions
@@ -39,9 +38,8 @@ from landscape_cli.compute.trajectory import same_path, trajectory_of
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Config, Expect, Settings, parse_settings
 from landscape_cli.grid import Grid
-from landscape_cli.identity import fingerprint
-from landscape_cli.storage import exclusive, timestamp
-from landscape_cli.surface import Direction, Provenance, Surface, Trajectory
+from landscape_cli.storage import exclusive
+from landscape_cli.surface import Surface, Trajectory
 
 
 def scan(
@@ -85,6 +83,7 @@ def scan(
         ),
         config,
         Path(output) if output is not None else None,
+        read=reader_of(config, unsafe=unsafe_load),
         expect=config.checkpoint.expect,
         overwrite=overwrite,
         dry_run=dry_run,
@@ -106,6 +105,7 @@ def scan_model(
     trajectory: object = None,
     directions: Literal["save"] | None = None,
     radius: object = None,
+    curvature: object = None,
     runtime: object = None,
     batch_size: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
@@ -127,6 +127,7 @@ def scan_model(
         trajectory: As in the YAML, such as ``{"checkpoints": "runs/epoch_*.pt"}``.
         directions: As in the YAML.
         radius: As in the YAML, such as True or ``{"slices": 10}``.
+        curvature: As in the YAML, such as True or ``{"measures": ["eigenvalues"]}``; measures can be functions.
         runtime: As in the YAML.
         batch_size: Examples per forward pass; auto measures what is fastest.
         output: As for `scan`.
@@ -151,6 +152,7 @@ def scan_model(
         "trajectory": trajectory,
         "directions": directions,
         "radius": radius,
+        "curvature": _by_name(curvature, own),
         "runtime": runtime or {},
     }
     settings = parse_settings(sections)
@@ -166,6 +168,7 @@ def scan_model(
         ),
         settings,
         Path(output) if output is not None else None,
+        own=own,
         expect=None,
         overwrite=overwrite,
         dry_run=False,
@@ -194,6 +197,8 @@ def _scan(
     settings: Settings,
     output: Path | None,
     *,
+    own: Mapping[str, Target] | None = None,
+    read: Callable[[str], object] | None = None,
     expect: Expect | None,
     overwrite: bool,
     dry_run: bool,
@@ -214,7 +219,7 @@ def _scan(
             assert output is not None  # where it was read from
             check_identity(existing, problem.identity, output)
             check_radius(existing, problem, settings, output)
-        _draw(problem, settings, len(devices), cores)
+        draw_first(problem, settings, len(devices), cores)
         trajectory = trajectory_of(problem, settings)
         problem.release()
         say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
@@ -225,52 +230,48 @@ def _scan(
         for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
             team.add(partial(make_worker_of_helper, problem, device, runtime))
         worker = make_worker(problem, devices[0], runtime, say)
+
+        def is_over() -> bool:
+            return should_stop() or time.perf_counter() >= deadline
+
+        curvature = curvature_of(worker, settings, output, own or {}, read, observer, is_over)
         if any(axis.search is not None for _, axis in settings.axes.items()):
             problem.grid = existing.grid if existing else _found_grid(worker, settings, trajectory, expect)
-        surface = _fresh_surface(problem, settings, devices[0])
+        surface = fresh_surface(problem, settings, devices[0])
         for note in notes_on(problem, settings, surface.cosine, trajectory):
             observer.note(note)
         surface, preflight, corner = prepare(
             worker, surface, existing, settings, expect, observer, cores, len(devices), deadline
         )
+        if curvature is not None:
+            preflight = replace(preflight, curvature=curvature.in_words())
         if dry_run:
             observer.preflight(preflight)
             return surface
-        if preflight.processes == 1:
-            team.dismiss()
-        elif len(team):
-            team.known = problem.grid, *corner
-        while len(team) < preflight.processes - 1:
-            team.add(lambda: worker)
+        _assemble_team(team, worker, preflight, corner)
         observer.preflight(preflight)
-
-        def is_over() -> bool:
-            return should_stop() or time.perf_counter() >= deadline
-
         is_changed = _add_beside_points(surface, problem, settings, output, trajectory, observer.note)
+        is_changed |= begin_curvature(surface, settings, curvature)
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
-        fill(surface, worker, team, saver, observer, is_over, preflight.seconds_per_point)
+        seconds = preflight.seconds_per_point
+        fill(surface, worker, team, saver, observer, is_over, seconds)
         if problem.radius is not None and surface.complete and not is_over():
             use_plan_of_radius(surface, worker.radius, observer.note)
-            fill(surface, worker.radius, team, saver, observer, is_over, preflight.seconds_per_point, "radius")
+            fill(surface, worker.radius, team, saver, observer, is_over, seconds, "radius")
+        team.dismiss()
+        if curvature is not None and not is_over():
+            measure_curvature(surface, curvature, saver, cores, is_over)
         return surface
 
 
-def _draw(problem: Problem, settings: Settings, num_devices: int, cores: int) -> None:
-    """Draw the first slice, before there are helpers: what takes gradients is done once, on all cores."""
-    if problem.radius is not None:
-        problem.radius.drawing.check_repeats()
-    if not any(axis.direction.target in COMPUTED for _, axis in settings.axes.items()):
-        problem.drawing.check_repeats()
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(cores)
-    try:
-        if num_devices > 1:  # gradients would start CUDA in this process, which the helpers are forked from
-            problem.drawing.adopt(*run_apart(problem.drawing.fixed))
-        problem.drawing.check_repeats()
-    finally:
-        torch.set_num_threads(before)
+def _assemble_team(team: Team, worker: Worker, preflight: Preflight, corner: tuple[int, Values]) -> None:
+    """As many helpers as the scan is worth."""
+    if preflight.processes == 1:
+        team.dismiss()
+    elif len(team):
+        team.known = worker.problem.grid, *corner
+    while len(team) < preflight.processes - 1:
+        team.add(lambda: worker)
 
 
 def _add_beside_points(
@@ -312,31 +313,3 @@ def _once(say: Callable[[str], None]) -> Callable[[str], None]:
             say(message)
 
     return note
-
-
-def _fresh_surface(problem: Problem, settings: Settings, device: torch.device) -> Surface:
-    found = {"has_batchnorm": problem.has_batchnorm, **(asdict(problem.loaded) if problem.loaded else {})}
-    provenance = Provenance(
-        settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(device)]
-    )
-    surface = _empty(problem, provenance)
-    surface.created = timestamp()
-    surface.radius = None if problem.radius is None else _empty(problem.radius, provenance)
-    return surface
-
-
-def _empty(problem: Problem, provenance: Provenance) -> Surface:
-    """The surface of a problem before its first point."""
-    names = [(split, metric) for split in problem.splits for metric in problem.metrics]
-    norms, cosine = problem.drawing.norms_and_cosines(problem.grid.num_slices)
-    recipes, told = problem.drawing.recipes(), problem.drawing.found
-    surface = Surface.empty(
-        problem.grid,
-        centre={f"{split}_{metric}": (math.nan, math.nan) for split, metric in names},
-        num_examples={f"{split}_{metric}": len(problem.splits[split]) for split, metric in names},
-        directions={name: Direction(recipes[name], lengths, told[name]) for name, lengths in norms.items()},
-        fingerprint=fingerprint(problem.identity),
-        provenance=provenance,
-    )
-    surface.cosine = cosine
-    return surface
