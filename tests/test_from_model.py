@@ -77,7 +77,7 @@ def test_a_surface_without_records_says_how_to_add_them(name: str) -> None:
         assert found.value is None
         assert found.note.startswith("add it with: landscape curvature CONFIG FILE")
     record_of = {"negative_curvature": "spectral_density", "fisher_rao_empirical": "fisher_rao"}
-    record_of |= {"lr_limit_adam": "adam_lambda_max", "nonconvexity": "curvature.map: true"}
+    record_of |= {"lr_limit_adam": "adam_lambda_max", "nonconvexity": "--set curvature.map=true"}
     defaults = ("grad", "guaranteed", "lambda", "adaptive_grad", "adaptive_lambda", "adaptive_trace", "trace", "slice")
     is_default = name.startswith(defaults) or (name.startswith("lr_limit") and name != "lr_limit_adam")
     assert is_default == (found.note == "add it with: landscape curvature CONFIG FILE")

@@ -100,9 +100,11 @@ def test_what_is_missing_is_said_in_few_lines(defaults: Path, landscape: Landsca
     assert missing == [
         "not measured: slice_curvature: asked for and not there yet: landscape curvature CONFIG FILE goes on",
         "not measured: negative_curvature, relative_flatness, fisher_rao, fisher_rao_empirical, sam, asam, "
-        "adaptive_worst, keskar, lr_limit_adam: add it with: landscape curvature CONFIG FILE, with spectral_density, "
-        "relative_flatness, fisher_rao, sam, asam, adaptive_worst, keskar, adam_lambda_max among curvature.measures",
-        "not measured: nonconvexity: add it with: landscape curvature CONFIG FILE, with curvature.map: true",
+        "adaptive_worst, keskar: add it with: landscape curvature CONFIG FILE --set "
+        "'curvature.measures=[spectral_density, relative_flatness, fisher_rao, sam, asam, adaptive_worst, keskar]'",
+        "not measured: nonconvexity: add it with: landscape curvature CONFIG FILE --set curvature.map=true",
+        "not measured: lr_limit_adam: add it with: landscape curvature CONFIG FILE --set "
+        "'curvature.measures=[adam_lambda_max]' (needs the state of the optimizer in the checkpoint)",
     ]
 
 
@@ -177,7 +179,7 @@ def test_options_reach_the_measures(file: Path, landscape: Landscape) -> None:
         (("--curv-tol", "inf"), "--curv-tol: found inf"),
         (("--metric", "critical_point"), "metric: found 'critical_point'"),
         (("--metric", "slice_curvature"), "--metric slice_curvature: not measured: asked for and not there yet"),
-        (("--metric", "sam"), "not measured: add it with: landscape curvature CONFIG FILE, with sam among"),
+        (("--metric", "sam"), "not measured: add it with: landscape curvature CONFIG FILE --set 'curvature.measures=[sam]'"),
     ],
 )
 def test_what_cannot_be_done_is_refused(

@@ -197,8 +197,9 @@ def how_to_add(surface: Surface, name: str) -> str:
         return f"asked for and not there yet: {COMMAND} goes on"
     if name in DEFAULT_RECORDS:
         return f"add it with: {COMMAND}"
-    option = "curvature.map: true" if name == MAP else f"{name} among curvature.measures"
-    return f"add it with: {COMMAND}, with {option}"
+    option = "curvature.map=true" if name == MAP else f"'curvature.measures=[{name}]'"
+    needs = " (needs the state of the optimizer in the checkpoint)" if name == "adam_lambda_max" else ""
+    return f"add it with: {COMMAND} --set {option}{needs}"
 
 
 def conditions_of(record: Record) -> Conditions:

@@ -27,7 +27,7 @@ from landscape_cli.cli.reports import SharpnessReport, sharpness_report
 from landscape_cli.errors import UsageError
 
 _ONE_SLICE = "one slice: no error bar"
-_BY_NAME = re.compile(r"(?<=, with )\w+(?= among curvature\.measures$)")
+_BY_NAME = re.compile(r"(?<=curvature\.measures=\[)\w+(?=\]'$)")
 _COLUMNS = ("measure", "value ± SE", "unit", "range", "spread", "invariant to", "n", "note")
 
 
