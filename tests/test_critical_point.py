@@ -178,6 +178,10 @@ def test_some_parameters_only_are_named() -> None:
 
 def test_weight_decay_is_part_of_the_loss() -> None:
     assert any("weight decay 0.0005" in each for each in point(0.0, 1.0, weight_decay=5e-4).details)
+    hint = "curvature.objective.weight_decay"
+    assert any(hint in each for each in point(0.0, 1.0, norm=1.0).details)
+    assert not any(hint in each for each in point(0.0, 1.0, norm=1.0, weight_decay=5e-4).details)
+    assert not any(hint in each for each in point(0.0, 1.0).details)
 
 
 @pytest.mark.parametrize(

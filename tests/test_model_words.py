@@ -179,7 +179,7 @@ def test_options_reach_the_measures(file: Path, landscape: Landscape) -> None:
         (("--curv-tol", "inf"), "--curv-tol: found inf"),
         (("--metric", "critical_point"), "metric: found 'critical_point'"),
         (("--metric", "slice_curvature"), "--metric slice_curvature: not measured: asked for and not there yet"),
-        (("--metric", "sam"), "not measured: add it with: landscape curvature CONFIG FILE --set 'curvature.measures=[sam]'"),
+        (("--metric", "sam"), "add it with: landscape curvature CONFIG FILE --set 'curvature.measures=[sam]'"),
     ],
 )
 def test_what_cannot_be_done_is_refused(

@@ -93,7 +93,7 @@ def critical_point(surface: Surface, *, loss: str | None = None, curv_tol: float
         f"λ_min = {least:.4g}, λ_max = {largest:.4g}; noise {doubt:.2g}, tol {tol:.2g}{_in(conditions.precision)}",
         _certified(least, largest, method) if slope == "not_critical" and shape == "saddle" else "",
         _missed_in_words(missed, largest - least, steps),
-        _objective(conditions),
+        _objective(conditions, slope),
         "products by finite differences: approximate" if method == FINITE_DIFFERENCES else "",
     )
     return CriticalPoint(
@@ -229,10 +229,13 @@ def _missed_in_words(missed: float, spread: float, num_steps: float) -> str:
     return f"with 99 % probability no eigenvalue lies more than {missed * spread:.2g} ({share}) below λ_min"
 
 
-def _objective(conditions: Conditions) -> str:
-    if not conditions.weight_decay:
+def _objective(conditions: Conditions, slope: Slope) -> str:
+    if conditions.weight_decay:
+        return f"of the loss with the weight decay {conditions.weight_decay:g} of training, λ/2·‖θ‖²"
+    if slope == "near_critical":
         return ""
-    return f"of the loss with the weight decay {conditions.weight_decay:g} of training, λ/2·‖θ‖²"
+    # where training had it, g is −λθ at the minimum of what was trained on
+    return "of the loss alone; weight decay that training had belongs to it: curvature.objective.weight_decay"
 
 
 def _in(precision: str) -> str:

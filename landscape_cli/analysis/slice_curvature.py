@@ -8,7 +8,7 @@ import numpy as np
 
 from landscape_cli.analysis.invariance import invariances
 from landscape_cli.analysis.measurement import IN_SLICE, Measurement, advice, joined, over_slices
-from landscape_cli.analysis.recorded import WHOLE, measurement, recorded
+from landscape_cli.analysis.recorded import FINITE_DIFFERENCES, WHOLE, measurement, recorded
 from landscape_cli.analysis.slices import chosen_slices
 from landscape_cli.surface import FloatArray, Surface
 
@@ -46,7 +46,7 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
         unit=unit,
         invariant_to=(),
         note=joined(
-            "exact",
+            "exact" if found.record.method != FINITE_DIFFERENCES else "",
             f"the first {len(used)} of {len(chosen)} slices" if len(used) < len(chosen) else "",
             advice(spread),
         ),
