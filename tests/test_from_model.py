@@ -157,6 +157,14 @@ def test_statistics_that_lag_behind_are_warned_of(estimated: float, warns: bool)
     assert (words in note) == (estimated == 0.0039)
 
 
+@pytest.mark.parametrize(("estimated", "warns"), [(2.3009, False), (2.3011, True)])
+def test_a_large_loss_differs_by_a_thousandth(estimated: float, warns: bool) -> None:
+    slope = gradient(0.01, 2.3, batchnorm="interpolate")
+    slope = replace(slope, values={**slope.values, "batchnorm_loss": np.asarray(estimated)})
+    note = measured(surface_with({"gradient": slope}), "grad_norm").note
+    assert ("not of training" in note) == warns
+
+
 def test_what_a_record_holds_for_is_said() -> None:
     settings = {"weight_decay": 5e-4, "parameters": {"include": ["layer3.*"], "exclude": ["*.bias"]}}
     records = everything(**settings)
