@@ -114,8 +114,8 @@ def critical_point(surface: Surface, *, loss: str | None = None, curv_tol: float
 def decrease_of(norm: float, curvature: float) -> float:
     """D = ‖g‖² / (2 λ_max), the decrease that a step of gradient descent is sure of.
 
-    >>> decrease_of(0.2, 2.0)
-    0.01
+    >>> decrease_of(0.5, 2.0)
+    0.0625
     """
     if curvature > 0:
         return norm**2 / (2 * curvature)
