@@ -49,7 +49,7 @@ def ascend(
             _go(objective, scale * position)
             found = objective.derivative()
             losses.append(found.loss)
-            slope = scale * flatten(found.gradient, objective.names).double()
+            slope = scale * flatten(found.gradient, objective.names, objective.device).double()
             if not slope.any():
                 generator = torch.Generator().manual_seed(seed)
                 slope = torch.randn(len(slope), generator=generator, dtype=torch.float64).to(slope)
@@ -79,7 +79,7 @@ def one_step(objective: Objective, scale: Tensor | None, *, radius: float) -> Hi
         radius: ρ.
     """
     found = objective.derivative()
-    slope = flatten(found.gradient, objective.names).double()
+    slope = flatten(found.gradient, objective.names, objective.device).double()
     slope = slope if scale is None else scale * slope
     length = torch.linalg.vector_norm(slope)
     step = radius * slope / length if length > 0 else torch.zeros_like(slope)

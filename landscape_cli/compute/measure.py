@@ -200,10 +200,8 @@ class CurvatureStage:
         try:
             found = function(context)
             journal.remove()
-        except StoppedError:
-            journal.close()
-            raise
         finally:
+            journal.close()
             objective.move(None)
             objective.release()
         cost = objective.cost - start

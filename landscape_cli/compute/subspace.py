@@ -29,9 +29,9 @@ def statistics_of(model: nn.Module) -> Params:
     return {name: b.detach() for name, b in model.named_buffers() if name.endswith(STATISTICS) and b.ndim == 1}
 
 
-def flatten(params: Params, names: Sequence[str]) -> Tensor:
-    """The tensors of these names one after another, (size,)."""
-    return torch.cat([params[name].reshape(-1) for name in names])
+def flatten(params: Params, names: Sequence[str], device: torch.device | None = None) -> Tensor:
+    """The tensors of these names one after another, (size,); on a device where they live on several."""
+    return torch.cat([params[name].reshape(-1).to(device) for name in names])
 
 
 def unflatten(flat: Tensor, like: Params) -> Params:

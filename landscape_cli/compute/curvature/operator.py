@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscape_cli.compute.curvature.journal import Journal
 from landscape_cli.compute.objective import Objective
-from landscape_cli.compute.subspace import Params, flatten, unflatten
+from landscape_cli.compute.subspace import flatten, unflatten
 
 # What several products may take together, in float64 with the parts of the chunks.
 _BYTES_AT_ONCE = 1 << 30
@@ -62,19 +62,14 @@ class HessianOperator:
         scale = self._scale
         inner = [v if scale is None else (scale * v.double()).to(self.dtype) for v in vectors]
         products = self._objective.hvps([unflatten(v.to(self.device), self._objective.params) for v in inner])
-        flat = [self._flat(product) for product in products]
+        flat = [flatten(product, self._objective.names, self.device) for product in products]
         found = flat if scale is None else [(scale * product.double()).to(self.dtype) for product in flat]
         seconds = (time.perf_counter() - begin) / len(vectors)
         for vector, product in zip(vectors, found, strict=True):
             self._journal.keep(vector, product, seconds)
         return found
 
-    def _flat(self, product: Params) -> Tensor:
-        """On one device, wherever the parameters live."""
-        return flatten({name: tensor.to(self.device) for name, tensor in product.items()}, self._objective.names)
-
 
 def magnitude(objective: Objective) -> Tensor:
     """|θ|, (size,) float64: the scale that makes measures invariant to rescaled weights."""
-    there = {name: tensor.to(objective.device) for name, tensor in objective.params.items()}
-    return torch.abs(flatten(there, objective.names).double())
+    return torch.abs(flatten(objective.params, objective.names, objective.device).double())
