@@ -319,14 +319,14 @@ def test_another_tau_is_written_down_and_nothing_is_evaluated(tmp_path: Path) ->
     assert measured(after, "flat_radius").settings == {"tau": 0.1}
 
 
-@pytest.mark.parametrize("cut", [None, 70])
+@pytest.mark.parametrize("cut", [None, 55])
 def test_a_config_without_a_radius_leaves_that_of_the_file_alone(
     tmp_path: Path, landscape: Landscape, cut: int | None
 ) -> None:
     output, config = tmp_path / "s.h5", small_config(tmp_path, radius=SMALL)
     stop = {} if cut is None else {"should_stop": StopAfter(cut)}
     begun = beside(scan(load_config(config), output, **stop))  # type: ignore[arg-type]
-    assert 0 < begun.num_evaluated
+    assert begun.num_evaluated > 0
     assert begun.complete == (cut is None)
     before = output.read_bytes()
     assert landscape("scan", config, "-o", output, "--set", "radius=null").exit_code == 0
