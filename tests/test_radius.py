@@ -292,6 +292,16 @@ def test_a_radius_is_added_to_a_finished_file_without_doing_the_grid_again(tmp_p
     assert beside(after).metrics["train_loss"].centre == before.metrics["train_loss"].centre
 
 
+def test_a_radius_is_added_to_a_file_whose_grid_is_not_finished(tmp_path: Path) -> None:
+    stopped = scan(load_config(small_config(tmp_path)), tmp_path / "s.h5", should_stop=StopAfter(12))
+    assert 0 < stopped.num_evaluated < 15
+    config = load_config(small_config(tmp_path, radius=SMALL))
+    added, at_once = scan(config, tmp_path / "s.h5"), scan(config, tmp_path / "t.h5")
+    assert added.finished
+    assert contents(added) == contents(at_once)
+    assert contents(beside(load_surface(tmp_path / "s.h5"))) == contents(beside(at_once))
+
+
 def test_a_finished_radius_is_not_done_again_and_the_file_stays_as_it_is(tmp_path: Path) -> None:
     config = load_config(small_config(tmp_path, radius=SMALL))
     scan(config, tmp_path / "s.h5")
