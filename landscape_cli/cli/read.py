@@ -90,6 +90,9 @@ def _origin_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "measured", measured
     if report.engine:
         yield "evaluated by", _engine_row(report.engine)
+        of_radius = report.engine.get("radius")
+        if isinstance(of_radius, dict) and of_radius.get("engine") != report.engine.get("engine"):
+            yield "radius by", _engine_row(of_radius)
         earlier = report.engine.get("earlier")
         for each in earlier if isinstance(earlier, list) else []:
             if isinstance(each, dict):

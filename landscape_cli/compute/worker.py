@@ -63,8 +63,9 @@ class Worker:
 
     @cached_property
     def radius(self) -> Worker:
-        """The same network, data and plan on the line of the radius."""
+        """The same network, data and plan on the line of the radius; asked for when the grid is done."""
         assert self.problem.radius is not None  # who asks has one
+        self._planes.clear()  # that memory is for the line now
         beside = copy.copy(self)
         beside.problem, beside._planes = self.problem.radius, {}
         return beside
