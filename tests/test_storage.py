@@ -1194,7 +1194,28 @@ def golden_line_radius() -> Surface:
     return replace(line, radius=radius, provenance=replace(line.provenance, engine=engine, resolved=resolved))
 
 
+def golden_plane_curvature() -> Surface:
+    """The plane, with two measures from the model, a third one pending, and a map with one point."""
+    plane = golden_plane()
+    eigenvalues = Record(
+        values={"lambda_max": np.array(4.5), "lambda_min": np.array(-0.125), "largest": np.array([4.5, 2.25])},
+        settings={"measure": "eigenvalues", "split": "train", "num_examples": 1000, "options": {"count": 2}},
+        cost=Cost(products=40),
+        method="double backward",
+        notes=("größe",),
+    )
+    gradient = Record({"grad_norm": np.array(math.nan)}, {"measure": "gradient"}, Cost(losses=2, gradients=2))
+    names = ("lambda_max", "lambda_max_residual", "lambda_min", "lambda_min_residual")
+    values, mask = np.full(plane.grid.shape, math.nan), np.zeros(plane.grid.shape, dtype=np.bool_)
+    metrics = {name: Metric(values.copy(), values.copy(), math.nan, math.nan, 1000) for name in names}
+    points = Surface(plane.grid, metrics, plane.directions, "fedcba9876543210" * 4, mask)
+    points.update(0, {name: (0.5 * i, math.nan) for i, name in enumerate(names)})
+    curvature = Curvature({"eigenvalues": eigenvalues, "gradient": gradient}, ("trace",))
+    return replace(plane, curvature=curvature, curvature_map=points)
+
+
 GOLDEN_SURFACES = {
+    "plane_curvature.h5": golden_plane_curvature,
     "line.h5": golden_line,
     "plane_partial.h5": golden_plane,
     "volume_path.h5": golden_volume,

@@ -142,7 +142,8 @@ class CurvatureStage:
         examples = f"{self.common['num_examples']:,} examples of {self.split}"
         passes = self.budget(tuple(self.measures)).passes
         where = "" if self.section.parameters is None else f", by {self.common['num_parameters']:,} parameters"
-        return f"{len(self.measures)} measures, {passes:,} passes over {examples}{where}"
+        count = len(self.measures)
+        return f"{count} measure{'' if count == 1 else 's'}, {passes:,} passes over {examples}{where}"
 
     def budget(self, names: Sequence[str]) -> Cost:
         """The passes that measures take at most."""
