@@ -132,9 +132,9 @@ class CurvatureStage:
         """Enter what is missing, which a surface says of itself until it is there."""
         records = dict(surface.curvature.records) if surface.curvature else {}
         pending = self.pending(surface)
-        for name in pending:
-            if name in records:
-                self.observer.note(f"note: curvature.{name} was measured with other settings, and is measured anew")
+        anew = ", ".join(name for name in pending if name in records)
+        if anew:
+            self.observer.note(f"note: measured with other settings before, and now anew: {anew}")
         surface.curvature = Curvature(records, pending)
 
     def in_words(self) -> str:

@@ -183,6 +183,11 @@ class Objective:
         """How products are made, in words."""
         return {"finite_difference": "finite differences"}.get(self.way, self.way.replace("_", " "))
 
+    @property
+    def bytes_per_vector(self) -> int:
+        """What each of several products that are made together takes: its sum, and its parts in every thread."""
+        return self.size * (8 + self.dtype.itemsize * 2 * (self._num_threads + 1))
+
     # ------------------------------------------------------------ where
 
     def move(self, offset: Params | None) -> None:
@@ -492,7 +497,7 @@ class Objective:
             for number, chunk in enumerate(self._chunks(size)):
                 piece = self._piece(what, chunk, self._replica(number, num_threads))
                 ahead.append(self._threads[number % num_threads].submit(in_thread, piece))
-                if len(ahead) > 2 * num_threads:
+                if len(ahead) > num_threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
