@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape_cli.compute.objective import NonFiniteError, Objective
-from landscape_cli.compute.subspace import flatten, unflatten
+from landscape_cli.compute.subspace import unflatten
 
 _HALVED_AT = (0.5, 0.75)  # shares of the steps
 
@@ -44,12 +44,12 @@ def ascend(
     step, losses = radius, list[float]()
     try:
         for number in range(num_steps):
-            if number in [round(share * num_steps) for share in _HALVED_AT]:
+            if number in [max(1, round(share * num_steps)) for share in _HALVED_AT]:
                 step /= 2
             _go(objective, scale * position)
             found = objective.derivative()
             losses.append(found.loss)
-            slope = scale * flatten(found.gradient, objective.names, objective.device).double()
+            slope = scale * objective.flat(found.gradient).double()
             if not slope.any():
                 generator = torch.Generator().manual_seed(seed)
                 slope = torch.randn(len(slope), generator=generator, dtype=torch.float64).to(slope)
@@ -79,7 +79,7 @@ def one_step(objective: Objective, scale: Tensor | None, *, radius: float) -> Hi
         radius: ρ.
     """
     found = objective.derivative()
-    slope = flatten(found.gradient, objective.names, objective.device).double()
+    slope = objective.flat(found.gradient).double()
     slope = slope if scale is None else scale * slope
     length = torch.linalg.vector_norm(slope)
     step = radius * slope / length if length > 0 else torch.zeros_like(slope)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from landscape_cli.compute.memory import budget, free_bytes, free_host_bytes
 # elements of the basis; on a CPU 1 << 24 takes 3 times as long, on a GPU each block is a dozen kernels
 _FLOAT64_AT_ONCE = {"cpu": 1 << 20}
 _FLOAT64_AT_ONCE_ELSEWHERE = 1 << 24
+_MOST_PASSES = 5
 
 
 def place_for(nbytes: int, device: torch.device, memory: int | None) -> torch.device | None:
@@ -74,10 +77,17 @@ class Basis:
     def split(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """The coefficients qᵢᵀv, (m,), and the rest of v, which is orthogonal to every q_i."""
         coefficients = torch.zeros(self._count, dtype=torch.float64, device=self.device)
-        for _ in range(2):  # once loses orthogonality where little is left; twice is enough (Parlett 1998, section 6.9)
+        # Once loses orthogonality where little is left, and twice is enough (Parlett 1998, section 6.9) unless what is
+        # left is rounding, most of it inside the basis: then each vector is less orthogonal than the one before.
+        before = math.inf
+        for number in range(_MOST_PASSES):
             part = self.products(vector)
             coefficients += part
             vector = vector - self.combine(part)
+            length = float(torch.linalg.vector_norm(vector))
+            if number and not length < before / 2:
+                break
+            before = length
         return coefficients, vector
 
     def combine(self, weights: Tensor) -> Tensor:

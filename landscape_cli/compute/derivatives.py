@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
@@ -43,6 +44,7 @@ class Replica:
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
         self.model, self.names = model, tuple(names)
+        self._is_checked = False
         known = dict(model.named_parameters())
         self.live = [known[name].requires_grad_() for name in names]
 
@@ -57,7 +59,12 @@ class Replica:
 
     def gradients(self, loss: Tensor, *, create_graph: bool = False) -> Sequence[Tensor]:
         """Of the loss by every parameter; zeros for those that it does not depend on."""
-        return torch.autograd.grad(loss, self.live, create_graph=create_graph, materialize_grads=True)
+        if not create_graph:
+            return self._accumulated([loss], None, keep=False)
+        if not self._is_checked:
+            _refuse_hidden_parameters(loss)
+            self._is_checked = True
+        return torch.autograd.grad(loss, self.live, create_graph=True, materialize_grads=True)
 
     def double_backward(self, gradients: Sequence[Tensor], vector: Sequence[Tensor], *, keep: bool) -> list[Tensor]:
         """∇(gᵀv), of gradients g that have a graph (Pearlmutter 1994, Neural Computation 6(1)).
@@ -69,9 +76,17 @@ class Replica:
         """
         # a part of the gradient that is constant has no graph, and no part in the Hessian
         pairs = [(g, v) for g, v in zip(gradients, vector, strict=True) if g.requires_grad]
+        return self._accumulated([g for g, _ in pairs], [v for _, v in pairs], keep=keep)
+
+    def _accumulated(self, of: Sequence[Tensor], along: Sequence[Tensor] | None, *, keep: bool) -> list[Tensor]:
+        """What backward passes add up in the parameters.
+
+        Not autograd.grad: it leaves out, silently, functions that are differentiable only once and checkpoints whose
+        parameters it does not see.
+        """
         try:
-            if pairs:  # not autograd.grad: it leaves out, silently, functions that are differentiable only once
-                torch.autograd.backward([g for g, _ in pairs], [v for _, v in pairs], retain_graph=keep)
+            if of:
+                torch.autograd.backward(of, along, retain_graph=keep)
             return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.live]
         finally:
             for parameter in self.live:
@@ -96,6 +111,19 @@ class Replica:
         return [product[name] for name in self.names]
 
 
+def _refuse_hidden_parameters(loss: Tensor) -> None:
+    """Raise where the graph of a loss runs through a reentrant checkpoint, in which it ends as if at a constant."""
+    seen, left = set[object](), [loss.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            raise RuntimeError("checkpoint(…, use_reentrant=True) has no second derivative")
+        seen.add(node)
+        left += [each for each, _ in node.next_functions]
+
+
 def _call_with(model: nn.Module, params: dict[str, Tensor], *args: object, **kwargs: object) -> object:
     return functional_call(model, params, args, kwargs)
 
@@ -114,7 +142,7 @@ def twice_differentiable(model: nn.Module, device: torch.device) -> Iterator[Non
     before = cudnn.enabled
     cudnn.enabled = before and not any(isinstance(module, nn.RNNBase) for module in model.modules())
     eager: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-    if any(hasattr(module, "_orig_mod") for module in model.modules()):
+    if "torch._dynamo" in sys.modules:  # else nothing is compiled, no function that the model calls either
         eager = torch.compiler.set_stance("force_eager")
     try:
         with arithmetic("float32", device), sdpa_kernel(SDPBackend.MATH), eager:

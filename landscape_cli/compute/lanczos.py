@@ -22,6 +22,8 @@ from landscape_cli.errors import EvaluationError
 
 Operator = Callable[[Tensor], Tensor]
 
+_NO_MEMORY = "curvature: the Lanczos algorithm: out of memory for {max_products} vectors of {size:,} numbers"
+_FEWER = "Set max_products of the direction to a smaller number."
 _MOST_ASYMMETRY = 0.05  # of the largest |λ|; rounding in float32 gives 1e-7
 
 
@@ -83,6 +85,9 @@ class Krylov:
         dtype: Of the vectors; all coefficients are float64.
         seed: Of the start vectors, which are the same on every device.
         memory: Bytes that the basis may take; None for 40 % of what is free.
+
+    Raises:
+        EvaluationError: The basis of several start vectors fits nowhere.
     """
 
     def __init__(
@@ -101,7 +106,9 @@ class Krylov:
         self.max_products = min(max_products, size)
         capacity = min(self.max_products + num_starts, size)
         place = place_for(capacity * size * dtype.itemsize, device, memory)
-        self.keeps_basis = place is not None or num_starts > 1
+        if place is None and num_starts > 1:
+            raise EvaluationError(_NO_MEMORY.format(max_products=self.max_products, size=size), hint=_FEWER)
+        self.keeps_basis = place is not None
         self._basis = Basis(capacity if self.keeps_basis else 2, size, place or device, dtype)
         generator = np.random.Generator(np.random.Philox(key=seed))
         for _ in range(num_starts):
@@ -140,7 +147,10 @@ class Krylov:
         # else the basis holds Hq already; when it holds all of them, it spans an invariant subspace, and the Ritz pairs
         # are exact: as many copies of every eigenvalue as there were start vectors
         epsilon = torch.finfo(self._basis.dtype).eps
-        if self._num_vectors < self.size and new > epsilon * math.hypot(*column):
+        has_room = (
+            self._num_vectors < self.size or not self.keeps_basis
+        )  # as many as rows span everything if orthogonal
+        if has_room and new > epsilon * math.hypot(*column):
             self._projected[self._num_vectors, m] = new
             if not self.keeps_basis and len(self._basis) == 2:
                 self._basis.drop_first()
@@ -231,10 +241,7 @@ def eigenpair(
         raise EvaluationError(f"curvature: found index {index} of an eigenvalue; expected 1 to {size}, their number")
     space = Krylov(operator, size, num_starts=index, max_products=max_products, device=device, dtype=dtype, seed=seed)
     if not space.keeps_basis:
-        raise EvaluationError(
-            f"curvature: the Lanczos algorithm: out of memory for {space.max_products} vectors of {size:,} numbers",
-            hint="Set max_products of the direction to a smaller number.",
-        )
+        raise EvaluationError(_NO_MEMORY.format(max_products=space.max_products, size=size), hint=_FEWER)
     ritz = None
     while ritz is None or not (space.is_exhausted or space.num_products == space.max_products):
         space.step()

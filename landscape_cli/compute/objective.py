@@ -26,7 +26,7 @@ from landscape_cli.compute.device import OUT_OF_MEMORY, device_errors, is_out_of
 from landscape_cli.compute.memory import free_bytes
 from landscape_cli.compute.metrics import PerExample
 from landscape_cli.compute.residency import Split
-from landscape_cli.compute.subspace import Params, norm, parameters_of
+from landscape_cli.compute.subspace import Params, flatten, norm, parameters_of
 from landscape_cli.errors import EvaluationError, did_you_mean
 from landscape_cli.records import Cost
 
@@ -188,6 +188,10 @@ class Objective:
         """What each of several products that are made together takes: its sum, and its parts in every thread."""
         return self.size * (8 + self.dtype.itemsize * 2 * (self._num_threads + 1))
 
+    def flat(self, params: Params) -> Tensor:
+        """A tensor for each of `names` as (size,) on the device, wherever the parameters live."""
+        return flatten({name: params[name].to(self.device) for name in self.names}, self.names)
+
     # ------------------------------------------------------------ where
 
     def move(self, offset: Params | None) -> None:
@@ -267,29 +271,9 @@ class Objective:
             num_parts: The least number of parts; chunks are parts.
             scale: Lengths are those of scale ⊙ g.
         """
-
-        def parts(piece: Piece) -> Sequence[Tensor]:
-            loss = self._summed_loss(piece)
-            found = piece.replica.gradients(loss)
-            weighted = [g if scale is None else g * scale[n].to(g) for n, g in zip(self.names, found, strict=True)]
-            length = torch.stack([w.double().square().sum().to(self.device) for w in weighted]).sum()
-            return [*found, loss, length / len(piece.targets)]
-
-        size = min(self.chunk_size, math.ceil(self.num_examples / num_parts))
-        zero = torch.zeros((), device=self.device)
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            names, like = [*self.names, "its loss", "its length"], [*self.params.values(), zero, zero]
-            *means, loss, squares = self._mean("the gradient", names, like, parts, size)
+        found = self._derivative(num_parts, scale)
         self._count(gradients=1)
-        mean = dict(zip(self.names, means, strict=True))
-        scaled = mean if scale is None else {name: g * scale[name].to(g) for name, g in mean.items()}
-        between = float(squares) - norm(scaled) ** 2
-        degrees = math.ceil(self.num_examples / size) - 1
-        spread = math.sqrt(max(0.0, between) / degrees) if degrees else math.nan
-        gradient = self._typed(means)
-        if self._weight_decay:
-            gradient = self._with_decay(gradient, self._position())
-        return Derivative(float(loss) + self._decay_loss(), gradient, spread)
+        return found
 
     def hvp(self, vector: Params) -> Params:
         """∇²L(θ)·v, on the device; see `hvps`."""
@@ -385,12 +369,35 @@ class Objective:
         try:
             ends = []
             for sign in (1.0, -1.0):
-                self.move({n: sign * step * v + (0.0 if start is None else start[n]) for n, v in vector.items()})
-                ends.append(self.gradient())
+                self.move({n: sign * step * v + (0.0 if start is None else start[n].to(v)) for n, v in vector.items()})
+                ends.append(self._derivative(1, None).gradient)
             return {name: (ends[0][name] - ends[1][name]) / (2 * step) for name in self.params}
         finally:
             self._weight_decay = decay
             self.move(start)
+
+    def _derivative(self, num_parts: int, scale: Params | None) -> Derivative:
+        def parts(piece: Piece) -> Sequence[Tensor]:
+            loss = self._summed_loss(piece)
+            found = piece.replica.gradients(loss)
+            weighted = [g if scale is None else g * scale[n].to(g) for n, g in zip(self.names, found, strict=True)]
+            length = torch.stack([w.double().square().sum().to(self.device) for w in weighted]).sum()
+            return [*found, loss, length / len(piece.targets), torch.ones_like(length)]
+
+        size = min(self.chunk_size, math.ceil(self.num_examples / num_parts))
+        zero = torch.zeros((), device=self.device)
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            names, like = [*self.names, "its loss", *["its length"] * 2], [*self.params.values(), *[zero] * 3]
+            *means, loss, squares, share = self._mean("the gradient", names, like, parts, size)
+        mean = dict(zip(self.names, means, strict=True))
+        scaled = mean if scale is None else {name: g * scale[name].to(g) for name, g in mean.items()}
+        between = float(squares) - norm(scaled) ** 2
+        degrees = round(float(share) * self.num_examples) - 1  # the parts are smaller where memory did not suffice
+        spread = math.sqrt(max(0.0, between) / degrees) if degrees else math.nan
+        gradient = self._typed(means)
+        if self._weight_decay:
+            gradient = self._with_decay(gradient, self._position())
+        return Derivative(float(loss) + self._decay_loss(), gradient, spread)
 
     def count_replayed(self) -> None:
         """Count a product that an earlier run has made."""
@@ -450,13 +457,13 @@ class Objective:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            if self.chunk_size == 1:
+            if min(chunk_size or self.chunk_size, self.chunk_size) == 1:
                 message = f"curvature: {what}: out of memory with one example at a time"
                 raise EvaluationError(message, hint=OUT_OF_MEMORY) from error
         # behind the except block: until then the error keeps the tensors of its frames alive
         self.release()
         self._keeps_graphs = False
-        self._chunk_size = self.chunk_size // 2
+        self._chunk_size = min(chunk_size or self.chunk_size, self.chunk_size) // 2
         torch.cuda.empty_cache()
         return self._sum_within_memory(what, like, derivative, None)
 
@@ -478,8 +485,9 @@ class Objective:
 
         num_threads = min(self._num_threads, math.ceil(self.num_examples / size))
         if num_threads < 2:
-            for number, chunk in enumerate(self._chunks(size)):
-                yield differentiate(self._piece(what, chunk, self._replica(number, 1)))
+            with _single_threaded(self.device):
+                for chunk in self._chunks(size):
+                    yield differentiate(self._piece(what, chunk, self._replicas[0]))
             return
         has_grad = torch.is_grad_enabled()
 
@@ -490,24 +498,22 @@ class Objective:
 
         while len(self._threads) < num_threads:
             self._threads.append(ThreadPoolExecutor(1, "curvature"))
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
         ahead: deque[Future[Sequence[Tensor]]] = deque()
-        try:
-            for number, chunk in enumerate(self._chunks(size)):
-                piece = self._piece(what, chunk, self._replica(number, num_threads))
-                ahead.append(self._threads[number % num_threads].submit(in_thread, piece))
-                if len(ahead) > num_threads:
+        with _single_threaded(self.device):
+            try:
+                for number, chunk in enumerate(self._chunks(size)):
+                    piece = self._piece(what, chunk, self._replica(number, num_threads))
+                    ahead.append(self._threads[number % num_threads].submit(in_thread, piece))
+                    if len(ahead) > num_threads:
+                        yield ahead.popleft().result()
+                while ahead:
                     yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
-            for future in ahead:
-                if not future.cancelled():
-                    future.exception()  # wait: nobody may move the weights under it
-            torch.set_num_threads(before)
+            finally:
+                for future in ahead:
+                    future.cancel()
+                for future in ahead:
+                    if not future.cancelled():
+                        future.exception()  # wait: nobody may move the weights under it
 
     def _replica(self, number: int, num_threads: int) -> Replica:
         """The replica for a chunk: always the same one, because its graph may be kept."""
@@ -607,6 +613,18 @@ class Objective:
                 f"{where}: the loss returned {found}; expected one value per example, shape ({len(targets)},)"
             )
         return values
+
+
+@contextlib.contextmanager
+def _single_threaded(device: torch.device) -> Iterator[None]:
+    """Every operation on a CPU in one thread: sums that several share are rounded otherwise."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

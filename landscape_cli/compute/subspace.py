@@ -29,9 +29,9 @@ def statistics_of(model: nn.Module) -> Params:
     return {name: b.detach() for name, b in model.named_buffers() if name.endswith(STATISTICS) and b.ndim == 1}
 
 
-def flatten(params: Params, names: Sequence[str], device: torch.device | None = None) -> Tensor:
-    """The tensors of these names one after another, (size,); on a device where they live on several."""
-    return torch.cat([params[name].reshape(-1).to(device) for name in names])
+def flatten(params: Params, names: Sequence[str]) -> Tensor:
+    """The tensors of these names one after another, (size,)."""
+    return torch.cat([params[name].reshape(-1) for name in names])
 
 
 def unflatten(flat: Tensor, like: Params) -> Params:
@@ -52,8 +52,13 @@ def norm(params: Params) -> float:
 
 def inner(a: Params, b: Params) -> float:
     """Inner product over all tensors, accumulated in float64; a tensor that one of them lacks counts as zeros."""
-    products = [torch.vdot(a[name].double().flatten(), b[name].double().flatten()) for name in a if name in b]
-    return float(torch.stack(products).sum()) if products else 0.0
+    shared = [
+        (tensor.double().flatten(), b[name].to(tensor.device).double().flatten())
+        for name, tensor in a.items()
+        if name in b
+    ]
+    products = [torch.vdot(*pair) for pair in shared]
+    return float(torch.stack([each.to(products[0].device) for each in products]).sum()) if products else 0.0
 
 
 def gram(directions: Sequence[Params]) -> FloatArray:

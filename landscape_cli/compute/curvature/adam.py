@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from landscape_cli.compute.curvature.context import Context
-from landscape_cli.compute.subspace import Params, flatten
+from landscape_cli.compute.subspace import Params
 from landscape_cli.errors import CheckpointError
 
 _EXPECTED = (
@@ -55,8 +55,7 @@ def preconditioner(context: Context, entry: str) -> Adam:
         diagonal[name] = unbiased.sqrt() + epsilon
     if len(momenta) > 1:
         raise CheckpointError(f"{where}: its groups have different β₁; expected one, which limits the learning rate")
-    flat = flatten(diagonal, context.objective.names, context.objective.device)
-    return Adam(flat.rsqrt(), momenta.pop())
+    return Adam(context.objective.flat(diagonal).rsqrt(), momenta.pop())
 
 
 def _places(groups: object, names: tuple[str, ...], where: str) -> dict[str, tuple[object, Mapping[str, object]]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from landscape_cli.compute.curvature.journal import Journal
 from landscape_cli.compute.objective import Objective
-from landscape_cli.compute.subspace import flatten, unflatten
+from landscape_cli.compute.subspace import unflatten
 
 # What several products may take together.
 _BYTES_AT_ONCE = 1 << 30
@@ -62,7 +61,7 @@ class HessianOperator:
         scale = self._scale
         inner = [v if scale is None else (scale * v.double()).to(self.dtype) for v in vectors]
         products = self._objective.hvps([unflatten(v.to(self.device), self._objective.params) for v in inner])
-        flat = [flatten(product, self._objective.names, self.device) for product in products]
+        flat = [self._objective.flat(product) for product in products]
         found = flat if scale is None else [(scale * product.double()).to(self.dtype) for product in flat]
         seconds = (time.perf_counter() - begin) / len(vectors)
         for vector, product in zip(vectors, found, strict=True):
@@ -72,4 +71,4 @@ class HessianOperator:
 
 def magnitude(objective: Objective) -> Tensor:
     """|θ|, (size,) float64: the scale that makes measures invariant to rescaled weights."""
-    return torch.abs(flatten(objective.params, objective.names, objective.device).double())
+    return objective.flat(objective.params).double().abs()
