@@ -21,10 +21,12 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, and a path of training, and draw both
+demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure how flat it is, and draw it and a path of training
 	@mkdir -p $(DEMO)
 	$(BIN)/landscape scan configs/digits.yaml -o $(DEMO)/digits.h5
 	$(BIN)/landscape plot $(DEMO)/digits.h5 -o $(DEMO)/digits.png --quiet
+	$(BIN)/landscape scan configs/digits.yaml -o $(DEMO)/digits.h5 --set radius=true --set curvature=true --quiet
+	$(BIN)/landscape sharpness $(DEMO)/digits.h5
 	$(BIN)/landscape scan configs/digits_line.yaml -o $(DEMO)/digits_line.h5
 	$(BIN)/landscape plot $(DEMO)/digits_line.h5 -o $(DEMO)/digits_line.png --quiet
 	$(BIN)/python scripts/train_digits.py -o $(DEMO)/last.pt --save-every-epoch $(DEMO)/path

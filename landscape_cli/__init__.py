@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from landscape_cli.analysis.plot import plot as plot
+    from landscape_cli.compute.add_curvature import add_curvature as add_curvature
     from landscape_cli.compute.scan import scan as scan
     from landscape_cli.compute.scan import scan_model as scan_model
     from landscape_cli.config import Config as Config
@@ -29,6 +30,7 @@ _HOMES = {
     "Config": "config",
     "LandscapeError": "errors",
     "Surface": "surface",
+    "add_curvature": "compute.add_curvature",
     "load_config": "config",
     "load_surface": "storage",
     "plot": "analysis.plot",

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
+import torch
 from analytic import FILTER, line, surface_of
+from torch import nn
+from torch.utils.data import TensorDataset
 
+from landscape_cli import scan_model
 from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.analysis.sharpness import measured
 from landscape_cli.surface import Metric, Provenance, Surface
@@ -98,3 +104,60 @@ def test_a_partial_path_uses_what_is_there_and_needs_both_ends() -> None:
     assert barrier_of(surface).value == pytest.approx(1.0)
     surface.evaluated[0, 4] = False
     assert barrier_of(surface).value is None
+
+
+def permuted(state: dict[str, torch.Tensor], hidden: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The perceptron with the neurons of each hidden layer in another order: the same function."""
+    found = dict(state)
+    for layer, order in zip((0, 2), hidden, strict=True):
+        found[f"{layer}.weight"], found[f"{layer}.bias"] = (
+            found[f"{layer}.weight"][order],
+            found[f"{layer}.bias"][order],
+        )
+        found[f"{layer + 2}.weight"] = found[f"{layer + 2}.weight"][:, order]
+    return found
+
+
+def matched(b: dict[str, torch.Tensor], a: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """B with its neurons in the order of those of A, by weight matching (Ainsworth et al. 2022, arXiv:2209.04836)."""
+    keep = torch.arange(16)
+    for _ in range(10):
+        for number, layer in enumerate((0, 2)):
+            likeness = (
+                a[f"{layer}.weight"] @ b[f"{layer}.weight"].T
+                + a[f"{layer}.bias"].outer(b[f"{layer}.bias"])
+                + a[f"{layer + 2}.weight"].T @ b[f"{layer + 2}.weight"]
+            )
+            order = torch.from_numpy(scipy.optimize.linear_sum_assignment(likeness.numpy(), maximize=True)[1])
+            b = permuted(b, [order, keep] if number == 0 else [keep, order])
+    return b
+
+
+def test_the_barrier_to_a_permuted_copy_is_gone_once_its_neurons_are_matched(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)).double()
+    inputs = torch.randn(60, 8, dtype=torch.float64)
+    targets = model(inputs).detach().argmax(dim=1)  # it is right, and surer with larger weights
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    own = model.state_dict()
+    other = permuted(own, [torch.randperm(16), torch.randperm(16)])
+    other = {name: tensor + 1e-9 * torch.randn_like(tensor) for name, tensor in other.items()}  # not quite itself
+    found = {}
+    for name, state in (("as it is", other), ("matched", matched(other, own))):
+        torch.save(state, tmp_path / "b.pt")
+        axis = {
+            "start": 0,
+            "stop": 1,
+            "num": 25,
+            "direction": {"_target_": "between", "checkpoint": str(tmp_path / "b.pt")},
+        }
+        dataset = TensorDataset(inputs, targets)
+        evaluation = {"precision": "float64"}
+        surface = scan_model(model, {"train": dataset}, axes={"x": axis}, evaluation=evaluation)
+        assert surface["train_loss"][0, -1] == pytest.approx(surface["train_loss"][0, 0], abs=1e-7)
+        found[name] = barrier_of(surface).value
+    assert found["as it is"] is not None
+    assert found["as it is"] > 0.1
+    assert found["matched"] == pytest.approx(0, abs=1e-10)

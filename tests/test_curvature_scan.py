@@ -206,10 +206,7 @@ def test_changed_settings_measure_anew_only_what_they_change(folder: Path, lands
     changed = config(measures.replace("STEPS", "9"))
     outcome = landscape("curvature", changed, "s.h5")
     assert outcome.exit_code == 0
-    assert "curvature.eigenvalues was measured with other settings, and is measured anew" in " ".join(
-        outcome.stderr.split()
-    )
-    assert "curvature.trace" not in outcome.stderr
+    assert "note: measured with other settings before, and now anew: eigenvalues\n" in outcome.stderr
     after = records_of(load_surface("s.h5"))
     assert num_products() - products == 9 * 3
     assert after["eigenvalues"].number("num_steps") == 9
@@ -283,6 +280,22 @@ def test_a_checkpoint_of_half_precision_is_measured_in_float32(folder: Path) -> 
     assert double["eigenvalues"].number("lambda_max") == pytest.approx(
         float(torch.linalg.eigvalsh(hessian)[-1]), rel=1e-10
     )
+
+
+def test_a_surface_in_half_precision_has_the_curvature_of_the_weights_that_are_in_the_checkpoint(folder: Path) -> None:
+    path = config("curvature: {measures: [gradient, eigenvalues]}\n")
+    exact = records_of(scan(load_config(path)))
+    half = records_of(scan(load_config(path, ["evaluation.precision=bfloat16"])))
+    for name, key in (("gradient", "grad_norm"), ("gradient", "param_norm"), ("eigenvalues", "lambda_max")):
+        assert half[name].number(key) == pytest.approx(exact[name].number(key), rel=1e-5)
+
+
+def test_a_loss_with_weights_of_classes_is_measured_in_float64(folder: Path) -> None:
+    weighted = "loss: {_target_: curvature_models.Weighted}\n"
+    path = config(f"{weighted}curvature: {{precision: float64, measures: [gradient]}}\n")
+    found = records_of(scan(load_config(path)))["gradient"].number("loss")
+    single = records_of(scan(load_config(path, ["curvature.precision=float32"])))["gradient"].number("loss")
+    assert found == pytest.approx(single, rel=1e-6)
 
 
 def test_float64_of_the_scan_is_that_of_the_curvature(folder: Path) -> None:

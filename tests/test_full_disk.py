@@ -56,6 +56,19 @@ def test_a_full_disk_is_exit_code_4_and_keeps_what_was_saved(
     assert load_surface(output).complete
 
 
+def test_a_disk_that_is_full_in_the_middle_of_the_radius_keeps_the_grid(
+    small_disk: Path, landscape: Callable[..., Outcome]
+) -> None:
+    output, radius = small_disk / "s.h5", ("--set", "radius={slices: 60, num: 10}")
+    assert landscape("scan", *ARGUMENTS, "-o", output, "--set", "axes.y=null").exit_code == 0
+    before = output.read_bytes()
+    outcome = landscape("scan", *ARGUMENTS, "-o", output, "--set", "axes.y=null", *radius)
+    assert outcome.exit_code == 4
+    assert f"{output}: cannot be written: No space left on device" in outcome.stderr
+    assert output.read_bytes() == before
+    assert {path.name for path in small_disk.iterdir()} == {"s.h5", ".s.h5.lock"}
+
+
 def test_a_read_only_folder_is_refused_before_anything_is_computed(
     small_disk: Path, landscape: Callable[..., Outcome]
 ) -> None:

@@ -163,8 +163,8 @@ def test_several_vectors_at_once_equal_single_ones(way: str) -> None:
     model, data = case("convolutional", 20)
     objective = objective_of(model, data, way=way, chunk_size=6)
     vectors = [random_like(objective.params, seed) for seed in range(4)]
-    for together, vector in zip(objective.hvps(vectors), vectors, strict=True):
-        torch.testing.assert_close(on_cpu(together), on_cpu(objective.hvp(vector)), rtol=1e-12, atol=1e-15)
+    for together, vector in zip(objective.hvps(vectors), vectors, strict=True):  # how many depends on the machine
+        assert torch.equal(on_cpu(together), on_cpu(objective.hvp(vector)))
 
 
 # ---------------------------------------------------------------- what cannot be differentiated twice

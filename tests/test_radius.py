@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +28,16 @@ from torch.utils.data import TensorDataset
 
 from landscape_cli import Surface, load_config, load_surface, save_surface, scan, scan_model
 from landscape_cli.analysis.sharpness import measured
+from landscape_cli.compute.assemble import Surroundings, problem_from_model
 from landscape_cli.compute.directions.context import Context
 from landscape_cli.compute.directions.gaussian import random
 from landscape_cli.compute.normalization import layout_of
+from landscape_cli.compute.observer import Stage
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.subspace import parameters_of
+from landscape_cli.compute.team import Team
+from landscape_cli.compute.worker import Worker
+from landscape_cli.config import parse_settings
 from landscape_cli.errors import ConfigError, ResumeMismatchError, UsageError
 
 Landscape = Callable[..., Outcome]
@@ -171,6 +177,27 @@ def test_the_helpers_of_a_finished_grid_do_points_of_the_radius(tmp_path: Path) 
     assert len(list((tmp_path / "seen").iterdir())) == 2
 
 
+def test_a_helper_with_a_worker_of_its_own_does_points_of_either(tmp_path: Path) -> None:
+    """As with one process per GPU, which are forked before anything is on a device."""
+    model, dataset = network("mlp")
+    section = parse_settings({"axes": PLANE, "radius": SMALL})
+    problems = [
+        problem_from_model(model, {"a": dataset}, section, {}, Surroundings(torch.device("cpu"))) for _ in range(2)
+    ]
+    here, there = Worker(problems[0], torch.device("cpu")), problems[1]
+    stages: list[Stage] = ["points", "radius", "points"]
+    with Team(pytest.fail) as team:
+        team.add(lambda: Worker(there, torch.device("cpu")))
+        for stage in stages:
+            team.start()
+            team.hand_out(deque([[[1, 2]]]), here.plan, stage)
+            (done,) = team.collect(deque(), 30.0)
+            team.stop()
+            worker = here.radius if stage == "radius" else here
+            assert [values for _, values in done.values] == worker.measure([1, 2])
+    assert here.measure([1]) != here.radius.measure([1])
+
+
 # ---------------------------------------------------------------- interrupted
 
 
@@ -265,6 +292,16 @@ def test_a_radius_is_added_to_a_finished_file_without_doing_the_grid_again(tmp_p
     assert beside(after).metrics["train_loss"].centre == before.metrics["train_loss"].centre
 
 
+def test_a_radius_is_added_to_a_file_whose_grid_is_not_finished(tmp_path: Path) -> None:
+    stopped = scan(load_config(small_config(tmp_path)), tmp_path / "s.h5", should_stop=StopAfter(12))
+    assert 0 < stopped.num_evaluated < 15
+    config = load_config(small_config(tmp_path, radius=SMALL))
+    added, at_once = scan(config, tmp_path / "s.h5"), scan(config, tmp_path / "t.h5")
+    assert added.finished
+    assert contents(added) == contents(at_once)
+    assert contents(beside(load_surface(tmp_path / "s.h5"))) == contents(beside(at_once))
+
+
 def test_a_finished_radius_is_not_done_again_and_the_file_stays_as_it_is(tmp_path: Path) -> None:
     config = load_config(small_config(tmp_path, radius=SMALL))
     scan(config, tmp_path / "s.h5")
@@ -319,7 +356,7 @@ def test_another_tau_is_written_down_and_nothing_is_evaluated(tmp_path: Path) ->
     assert measured(after, "flat_radius").settings == {"tau": 0.1}
 
 
-@pytest.mark.parametrize("cut", [None, 70])
+@pytest.mark.parametrize("cut", [None, 55])
 def test_a_config_without_a_radius_leaves_that_of_the_file_alone(
     tmp_path: Path, landscape: Landscape, cut: int | None
 ) -> None:
@@ -366,7 +403,9 @@ def secretive(output: Path | None = None, **options: object) -> Surface:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_an_engine_that_is_wrong_on_the_line_only_is_not_used_there(tmp_path: Path, processes: int) -> None:
+def test_an_engine_that_is_wrong_on_the_line_only_is_not_used_there(
+    tmp_path: Path, landscape: Landscape, processes: int
+) -> None:
     observer = Watching()
     found = secretive(tmp_path / "s.h5", observer=observer, runtime={"processes": processes})
     assert len(observer.notes) == 1
@@ -374,6 +413,9 @@ def test_an_engine_that_is_wrong_on_the_line_only_is_not_used_there(tmp_path: Pa
     engine = load_surface(tmp_path / "s.h5").provenance.engine
     assert engine["engine"] == "stacked"
     assert Plan.from_json(engine["radius"]) == Plan("sequential", {"a": 16})  # type: ignore[arg-type]
+    shown = landscape("info", tmp_path / "s.h5").stdout
+    assert re.search("evaluated by +stacked, 4 points × 16 examples", shown)
+    assert re.search("radius by +sequential, 16 examples", shown)
     torch.manual_seed(0)
     plain = scan_model(
         Secretive(), {"a": network("mlp")[1]}, axes=line(), slices={"num": 3}, batch_size=16,
@@ -535,8 +577,8 @@ def test_tau_of_the_config_is_the_default_and_that_of_the_command_wins(tmp_path:
         assert measured(load_surface(tmp_path / "t.h5"), "adaptive_radius").settings == {"tau": 0.1}
 
 
-def adaptive_trace_and_forms(model: nn.Module, inputs: Tensor, num: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """tr THT, and for each of ``num`` directions εᵀTHTε and gᵀTε, of a linear model with the mean squared error."""
+def trace_and_forms(model: nn.Module, inputs: Tensor, num: int) -> tuple[float, np.ndarray]:
+    """tr THT, and εᵀTHTε of each of ``num`` directions, of a linear model with the mean squared error."""
     params, layout = parameters_of(model), layout_of(model)
     outputs = params["bias"].numel()
     # L = mean over examples and outputs of (Wx + b − y)²: H is block diagonal, 2/outputs · mean of (x, 1)(x, 1)ᵀ
@@ -549,7 +591,7 @@ def adaptive_trace_and_forms(model: nn.Module, inputs: Tensor, num: int) -> tupl
         drawn = random(Context(params, layout, 0, slice_index, "x"), normalization="weight")
         moved = torch.cat([drawn["weight"], drawn["bias"][:, None]], dim=1)
         forms.append(float(((moved @ moments) * moved).sum()))
-    return trace, np.array(forms), theta.numpy()
+    return trace, np.array(forms)
 
 
 def at_its_minimum(num_examples: int = 40) -> tuple[nn.Module, TensorDataset]:
@@ -566,7 +608,7 @@ def test_on_a_quadratic_the_rise_and_the_radius_are_the_closed_forms() -> None:
         model, {"train": dataset}, axes={"x": {"num": 3}}, loss="mse", evaluation={"precision": "float64"},
         radius={"slices": 400, "num": 200}, runtime={"processes": 1},
     )  # fmt: skip
-    trace, forms, _ = adaptive_trace_and_forms(model, dataset.tensors[0], 400)
+    trace, forms = trace_and_forms(model, dataset.tensors[0], 400)
     s = np.array(beside(surface).grid.axes[0].coordinates)
     np.testing.assert_allclose(beside(surface)["train_loss"], forms[:, None] * s**2 / 2, rtol=1e-9)
     found = measured(surface, "adaptive_radius")

@@ -13,7 +13,7 @@ from scipy import stats
 
 from landscape_cli.analysis.invariance import invariances
 from landscape_cli.analysis.measurement import over_slices
-from landscape_cli.analysis.sharpness import MEASURES, NAMES, measured, sharpness
+from landscape_cli.analysis.sharpness import FROM_MODEL, MEASURES, NAMES, measured, sharpness
 from landscape_cli.analysis.student import t_quantile, two_sided
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import Surface
@@ -392,7 +392,7 @@ def test_of_a_partial_line_all_points_that_every_slice_has_are_used() -> None:
 def test_what_cannot_be_measured_says_why(surface: Surface, reason: str) -> None:
     for found in sharpness(surface):
         assert found.value is None
-        assert reason in found.note or found.name in ("barrier", "error_barrier", "adaptive_radius")
+        assert reason in found.note or found.name in ("barrier", "error_barrier", "adaptive_radius", *FROM_MODEL)
 
 
 def test_a_grid_that_ends_too_early_is_not_extrapolated() -> None:

@@ -31,6 +31,7 @@ from hypothesis.extra.numpy import arrays
 
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
 from landscape_cli.grid import Axis, Grid
+from landscape_cli.records import Cost, Curvature, Record
 from landscape_cli.storage import check_overwritable, exclusive, load_surface, remove_leftovers, save_surface
 from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
@@ -72,6 +73,18 @@ OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
 @st.composite
 def surfaces(draw: st.DrawFn) -> Surface:
     """Surfaces with every float there is: NaN with any payload, infinities, -0.0, subnormals."""
+    surface = draw(grids())
+    surface.provenance = Provenance(draw(TEXT), draw(OBJECTS), draw(OBJECTS), draw(st.lists(JSON, max_size=2)))
+    surface.trajectory = draw(st.none() | trajectories(surface.grid))
+    surface.radius = draw(st.none() | grids())
+    surface.curvature = draw(st.none() | curvatures())
+    surface.curvature_map = draw(st.none() | grids())
+    return surface
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Surface:
+    """What lies on a grid, of a surface or of one inside of it."""
     coordinates = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=3, unique=True)
     names = draw(st.sampled_from([("x",), ("x", "y"), ("x", "y", "z")]))
     axes = tuple(Axis(name, tuple(sorted(draw(coordinates)))) for name in names)
@@ -90,10 +103,24 @@ def surfaces(draw: st.DrawFn) -> Surface:
         },
         fingerprint=draw(TEXT),
         evaluated=draw(arrays(np.bool_, grid.shape)),
-        provenance=Provenance(draw(TEXT), draw(OBJECTS), draw(OBJECTS), draw(st.lists(JSON, max_size=2))),
         cosine=draw(st.none() | arrays(np.float64, (grid.num_slices, len(axes), len(axes)), elements=floats)),
-        trajectory=draw(st.none() | trajectories(grid)),
     )
+
+
+@st.composite
+def curvatures(draw: st.DrawFn) -> Curvature:
+    shapes = st.sampled_from([(), (3,), (2, 3), (0,)])
+    values = shapes.flatmap(lambda shape: arrays(np.float64, shape, elements=st.floats(width=64)))
+    counts = st.integers(0, 2**40)
+    records = st.builds(
+        Record,
+        values=st.dictionaries(NAMES, values, max_size=3),
+        settings=OBJECTS,
+        cost=st.builds(Cost, counts, counts, counts),
+        method=TEXT,
+        notes=st.lists(TEXT, max_size=2).map(tuple),
+    )
+    return Curvature(draw(st.dictionaries(NAMES, records, max_size=2)), tuple(draw(st.lists(TEXT, max_size=2))))
 
 
 @st.composite
@@ -121,6 +148,45 @@ def as_json(value: object) -> str:
 
 def assert_same(found: Surface, expected: Surface) -> None:
     """Equal to the last bit in everything but the times and the writer."""
+    assert_same_grid(found, expected)
+    for part in ("radius", "curvature_map"):
+        inner, wanted = getattr(found, part), getattr(expected, part)
+        assert (inner is None) == (wanted is None)
+        if inner is not None:
+            assert_same_grid(inner, wanted)
+            assert inner.provenance is found.provenance
+    assert (found.trajectory is None) == (expected.trajectory is None)
+    if found.trajectory is not None and expected.trajectory is not None:
+        assert found.trajectory.names == expected.trajectory.names
+        for part in ("coordinates", "missed", "distance", "explained_variance_ratio"):
+            a, b = getattr(found.trajectory, part), getattr(expected.trajectory, part)
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+    assert (found.curvature is None) == (expected.curvature is None)
+    if found.curvature is not None and expected.curvature is not None:
+        assert_same_curvature(found.curvature, expected.curvature)
+    assert found.provenance.config == expected.provenance.config
+    for part in ("resolved", "identity", "environment", "engine"):
+        assert as_json(getattr(found.provenance, part)) == as_json(getattr(expected.provenance, part))
+
+
+def assert_same_curvature(found: Curvature, expected: Curvature) -> None:
+    assert found.pending == expected.pending
+    assert found.records.keys() == expected.records.keys()
+    for name, record in found.records.items():
+        wanted = expected.records[name]
+        assert (record.cost, record.method, record.notes) == (wanted.cost, wanted.method, wanted.notes)
+        assert as_json(dict(record.settings)) == as_json(dict(wanted.settings))
+        assert record.values.keys() == wanted.values.keys()
+        for key, values in record.values.items():
+            original = wanted.values[key]
+            assert (values.dtype, values.shape, values.tobytes()) == (
+                np.dtype(np.float64),
+                original.shape,
+                original.tobytes(),
+            )
+
+
+def assert_same_grid(found: Surface, expected: Surface) -> None:
     assert [axis.name for axis in found.grid.axes] == [axis.name for axis in expected.grid.axes]
     assert found.grid.num_slices == expected.grid.num_slices
     for axis, wanted in zip(found.grid.axes, expected.grid.axes, strict=True):
@@ -142,15 +208,6 @@ def assert_same(found: Surface, expected: Surface) -> None:
     assert (found.cosine is None) == (expected.cosine is None)
     if found.cosine is not None and expected.cosine is not None:
         assert (found.cosine.shape, found.cosine.tobytes()) == (expected.cosine.shape, expected.cosine.tobytes())
-    assert (found.trajectory is None) == (expected.trajectory is None)
-    if found.trajectory is not None and expected.trajectory is not None:
-        assert found.trajectory.names == expected.trajectory.names
-        for part in ("coordinates", "missed", "distance", "explained_variance_ratio"):
-            a, b = getattr(found.trajectory, part), getattr(expected.trajectory, part)
-            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
-    assert found.provenance.config == expected.provenance.config
-    for part in ("resolved", "identity", "environment", "engine"):
-        assert as_json(getattr(found.provenance, part)) == as_json(getattr(expected.provenance, part))
 
 
 # ---------------------------------------------------------------- files made by others
@@ -525,7 +582,7 @@ def test_a_newer_major_version_is_refused_with_what_to_do(tmp_path: Path) -> Non
         del file["evaluated"]  # a new major may look like anything
 
     path = edited(tmp_path, change)
-    with pytest.raises(SurfaceVersionError, match=r"format version 2\.0; .* reads .*1\.2") as error:
+    with pytest.raises(SurfaceVersionError, match=r"format version 2\.0; .* reads .*1\.3") as error:
         load_surface(path)
     assert error.value.exit_code == 3
     assert "Upgrade" in str(error.value.hint)
@@ -659,8 +716,27 @@ def replace_item(file: h5py.File, name: str, kind: str) -> None:
         file[name] = VALUES[kind]
 
 
-@pytest.mark.parametrize("part", PARTS)
+NESTED = [
+    *("radius", "radius@fingerprint", "radius@metrics", "radius/slice", "radius/x", "radius/x@norm"),
+    *("radius/train_loss", "radius/train_loss@centre", "radius/train_loss_std", "radius/evaluated"),
+    *("curvature", "curvature@pending", "curvature/trace", "curvature/trace@cost", "curvature/trace@settings"),
+    *("curvature/trace@method", "curvature/trace@notes", "curvature/trace/value"),
+    *("curvature_map", "curvature_map@metrics", "curvature_map/x", "curvature_map/evaluated"),
+]
+
+
+def nested_surface() -> Surface:
+    """A surface with everything that can lie beside its grid."""
+    surface = golden_line_radius()
+    values = {"value": np.array(3.0), "each": np.arange(4.0)}
+    surface.curvature = Curvature({"trace": Record(values, {"split": "train"}, Cost(1, 2, 3))}, ("hessian",))
+    surface.curvature_map = small_surface()
+    return surface
+
+
+@pytest.mark.parametrize("part", [*PARTS, *NESTED])
 def test_a_part_of_the_wrong_kind_is_refused_and_never_a_crash(tmp_path: Path, part: str) -> None:
+    surface = nested_surface() if part in NESTED else None
     name, _, attribute = part.partition("@")
     unexpected = {}
     for kind in ("absent", *VALUES, *(() if attribute else ("group", "type"))):
@@ -668,7 +744,7 @@ def test_a_part_of_the_wrong_kind_is_refused_and_never_a_crash(tmp_path: Path, p
         def change(file: h5py.File, kind: str = kind) -> None:
             replace_attribute(file, name, attribute, kind) if attribute else replace_item(file, name, kind)
 
-        path = edited(tmp_path, change)
+        path = edited(tmp_path, change, surface)
         try:
             load_surface(path)
         except SurfaceError:
@@ -707,6 +783,40 @@ NONSENSE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "environments that are none": (set_item("provenance/environment", "{}"), "environment"),
     "coordinates that fall": (lambda file: file["x"].write_direct(np.array([1.0, 0.0, -1.0])), "strictly increasing"),
 }
+
+
+def remove(name: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+
+    return change
+
+
+NESTED_NONSENSE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "a radius of another shape": (set_item("radius/evaluated", np.ones((2, 4))), "/radius/evaluated has shape"),
+    "a radius without a mask": (remove("radius/evaluated"), "evaluated"),
+    "a radius without a line": (remove("radius/x"), "not a readable surface file"),
+    "a radius without lengths": (lambda file: file["radius/x"].attrs.__setitem__("norm", np.zeros(3)), "norm"),
+    "a record of texts": (set_item("curvature/trace/value", "three"), "curvature/trace/value.* real numbers"),
+    "a record without a cost": (lambda file: file["curvature/trace"].attrs.__delitem__("cost"), "cost"),
+    "a map of another shape": (set_item("curvature_map/b_loss", np.ones(3)), "/curvature_map/b_loss has shape"),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED_NONSENSE)
+def test_content_beside_the_grid_that_makes_no_sense_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    change, words = NESTED_NONSENSE[kind]
+    with pytest.raises(SurfaceError, match=words):
+        load_surface(edited(tmp_path, change, nested_surface()))
+
+
+def test_a_radius_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        del file["radius/x"]
+        file["radius/x"] = h5py.SoftLink("/x")
+
+    with pytest.raises(SurfaceError, match="x is a link, not data"):
+        load_surface(edited(tmp_path, change, nested_surface()))
 
 
 @pytest.mark.parametrize("kind", NONSENSE)
@@ -1065,9 +1175,53 @@ def golden_volume() -> Surface:
     )
 
 
-GOLDEN_SURFACES = {"line.h5": golden_line, "plane_partial.h5": golden_plane, "volume_path.h5": golden_volume}
+def golden_line_radius() -> Surface:
+    """The line, and beside it a radius of two directions at three points, (s + 1)x², one not done."""
+    line = golden_line()
+    x = np.array([0.01, 0.173205, 3.0])
+    loss = np.stack([(s + 1) * x**2 + 0.25 for s in range(2)])
+    evaluated = np.array([[True, True, True], [True, True, False]])
+    loss[~evaluated] = math.nan
+    radius = Surface(
+        grid=Grid((Axis("x", tuple(x.tolist())),), 2),
+        metrics={"train_loss": Metric(loss, loss / 4, 0.25, 0.0625, 1000)},
+        directions={"x": Direction({"_target_": "random", "normalization": "weight"}, (5.0, 5.5))},
+        fingerprint="89abcdef01234567" * 4,
+        evaluated=evaluated,
+    )
+    engine = {**line.provenance.engine, "radius": {"engine": "sequential", "chunk_sizes": {"größe": 128}}}
+    resolved = {**line.provenance.resolved, "radius": {"slices": 2, "num": 3, "tau": 0.25}}
+    return replace(line, radius=radius, provenance=replace(line.provenance, engine=engine, resolved=resolved))
+
+
+def golden_plane_curvature() -> Surface:
+    """The plane, with two measures from the model, a third one pending, and a map with one point."""
+    plane = golden_plane()
+    eigenvalues = Record(
+        values={"lambda_max": np.array(4.5), "lambda_min": np.array(-0.125), "largest": np.array([4.5, 2.25])},
+        settings={"measure": "eigenvalues", "split": "train", "num_examples": 1000, "options": {"count": 2}},
+        cost=Cost(products=40),
+        method="double backward",
+        notes=("größe",),
+    )
+    gradient = Record({"grad_norm": np.array(math.nan)}, {"measure": "gradient"}, Cost(losses=2, gradients=2))
+    names = ("lambda_max", "lambda_max_residual", "lambda_min", "lambda_min_residual")
+    values, mask = np.full(plane.grid.shape, math.nan), np.zeros(plane.grid.shape, dtype=np.bool_)
+    metrics = {name: Metric(values.copy(), values.copy(), math.nan, math.nan, 1000) for name in names}
+    points = Surface(plane.grid, metrics, plane.directions, "fedcba9876543210" * 4, mask)
+    points.update(0, {name: (0.5 * i, math.nan) for i, name in enumerate(names)})
+    curvature = Curvature({"eigenvalues": eigenvalues, "gradient": gradient}, ("trace",))
+    return replace(plane, curvature=curvature, curvature_map=points)
+
+
+GOLDEN_SURFACES = {
+    "plane_curvature.h5": golden_plane_curvature,
+    "line.h5": golden_line,
+    "plane_partial.h5": golden_plane,
+    "volume_path.h5": golden_volume,
+    "line_radius.h5": golden_line_radius,
+}
 GOLDEN_FILES = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.glob("*/*.h5"))
-NEWEST = max(path.name for path in GOLDEN.iterdir())
 
 
 def write_golden_files(folder: Path) -> None:
@@ -1093,7 +1247,7 @@ def test_files_of_every_released_version_are_read_for_ever(file: str) -> None:
 def test_golden_surfaces_survive_a_copy(tmp_path: Path) -> None:
     """Surface files are self-contained: another place, another name."""
     for name, make in GOLDEN_SURFACES.items():
-        shutil.copy(GOLDEN / NEWEST / name, tmp_path / "copy")
+        shutil.copy(max(GOLDEN.glob(f"*/{name}")), tmp_path / "copy")
         assert_same(load_surface(tmp_path / "copy"), make())
 
 

@@ -108,7 +108,7 @@ def _at_checkpoint(
     coarse = error > _TOO_COARSE * abs(found.value)
     verdict = f"grid too coarse for curvature (h={spacing})" if coarse else f"h={spacing}"
     words = f"{verdict}, ± {error:.2g} from the grid; depends on h: compare at equal h only"
-    return replace(found, method_error=error, note=joined(words, found.note))
+    return replace(found, method_error=error, method_error_from="grid", note=joined(words, found.note))
 
 
 def _is_finite(fine: FloatArray, coarse: FloatArray) -> bool:

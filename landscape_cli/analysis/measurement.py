@@ -13,6 +13,7 @@ from landscape_cli.analysis.student import t_quantile
 
 Bound = Literal["lower", "upper"]
 IN_SLICE = "in this slice"
+ErrorSource = Literal["grid", "residual", "quadrature"]
 
 _FEWEST_FOR_INTERVAL = 3
 _LARGE_SPREAD = 0.25
@@ -33,7 +34,9 @@ class Measurement:
         interval: 95 % confidence interval, Student's t with S - 1 degrees of freedom; None for fewer than 3 slices.
         bound: ``"lower"`` where the true value is at least this, because the grid ends before; ``"upper"`` where at
             most.
-        method_error: What the grid adds to the error, where that can be told.
+        method_error: What the method adds to the error, where that can be told; not a standard error.
+        method_error_from: Where that comes from: the spacing of the grid, the residual of an eigenvalue (there is one
+            within this distance), or the quadrature.
         invariant_to: Which function-preserving changes of the network leave it as it is; None where that is not known.
         num_examples: n; 0 where it is not known.
         scope: Of what it holds.
@@ -51,6 +54,7 @@ class Measurement:
     interval: tuple[float, float] | None = None
     bound: Bound | None = None
     method_error: float | None = None
+    method_error_from: ErrorSource | None = None
     invariant_to: tuple[str, ...] | None = None
     num_examples: int = 0
     scope: str = IN_SLICE

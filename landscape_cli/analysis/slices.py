@@ -135,7 +135,7 @@ def slices_of(surface: Surface, loss: str | None, slice_index: int | None) -> Sl
         values=np.where(np.isfinite(values), values, np.inf),
         centre=centre,
         epsilon=_EPSILON.get(_text(surface, "evaluation", "precision"), _EPSILON["float32"]),
-        unit="nat" if _text(surface, "loss", "_target_").rpartition(".")[2].startswith(_NATS) else "loss",
+        unit=unit_of_loss(surface),
         num_examples=metric.num_examples,
         invariant_to=invariances([surface.directions[axis.name].recipe for axis in surface.grid.axes]),
         lacking=_lacking(axes, used, centre),
@@ -225,6 +225,11 @@ def name_of_loss(surface: Surface, loss: str | None) -> str:
     if found is None:
         raise UsageError("the surface has no loss; sharpness is measured on one")
     return found
+
+
+def unit_of_loss(surface: Surface) -> str:
+    """``"nat"`` where the loss is a logarithm of a probability, else ``"loss"``."""
+    return "nat" if _text(surface, "loss", "_target_").rpartition(".")[2].startswith(_NATS) else "loss"
 
 
 def _usable(axes: tuple[Axis, ...], evaluated: BoolArray) -> list[Indices]:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, JsonValue
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 _MAX_VERBOSITY = 2
 _WIDTH_OF_FILES = 160
+_WIDTH_OF_GAPS = 3  # between two columns
+_WIDTH_OF_NOTES = 30  # the least that a column of sentences needs
 _ZERO_COSINE = 1e-6  # of vectors in float32
 
 
@@ -106,25 +110,71 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table with a heading on stdout, nothing cut off; the last column takes what room is left."""
+    """Print a table with a heading on stdout, nothing cut off; the last column takes what room is left.
+
+    Where a terminal leaves it next to none, it is a list: the first three columns in a line, the others below it.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    content = io.StringIO()
+    is_terminal = sys.stdout.isatty()
+    console = Console(
+        file=content, highlight=False, force_terminal=is_terminal, width=None if is_terminal else _WIDTH_OF_FILES
+    )
+    heading = Text(printable(title), style="bold")
+    room = console.width - sum(widths[:-1]) - _WIDTH_OF_GAPS * len(columns)
+    if is_terminal and room < _WIDTH_OF_NOTES:
+        _print_list(console, heading, columns, cells, widths)
+    else:
+        table = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", padding=(0, 1))
+        for name in columns[:-1]:
+            table.add_column(name, overflow="fold")
+        table.add_column(columns[-1], overflow="fold", ratio=1)
+        for row in cells:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    _write(content.getvalue())
+
+
+def _print_list(
+    console: Console, title: Text, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]
+) -> None:
+    console.print(title)
+    for name, value, unit, *others in rows:
+        console.print(Text.assemble((name.ljust(widths[0] + 2), "cyan"), f"{value}  {unit}"))
+        named = [f"{heading}: {cell}" for heading, cell in zip(columns[3:-1], others, strict=False) if cell]
+        console.print(Padding(Text("; ".join(filter(None, (*named, others[-1])))), (0, 0, 0, 4)))
+    console.print()
+
+
+def print_words(heading: str, lines: Iterable[str]) -> None:
+    """Print a sentence on stdout and what it rests on below it, a point each, broken between words."""
     content = io.StringIO()
     width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
     console = Console(file=content, highlight=False, force_terminal=sys.stdout.isatty(), width=width)
-    table = Table(box=box.SIMPLE_HEAD, title=Text(printable(title), style="bold"), title_justify="left", padding=(0, 1))
-    for name in columns[:-1]:
-        table.add_column(name, overflow="fold")
-    table.add_column(columns[-1], overflow="fold", ratio=1)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    console.print(Text(printable(heading), style="bold"))
+    table = Table.grid(padding=(0, 1))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row(" -", Text(printable(line)))
     console.print(table)
     _write(content.getvalue())
 
 
-def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table in Markdown on stdout."""
+def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Print a table in Markdown on stdout, below a heading where there is a title."""
+    if title:
+        _write(f"## {printable(title)}\n\n")
     lines = [columns, ["---"] * len(columns), *rows]
     cells = [[printable(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     _write("".join(f"| {' | '.join(line)} |\n" for line in cells))
+
+
+def print_markdown_words(heading: str, lines: Iterable[str]) -> None:
+    """Print a sentence in Markdown on stdout and what it rests on below it."""
+    listed = "".join(f"- {printable(line)}\n" for line in lines)
+    _write(f"\n**{printable(heading)}**\n" + (f"\n{listed}" if listed else ""))
 
 
 def print_line(text: str) -> None:

@@ -19,6 +19,7 @@ from landscape_cli.cli.console import (
     print_table,
     with_error,
 )
+from landscape_cli.cli.curvature_reports import CurvatureReport, MapReport
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, RadiusReport, TrajectoryReport, info_report
 from landscape_cli.errors import UsageError
@@ -52,10 +53,21 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "radius", f"{line.num_slices} directions, {ends}, {_state(line, why)}"
     for name, metric in report.metrics.items():
         yield name, _metric_row(metric)
+    if report.curvature is not None:
+        yield "curvature", _curvature_row(report.curvature)
+    if report.curvature_map is not None:
+        yield "curvature map", f"λ_min and λ_max at {_state(report.curvature_map, why)}"
     yield from _origin_rows(report)
 
 
-def _state(part: InfoReport | RadiusReport, why_partial: str) -> str:
+def _curvature_row(curvature: CurvatureReport) -> str:
+    num, products = len(curvature.records), sum(each.cost.products for each in curvature.records.values())
+    names = f": {', '.join(curvature.records)} ({products:,} products)" if num else ""
+    pending = f"; not there yet: {', '.join(curvature.pending)}" if curvature.pending else ""
+    return f"{num} measure{'s' * (num != 1)}{names}{pending}"
+
+
+def _state(part: InfoReport | RadiusReport | MapReport, why_partial: str) -> str:
     percent = 100 * part.num_evaluated // part.num_points
     share = "<1%" if part.num_evaluated and not percent else f"{percent}%"
     state = "complete" if part.num_evaluated == part.num_points else f"partial: {why_partial}"
@@ -78,6 +90,9 @@ def _origin_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
         yield "measured", measured
     if report.engine:
         yield "evaluated by", _engine_row(report.engine)
+        of_radius = report.engine.get("radius")
+        if isinstance(of_radius, dict) and of_radius.get("engine") != report.engine.get("engine"):
+            yield "radius by", _engine_row(of_radius)
         earlier = report.engine.get("earlier")
         for each in earlier if isinstance(earlier, list) else []:
             if isinstance(each, dict):

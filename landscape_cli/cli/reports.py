@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 from pydantic.json_schema import models_json_schema
 
+from landscape_cli.analysis.critical_point import CriticalPoint
+from landscape_cli.analysis.learning_rate import LearningRates
 from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.cli.curvature_reports import (
+    CriticalPointReport,
+    CurvatureReport,
+    LearningRatesReport,
+    MapReport,
+    RecordReport,
+    critical_point_report,
+    curvature_report,
+    learning_rates_report,
+    map_report,
+    record_reports,
+)
+from landscape_cli.cli.number_field import Number
 from landscape_cli.errors import LandscapeError
 from landscape_cli.surface import Metric, Surface
 
 if TYPE_CHECKING:
     from landscape_cli.compute.observer import Preflight
-
-
-def _finite_or_null(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-Number = Annotated[float | None, AfterValidator(_finite_or_null), Field(description="null where it is not finite")]
 
 
 class AxisReport(BaseModel):
@@ -85,6 +92,8 @@ class InfoReport(BaseModel):
     trajectory: TrajectoryReport | None
     radius: RadiusReport | None
     metrics: dict[str, MetricReport]
+    curvature: CurvatureReport | None = Field(description="null where nothing was measured from the model")
+    curvature_map: MapReport | None = Field(description="null where there is none")
     model: str | None = Field(description="Target of the model")
     checkpoint: str | None = Field(description="Path of the checkpoint as configured")
     checkpoint_sha256: str | None
@@ -172,10 +181,13 @@ class MeasurementReport(BaseModel):
     per_slice: list[Number]
     range: list[Number] | None = Field(description="Lowest and highest of the slices")
     spread: Number = Field(description="Standard deviation over slices, divided by |mean|")
-    method_error: Number = Field(description="What the spacing of the grid adds to the error, where that can be told")
+    method_error: Number = Field(description="What the method adds to the error, where that can be told")
+    method_error_from: Literal["grid", "residual", "quadrature"] | None = Field(
+        description="Where that comes from: the spacing of the grid, the residual of an eigenvalue, the quadrature"
+    )
     invariant_to: list[str] | None = Field(description="layer, neuron, conv→BN rescaling; null where not known")
     num_examples: int = Field(description="0 where it is not known")
-    scope: str = Field(description="Of what it holds, such as: in this slice")
+    scope: str = Field(description="Of what it holds, such as: in this slice, of the whole network")
     settings: dict[str, float] = Field(description="Options it was measured with, such as tau or radius")
     note: str
 
@@ -193,6 +205,9 @@ class SharpnessReport(BaseModel):
     centre_standard_error: Number
     fingerprint: str
     measures: dict[str, MeasurementReport] = Field(description="By name; docs/measures.md says what they are")
+    records: dict[str, RecordReport] = Field(description="What was measured from the model, and what it has cost")
+    critical_point: CriticalPointReport
+    learning_rates: LearningRatesReport
 
 
 class ProblemReport(BaseModel):
@@ -239,6 +254,8 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         trajectory=_trajectory_report(surface),
         radius=_radius_report(surface),
         metrics={name: _metric_report(metric, surface) for name, metric in surface.metrics.items()},
+        curvature=curvature_report(surface),
+        curvature_map=map_report(surface),
         model=_text(_section(surface.provenance.identity, "model").get("_target_")),
         checkpoint=_text(checkpoint.get("path")),
         checkpoint_sha256=_text(_section(surface.provenance.identity, "checkpoint").get("sha256")),
@@ -336,7 +353,14 @@ def curvature_run_report(surface: Surface, path: Path, *, seconds: float) -> Cur
 
 
 def sharpness_report(
-    surface: Surface, path: Path, measurements: Sequence[Measurement], *, loss: str, num_slices: int
+    surface: Surface,
+    path: Path,
+    measurements: Sequence[Measurement],
+    point: CriticalPoint,
+    rates: LearningRates,
+    *,
+    loss: str,
+    num_slices: int,
 ) -> SharpnessReport:
     """Summarise what was measured."""
     return SharpnessReport(
@@ -350,6 +374,9 @@ def sharpness_report(
         centre_standard_error=surface.metrics[loss].centre_standard_error,
         fingerprint=surface.fingerprint,
         measures={each.name: _measurement_report(each) for each in measurements},
+        records=record_reports(surface.curvature),
+        critical_point=critical_point_report(point),
+        learning_rates=learning_rates_report(rates),
     )
 
 
@@ -364,6 +391,7 @@ def _measurement_report(measurement: Measurement) -> MeasurementReport:
         range=list(measurement.range) if measurement.range else None,
         spread=measurement.spread,
         method_error=measurement.method_error,
+        method_error_from=measurement.method_error_from,
         invariant_to=list(measurement.invariant_to) if measurement.invariant_to is not None else None,
         num_examples=measurement.num_examples,
         scope=measurement.scope,

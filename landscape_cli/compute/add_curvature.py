@@ -25,6 +25,8 @@ from landscape_cli.config import Config
 from landscape_cli.storage import exclusive, load_surface
 from landscape_cli.surface import Surface
 
+_HINT = "Give the config, and the overrides, that the file was scanned with; only curvature may differ."
+
 
 def add_curvature(
     config: Config,
@@ -63,7 +65,7 @@ def add_curvature(
             device, unsafe_load, observer.note, observer.decoding, saved_directions(existing, path)
         )
         problem = problem_from_config(config, surroundings)
-        check_identity(existing, problem.identity, path)
+        check_identity(existing, problem.identity, path, hint=_HINT)
         draw_first(problem, config, 1, cores)
         problem.release()
         problem.grid = existing.grid  # its range may have been found

@@ -135,9 +135,9 @@ class CurvatureStage:
         """Enter what is missing, which a surface says of itself until it is there."""
         records = dict(surface.curvature.records) if surface.curvature else {}
         pending = self.pending(surface)
-        for name in pending:
-            if name in records:
-                self.observer.note(f"note: curvature.{name} was measured with other settings, and is measured anew")
+        anew = ", ".join(name for name in pending if name in records)
+        if anew:
+            self.observer.note(f"note: measured with other settings before, and now anew: {anew}")
         surface.curvature = Curvature(records, pending)
 
     def in_words(self) -> str:
@@ -145,7 +145,8 @@ class CurvatureStage:
         examples = f"{self.common['num_examples']:,} examples of {self.split}"
         passes = self.budget(tuple(self.measures)).passes
         where = "" if self.section.parameters is None else f", by {self.common['num_parameters']:,} parameters"
-        return f"{len(self.measures)} measures, {passes:,} passes over {examples}{where}"
+        count = len(self.measures)
+        return f"{count} measure{'' if count == 1 else 's'}, {passes:,} passes over {examples}{where}"
 
     def budget(self, names: Sequence[str]) -> Cost:
         """The passes that measures take at most."""
@@ -207,10 +208,8 @@ class CurvatureStage:
         except LandscapeError:
             journal.remove()
             raise
-        except BaseException:  # stopped
-            journal.close()
-            raise
         finally:
+            journal.close()
             objective.move(None)
             objective.release()
         journal.remove()

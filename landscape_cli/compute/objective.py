@@ -148,6 +148,8 @@ class Objective:
         self.params: Params = {name: known[name].clone() for name in chosen}
         self._model = copied
         self._replicas = [Replica(copied, chosen)]
+        if isinstance(loss, nn.Module):  # may hold weights of classes, in the type of the scan
+            loss = copy.deepcopy(loss).to(split.device, split.dtype).requires_grad_(requires_grad=False)
         self._loss, self._split, self._should_stop, self._on_pass = loss, split, should_stop, on_pass
         self.device = split.device
         self.num_examples = len(split) if num_examples is None else min(num_examples, len(split))
@@ -187,6 +189,11 @@ class Objective:
     def method(self) -> str:
         """How products are made, in words."""
         return {"finite_difference": "finite differences"}.get(self.way, self.way.replace("_", " "))
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """What each of several products that are made together takes: its sum, and its parts in every thread."""
+        return self.size * (8 + self.dtype.itemsize * 2 * (self._num_threads + 1))
 
     def flat(self, params: Params) -> Tensor:
         """A tensor for each of `names` as (size,) on the device, wherever the parameters live."""
@@ -506,7 +513,7 @@ class Objective:
                 for number, chunk in enumerate(self._chunks(size)):
                     piece = self._piece(what, chunk, self._replica(number, num_threads))
                     ahead.append(self._threads[number % num_threads].submit(in_thread, piece))
-                    if len(ahead) > 2 * num_threads:
+                    if len(ahead) > num_threads:
                         yield ahead.popleft().result()
                 while ahead:
                     yield ahead.popleft().result()

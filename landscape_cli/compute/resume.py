@@ -33,15 +33,19 @@ def existing_surface(output: Path | None, *, overwrite: bool) -> Surface | None:
     return load_surface(output)
 
 
-def check_identity(existing: Surface, identity: Mapping[str, JsonValue], output: Path) -> None:
-    """Refuse a file that was made by another config, checkpoint or data, with the differing keys."""
+def check_identity(existing: Surface, identity: Mapping[str, JsonValue], output: Path, *, hint: str = _HINT) -> None:
+    """Refuse a file that was made by another config, checkpoint or data, with the differing keys.
+
+    Raises:
+        ResumeMismatchError: It was.
+    """
     if existing.fingerprint == fingerprint(identity):
         return
     differences = differing_keys(dict(existing.provenance.identity), dict(identity))
     raise ResumeMismatchError(
         f"{output}: was made by another config, checkpoint or data (file → now):\n"
         + "\n".join(f"  {line}" for line in differences),
-        hint=_HINT,
+        hint=hint,
     )
 
 

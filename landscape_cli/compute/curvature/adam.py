@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,10 @@ from torch import Tensor
 from landscape_cli.compute.curvature.context import Context
 from landscape_cli.compute.subspace import Params
 from landscape_cli.errors import CheckpointError
+
+_EXPECTED = (
+    "Expected the state_dict of torch.optim.Adam or AdamW: measures: [{_target_: adam_lambda_max, state: optimizer}]"
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Adam:
     beta1: float
 
 
-def preconditioner(context: Context, entry: str, group: int) -> Adam:
+def preconditioner(context: Context, entry: str) -> Adam:
     """P^-1/2 with P = √v̂ + ε and v̂ = v / (1 − β₂^t), from the state dict of torch.optim.Adam or AdamW.
 
     Raises:
@@ -30,44 +33,48 @@ def preconditioner(context: Context, entry: str, group: int) -> Adam:
     if context.read is None:
         raise CheckpointError("curvature: adam_lambda_max needs a checkpoint with the state of the optimizer")
     where = f"checkpoint: {entry}"
-    moments, options = _parts(context.read(entry), where, group)
-    params = context.objective.params
-    second: Params = {}
-    for number, name in enumerate(context.parameter_names):
-        if name not in params:
-            continue
+    state = context.read(entry)
+    moments = state.get("state") if isinstance(state, Mapping) else None
+    if not isinstance(state, Mapping) or not isinstance(moments, Mapping):
+        raise CheckpointError(f"{where}: found no state of an optimizer", hint=_EXPECTED)
+    places = _places(state.get("param_groups"), context.parameter_names, where)
+    diagonal: Params = {}
+    momenta: set[float] = set()
+    for name, parameter in context.objective.params.items():
+        number, options = places.get(name, (None, {}))
         own = moments.get(number)
-        value = own.get("exp_avg_sq") if isinstance(own, Mapping) else None
-        if not isinstance(value, Tensor) or not isinstance(own, Mapping) or value.shape != params[name].shape:
+        second = own.get("exp_avg_sq") if isinstance(own, Mapping) else None
+        if not isinstance(own, Mapping) or not isinstance(second, Tensor) or second.shape != parameter.shape:
             raise CheckpointError(
-                f"{where}: no second moment (exp_avg_sq) of {name} in the shape {tuple(params[name].shape)}",
-                hint="Adam and AdamW have one, in the order of model.parameters(); name other parameters under "
-                "curvature.parameters.",
+                f"{where}: no second moment (exp_avg_sq) of {name} in the shape {tuple(parameter.shape)}",
+                hint=f"{_EXPECTED}. Parameters that were not trained can be left out: curvature.parameters.",
             )
-        correction = 1 - options.beta2 ** float(own.get("step", 0))
-        second[name] = (value.double() / correction).sqrt()
-    diagonal = context.objective.flat(second) + options.epsilon
-    return Adam(diagonal.rsqrt(), options.beta1)
+        beta1, beta2, epsilon = _constants(options, where)
+        momenta.add(beta1)
+        unbiased = second.double() / (1 - beta2 ** float(own.get("step", 0)))
+        diagonal[name] = unbiased.sqrt() + epsilon
+    if len(momenta) > 1:
+        raise CheckpointError(f"{where}: its groups have different β₁; expected one, which limits the learning rate")
+    return Adam(context.objective.flat(diagonal).rsqrt(), momenta.pop())
 
 
-@dataclass(frozen=True)
-class _Options:
-    beta1: float
-    beta2: float
-    epsilon: float
+def _places(groups: object, names: tuple[str, ...], where: str) -> dict[str, tuple[object, Mapping[str, object]]]:
+    """Name of a parameter → its number in the state and the options of its group."""
+    found: dict[str, tuple[object, Mapping[str, object]]] = {}
+    for group in groups if isinstance(groups, list) else []:
+        numbers, own = group.get("params"), group.get("param_names")
+        if own is None and len(groups) > 1:  # type: ignore[arg-type]  # it is a list here
+            raise CheckpointError(
+                f"{where}: several groups of parameters without names, so that it is not known which is which",
+                hint="Give the optimizer named parameters: [{'params': [(name, parameter), …]}, …].",
+            )
+        found |= {name: (number, group) for name, number in zip(own or names, numbers or (), strict=False)}
+    return found
 
 
-def _parts(state: object, where: str, group: int) -> tuple[Mapping[object, object], _Options]:
-    if isinstance(state, Mapping):
-        moments, groups = state.get("state"), state.get("param_groups")
-        if isinstance(moments, Mapping) and isinstance(groups, list) and 0 <= group < len(groups):
-            options = groups[group]
-            betas = options.get("betas") if isinstance(options, Mapping) else None
-            if isinstance(betas, list | tuple) and len(betas) == 2 and all(0 <= float(b) < 1 for b in betas):
-                epsilon = float(options.get("eps", 1e-8))
-                if math.isfinite(epsilon):
-                    return moments, _Options(float(betas[0]), float(betas[1]), epsilon)
-    raise CheckpointError(
-        f"{where}: found no state of Adam; expected the state_dict of torch.optim.Adam or AdamW",
-        hint="Name its entry: measures: [{_target_: adam_lambda_max, state: optimizer}]",
-    )
+def _constants(options: Mapping[str, object], where: str) -> tuple[float, float, float]:
+    """β₁, β₂ and ε of a group."""
+    betas, epsilon = options.get("betas"), options.get("eps")
+    if not isinstance(betas, list | tuple) or len(betas) != 2 or not isinstance(epsilon, int | float):
+        raise CheckpointError(f"{where}: a group without betas and eps", hint=_EXPECTED)
+    return float(betas[0]), float(betas[1]), float(epsilon)

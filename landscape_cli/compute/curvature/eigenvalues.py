@@ -46,9 +46,7 @@ def adaptive_lambda_max(context: Context, *, steps: PositiveInt = 20, seed: int 
     return _largest(context, context.operator.scaled(context.magnitude()), steps, seed)
 
 
-def adam_lambda_max(
-    context: Context, *, steps: PositiveInt = 20, seed: int = 0, state: str = "optimizer", group: int = 0
-) -> Found:
+def adam_lambda_max(context: Context, *, steps: PositiveInt = 20, seed: int = 0, state: str = "optimizer") -> Found:
     """λ_max(P^-1/2 H P^-1/2) with P = √v̂ + ε of Adam's state in the checkpoint: what limits its learning rate while v̂
     hardly changes (Cohen et al. 2022, arXiv:2207.14484).
 
@@ -59,9 +57,8 @@ def adam_lambda_max(
         steps: Products with the Hessian.
         seed: Of the start vector.
         state: Entry of the checkpoint that holds the state dict of the optimizer.
-        group: Parameter group whose β₁, β₂ and ε are taken.
     """
-    adam = preconditioner(context, state, group)
+    adam = preconditioner(context, state)
     found = _largest(context, context.operator.scaled(adam.scale), steps, seed)
     return {**found, "beta1": adam.beta1}
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from landscape_cli.compute.basis import place_for
 from landscape_cli.compute.curvature.context import Context, Found
 from landscape_cli.compute.curvature.operator import HessianOperator
 from landscape_cli.compute.traces import hutchinson, xtrace
@@ -25,7 +26,7 @@ def trace(context: Context, *, products: AtLeastTwo = 30, estimator: Estimator =
         estimator: xtrace, or hutchinson, which needs next to no memory.
         seed: Of the probes.
     """
-    return _trace(context.operator, products, estimator, seed)
+    return _trace(context, context.operator, products, estimator, seed)
 
 
 def adaptive_trace(
@@ -36,11 +37,15 @@ def adaptive_trace(
 
     Cost: ``products`` products.
     """
-    return _trace(context.operator.scaled(context.magnitude()), products, estimator, seed)
+    return _trace(context, context.operator.scaled(context.magnitude()), products, estimator, seed)
 
 
-def _trace(operator: HessianOperator, products: int, estimator: Estimator, seed: int) -> Found:
+def _trace(context: Context, operator: HessianOperator, products: int, estimator: Estimator, seed: int) -> Found:
     estimate = xtrace if estimator == "xtrace" else hutchinson
+    needed = products // 2 * operator.size * operator.dtype.itemsize
+    if estimator == "xtrace" and place_for(needed, operator.device, None) is None:
+        context.note("the vectors of XTrace did not fit in memory: estimated by Hutchinson's method")
+        estimate = hutchinson
     found = estimate(
         operator.many, operator.size, num_products=products, device=operator.device, dtype=operator.dtype, seed=seed
     )

@@ -11,7 +11,7 @@ from landscape_cli.compute.curvature.journal import Journal
 from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.subspace import unflatten
 
-# What several products may take together, in float64 with the parts of the chunks.
+# What several products may take together.
 _BYTES_AT_ONCE = 1 << 30
 _MOST_AT_ONCE = 16
 
@@ -51,7 +51,7 @@ class HessianOperator:
             self._objective.count_replayed(is_exact=self._journal.is_exact)
             found.append(known)
         left = vectors[len(found) :]
-        step = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // (24 * self.size)))
+        step = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // self._objective.bytes_per_vector))
         for start in range(0, len(left), step):
             found += self._compute(left[start : start + step])
         return found

@@ -1,0 +1,67 @@
+"""What was measured from the model, for people: a table, the kind of point, limits of the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from landscape_cli.analysis.critical_point import CriticalPoint
+from landscape_cli.analysis.learning_rate import WORDING, LearningRates
+from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.cli.console import number
+
+COLUMNS = ("measure", "value ± SE", "unit", "invariant to", "n", "note")
+_MAPPED = ("nonconvexity",)
+_IN_SLICES = ("slice_curvature", *_MAPPED)
+_SIGNS = {"lower": "≥ ", "upper": "≤ ", None: ""}
+Words = tuple[str, Sequence[str]]  # a sentence, and what it rests on
+
+
+def model_rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]:
+    """One row per measure; what the notes of all have in common is left to `shared_notes`."""
+    said = {*shared_notes(measurements), WORDING}
+    for each in measurements:
+        spread = f"{number(each.range[0])} … {number(each.range[1])}" if each.range and len(each.per_slice) > 1 else ""
+        share = f"spread {100 * each.spread:.0f} %" if each.spread is not None else ""
+        rest = [part for part in each.note.split("; ") if part not in said]
+        yield (
+            each.name,
+            f"{_SIGNS[each.bound]}{number(each.value or 0.0)} {errors_in_words(each)}".rstrip(),
+            each.unit,
+            ", ".join(each.invariant_to or ()) or ("unknown" if each.invariant_to is None else "nothing"),
+            f"{each.num_examples:,}" if each.num_examples else "unknown",
+            "; ".join(filter(None, (spread, share, *rest))),
+        )
+
+
+def title(measurements: Sequence[Measurement]) -> str:
+    """Of what network the numbers are, or of which of its parameters."""
+    scopes = dict.fromkeys(each.scope for each in measurements if each.name not in _IN_SLICES)
+    return ", ".join(["from the model", *scopes])
+
+
+def shared_notes(measurements: Sequence[Measurement]) -> list[str]:
+    """The parts of a note that all measures of records have in common; the map has notes of its own."""
+    notes = [each.note.split("; ") for each in measurements if each.name not in _MAPPED]
+    return [part for part in notes[0] if all(part in each for each in notes)] if len(notes) > 1 else []
+
+
+def errors_in_words(measurement: Measurement) -> str:
+    """``± 0.11``, ``± 3e-07 (residual)``: what is no standard error is said to be another; ``""`` without any.
+
+    What the spacing of a grid adds is in the note.
+    """
+    words = []
+    if measurement.standard_error is not None:
+        words.append(f"± {measurement.standard_error:.2g}")
+    if measurement.method_error is not None and measurement.method_error_from != "grid":
+        words.append(f"± {measurement.method_error:.2g} ({measurement.method_error_from})")
+    return " ".join(words)
+
+
+def verdicts(point: CriticalPoint, rates: LearningRates, notes: Sequence[str]) -> Iterator[Words]:
+    """What holds for all measures from the model, the kind of point, the limits; each with what it rests on."""
+    if notes:
+        yield "all of these:", notes
+    yield f"critical point: {point.sentence}", point.details
+    if rates.sentence:
+        yield f"learning rate: {rates.sentence}", rates.caveats
