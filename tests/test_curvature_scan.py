@@ -323,6 +323,7 @@ def test_float64_of_the_scan_is_that_of_the_curvature(folder: Path) -> None:
         ("{objective: {weight_decay: 1.0, parameters: {include: [nothing]}}}", "c.yaml:10: curvature.objective.parameters: 'nothing' matches no parameter"),
         ("{objective: {weight_decay: -1.0}}", "curvature.objective.weight_decay"),
         ("{hvp: magic}", "curvature.hvp"),
+        ("{measures: [{_target_: relative_flatness, layers: [haed]}]}", "curvature.measures.relative_flatness.layers: 'haed' matches no parameter; did you mean 'head'?"),
         ("{maps: true}", "curvature.maps"),
         ("{precision: bfloat16}", "curvature.precision"),
         ("{num_examples: 0}", "curvature.num_examples"),
@@ -357,9 +358,7 @@ def test_curvature_of_another_scan_or_of_no_file_is_refused(folder: Path, landsc
 def test_one_measure_that_fails_does_not_keep_the_others_from_being_measured(
     folder: Path, landscape: Landscape
 ) -> None:
-    path = config(
-        "curvature: {measures: [gradient, curvature_models.fails, adam_lambda_max, {_target_: relative_flatness, layers: [absent]}, sam]}\n"
-    )
+    path = config("curvature: {measures: [gradient, curvature_models.fails, adam_lambda_max, sam]}\n")
     outcome = landscape("scan", path, "-o", "s.h5")
     assert outcome.exit_code == 4
     assert "curvature.measures.fails raised ZeroDivisionError: nothing to divide by" in " ".join(outcome.stderr.split())
@@ -367,7 +366,7 @@ def test_one_measure_that_fails_does_not_keep_the_others_from_being_measured(
     assert surface.complete
     assert surface.curvature is not None
     assert set(surface.curvature.records) == {"gradient", "sam"}
-    assert set(surface.curvature.pending) == {"fails", "adam_lambda_max", "relative_flatness"}
+    assert set(surface.curvature.pending) == {"fails", "adam_lambda_max"}
     assert landscape("curvature", path, "s.h5").exit_code == 4
     without = config("curvature: {measures: [gradient, sam]}\n")
     assert landscape("curvature", without, "s.h5").exit_code == 0
@@ -409,6 +408,15 @@ def test_a_measure_that_returns_something_else_says_so(
     found = load_surface("s.h5").curvature
     assert found is not None
     assert set(found.records) == {"sam"}
+
+
+def test_flatness_of_layers_by_globs_costs_what_it_says(folder: Path, landscape: Landscape) -> None:
+    path = config("curvature: {measures: [{_target_: relative_flatness, layers: ['*'], products: 4}]}\n")
+    outcome = landscape("scan", path, "-o", "s.h5")
+    assert "8 passes" in " ".join(outcome.stderr.split())
+    found = records_of(load_surface("s.h5"))["relative_flatness"]
+    assert found.cost == Cost(products=8)
+    assert found.values["per_layer"].shape == (2,)
 
 
 def test_adam_is_read_from_the_checkpoint(folder: Path, landscape: Landscape) -> None:

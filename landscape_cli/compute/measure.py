@@ -18,6 +18,7 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
+from landscape_cli.axes import Selection
 from landscape_cli.beside import CurvatureConfig
 from landscape_cli.components import NAME_PATTERN, Component
 from landscape_cli.compute.curvature.context import Context, Measure
@@ -129,7 +130,7 @@ class CurvatureStage:
             ConfigError: There is no such parameter or split.
         """
         self._decayed()
-        _ = self.common
+        self.budget(tuple(self.measures))
 
     def begin(self, surface: Surface) -> None:
         """Enter what is missing, which a surface says of itself until it is there."""
@@ -159,8 +160,18 @@ class CurvatureStage:
                 grid.num_slices,
                 len(grid.axes),
                 has_batchnorm=self.worker.problem.has_batchnorm and self.worker.problem.recalibration is None,
+                num_layers=self._num_layers(name),
             )
         return total
+
+    def _num_layers(self, name: str) -> int:
+        """Weight matrices that the option ``layers`` of a measure names; 1 without one."""
+        layers, params = options_of(self.measures[name]).get("layers"), self.worker.problem.drawing.params
+        if self.measures[name].target not in CURVATURE or not isinstance(layers, list):
+            return 1
+        matrices = [each for each in self.names if params[each].ndim > 1]
+        where = self.settings.where("curvature", "measures", name, "layers")
+        return len(select(matrices, Selection(include=tuple(map(str, layers))), where))
 
     # ------------------------------------------------------------ measuring
 

@@ -43,10 +43,11 @@ def preconditioner(context: Context, entry: str) -> Adam:
     for name, parameter in context.objective.params.items():
         number, options = places.get(name, (None, {}))
         own = moments.get(number)
-        second = own.get("exp_avg_sq") if isinstance(own, Mapping) else None
+        moment = "max_exp_avg_sq" if options.get("amsgrad") else "exp_avg_sq"
+        second = own.get(moment) if isinstance(own, Mapping) else None
         if not isinstance(own, Mapping) or not isinstance(second, Tensor) or second.shape != parameter.shape:
             raise CheckpointError(
-                f"{where}: no second moment (exp_avg_sq) of {name} in the shape {tuple(parameter.shape)}",
+                f"{where}: no second moment ({moment}) of {name} in the shape {tuple(parameter.shape)}",
                 hint=f"{_EXPECTED}. Parameters that were not trained can be left out: curvature.parameters.",
             )
         beta1, beta2, epsilon = _constants(options, where)
@@ -61,7 +62,7 @@ def preconditioner(context: Context, entry: str) -> Adam:
 def _places(groups: object, names: tuple[str, ...], where: str) -> dict[str, tuple[object, Mapping[str, object]]]:
     """Name of a parameter → its number in the state and the options of its group."""
     found: dict[str, tuple[object, Mapping[str, object]]] = {}
-    for group in groups if isinstance(groups, list) else []:
+    for group in filter(lambda each: isinstance(each, Mapping), groups if isinstance(groups, list) else []):
         numbers, own = group.get("params"), group.get("param_names")
         if own is None and len(groups) > 1:  # type: ignore[arg-type]  # it is a list here
             raise CheckpointError(

@@ -58,7 +58,9 @@ def options_of(component: Component) -> dict[str, JsonValue]:
     return {**defaults, **component.kwargs}
 
 
-def planned(component: Component, size: int, num_slices: int, num_axes: int, *, has_batchnorm: bool) -> Cost:
+def planned(
+    component: Component, size: int, num_slices: int, num_axes: int, *, has_batchnorm: bool, num_layers: int = 1
+) -> Cost:
     """The passes that a built-in measure takes at most: its stated budget; none for others.
 
     Args:
@@ -67,6 +69,7 @@ def planned(component: Component, size: int, num_slices: int, num_axes: int, *, 
         num_slices: Of the scan.
         num_axes: Of the scan.
         has_batchnorm: Whether there are statistics to be estimated anew.
+        num_layers: That ``layers`` of the measure names.
     """
     options = options_of(component)
 
@@ -74,7 +77,6 @@ def planned(component: Component, size: int, num_slices: int, num_axes: int, *, 
         value = options.get(name)
         return value if isinstance(value, int) else 0
 
-    layers = options.get("layers")
     steps = min(number("steps"), size)
     probes = 2 * min(number("products") // 2, size) if options.get("estimator") == "xtrace" else number("products")
     budgets = {
@@ -86,7 +88,7 @@ def planned(component: Component, size: int, num_slices: int, num_axes: int, *, 
         "adaptive_trace": Cost(products=probes),
         "slice_curvature": Cost(products=min(number("slices"), num_slices) * num_axes),
         "spectral_density": Cost(products=number("probes") * steps),
-        "relative_flatness": Cost(products=number("products") * (len(layers) if isinstance(layers, list) else 1)),
+        "relative_flatness": Cost(products=number("products") * num_layers),
         "fisher_rao": Cost(gradients=2),
         "sam": Cost(losses=1, gradients=1),
         "asam": Cost(losses=1, gradients=1),
