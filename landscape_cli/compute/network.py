@@ -104,7 +104,8 @@ class Network:
                 hint="Wrap the model in a function of yours that returns the logits, and name that function in "
                 "`model:`.",
             )
-        return at_least_float32(outputs)
+        # a model on several devices gives them where it ends; the targets are where it begins
+        return at_least_float32(outputs).to(tensors_of(inputs)[0].device)
 
     def sums(self, outputs: Tensor, targets: Tensor, split: str) -> Tensor:
         """Sum and sum of squares of every metric over the examples, float64.

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 
-from landscape_cli.compute.device import device_errors
+from landscape_cli.compute.device import device_errors, settle
 from landscape_cli.compute.evaluate import Evaluator, Values, never
 from landscape_cli.compute.memory import budget, free_bytes
 from landscape_cli.compute.network import Network
@@ -44,9 +44,10 @@ class Worker:
         self.problem, self.device, self.say = problem, device, note
         dtype = DTYPES[problem.precision]
         with device_errors("moving the model and the data to the device"):
-            model = problem.model.to(device)
+            model = settle(problem.model, device)
             self.network = Network(model, problem.metrics, moves_statistics=problem.moves_statistics)
-            self._weights = {name: tensor.to(device) for name, tensor in problem.origin.items()}
+            live = self.network.moved_tensors()  # on several devices where the model is
+            self._weights = {name: tensor.to(live[name].device) for name, tensor in problem.origin.items()}
             left = budget(data_bytes, free_bytes(device))
             self.splits: dict[str, Split] = {}
             for name, batches in problem.splits.items():
@@ -147,7 +148,7 @@ class Worker:
 
     def _move(self, direction: Params) -> Params:
         with device_errors("moving the directions to the device"):
-            return {name: tensor.to(self.device) for name, tensor in direction.items()}
+            return {name: tensor.to(self._weights[name].device) for name, tensor in direction.items()}
 
     def _lay_out(self) -> None:
         """Follow the engine in how weights lie in memory, so that moving them is a plain copy."""
