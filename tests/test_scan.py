@@ -434,3 +434,33 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_computed(tmp_pat
     for output, error in never_built():
         with pytest.raises(error):
             scan_model(model, {"a": dataset}, axes=LINE, output=output)
+
+
+class Spread(nn.Module):
+    """The first layer on one device, the second on another."""
+
+    def __init__(self, *devices: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = (nn.Linear(4, 4).to(device) for device in devices)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden: Tensor = self.first(inputs.to(self.first.weight.device)).relu()
+        out: Tensor = self.second(hidden.to(self.second.weight.device))
+        return out
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device beside the CPU")
+def test_a_model_on_several_devices_is_scanned_where_it_lives() -> None:
+    dataset = TensorDataset(torch.randn(20, 4), torch.randint(4, (20,)))
+    axes, runtime = {"x": {"num": 5}, "y": {"num": 3}}, {"device": "cpu"}
+    options = {"curvature": {"measures": ["eigenvalues"]}, "runtime": runtime}
+    spread, plain = (
+        scan_model(Spread(*devices), {"train": dataset}, axes=axes, **options)  # type: ignore[arg-type]
+        for devices in (("cpu", "cuda"), ("cpu", "cpu"))
+    )
+    np.testing.assert_allclose(spread["train_loss"], plain["train_loss"], rtol=1e-5)
+    assert spread.curvature is not None
+    assert plain.curvature is not None
+    found, expected = (each.curvature.records["eigenvalues"].number("lambda_max") for each in (spread, plain))
+    assert found == pytest.approx(expected, rel=1e-4)
