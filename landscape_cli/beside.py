@@ -85,5 +85,11 @@ class CurvatureConfig(Section):
 
 
 def switched(value: object) -> object:
-    """A section that is switched on by ``true`` and off by ``false``."""
+    """A section that is switched on by ``true`` and off by ``false``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if value is not None and not isinstance(value, bool | dict | Section):
+        raise ValueError(f"found {value!r}; expected true, false or a mapping")
     return {} if value is True else None if value is False else value

@@ -9,7 +9,9 @@ LandscapeError
  │    ├── SurfaceVersionError     written by a newer major version of the format
  │    └── ResumeMismatchError     made by another config, checkpoint or data
  └── EvaluationError          4   the evaluation could not be completed
-      └── OutputError         4   the results could not be written (full disk, folder turned read-only)
+      ├── OutputError         4   the results could not be written (full disk, folder turned read-only)
+      ├── NonFiniteError          a mean over the examples, or what is made of it, is NaN or infinite
+      └── AsymmetryError          products with a Hessian contradict each other
 
 A message says where: what was found; what was expected. The hint says what to do next.
 """
@@ -84,6 +86,22 @@ class EvaluationError(LandscapeError):
 
 class OutputError(EvaluationError):
     """The results could not be written; what was saved before is untouched."""
+
+
+class NonFiniteError(EvaluationError):
+    """A mean over the examples, or what is made of it, is NaN or infinite."""
+
+
+class AsymmetryError(EvaluationError):
+    """Products with a Hessian contradict each other: a second derivative is wrong, or random."""
+
+    def __init__(self, found: float, largest: float) -> None:
+        super().__init__(
+            f"curvature: products with the Hessian contradict each other by {found:.2g}, beside eigenvalues up to "
+            f"{largest:.2g}; expected a symmetric matrix",
+            hint="Set curvature.hvp: finite_difference, or evaluation.precision: float64; an operation of the model is "
+            "random or has a wrong second derivative.",
+        )
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def _assign(data: JsonValue, path: KeyPath, value: JsonValue, label: str) -> Non
             if last:
                 here[key] = value
             elif not isinstance(here.get(key), dict | list):
-                if here.get(key) is not None:
+                if here.get(key) not in (None, True):  # true stands for a section with its defaults
                     raise ConfigError(
                         f"{label}: {'.'.join(map(str, path[: depth + 1]))} is {here[key]!r}, not a section"
                     )

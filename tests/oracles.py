@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from landscape_cli.compute.curvature.context import Context
 from landscape_cli.compute.curvature.journal import Journal
 from landscape_cli.compute.curvature.operator import HessianOperator
 from landscape_cli.compute.data import Batches
+from landscape_cli.compute.measure import _layers_of
 from landscape_cli.compute.metrics import PerExample, cross_entropy
 from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.residency import place
@@ -120,9 +122,10 @@ def product_of(objective: Objective) -> Callable[[Tensor], Tensor]:
 def context_of(objective: Objective, **options: object) -> Context:
     """What measures get, of an objective alone."""
 
-    def part(names: Sequence[str]) -> tuple[Objective, HessianOperator]:
+    @contextlib.contextmanager
+    def part(names: Sequence[str]) -> Iterator[tuple[Objective, HessianOperator]]:
         mine = objective_of(objective._model, _data_of(objective), objective._loss, names=names)
-        return mine, operator_of(mine)
+        yield mine, operator_of(mine)
 
     arguments: dict[str, object] = {
         "draw": lambda _: (),
@@ -130,11 +133,11 @@ def context_of(objective: Objective, **options: object) -> Context:
         "is_cross_entropy": objective._loss is cross_entropy,
         "parameter_names": tuple(name for name, _ in objective._model.named_parameters()),
     }
-    return Context(objective, operator_of(objective), part, **{**arguments, **options})  # type: ignore[arg-type]
+    return Context(objective, operator_of(objective), part, _layers_of(objective._model), **{**arguments, **options})  # type: ignore[arg-type]
 
 
 def _data_of(objective: Objective) -> Batches:
-    return objective._split.batches
+    return objective._passes._split.batches
 
 
 def operator_of(objective: Objective) -> HessianOperator:

@@ -27,7 +27,8 @@ from landscape_cli.compute.curvature.journal import Journal
 from landscape_cli.compute.curvature.operator import HessianOperator, magnitude
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.metrics import cross_entropy
-from landscape_cli.compute.objective import Objective, StoppedError
+from landscape_cli.compute.objective import Objective
+from landscape_cli.compute.passes import StoppedError
 from landscape_cli.compute.subspace import flatten, parameters_of, unflatten
 from landscape_cli.errors import EvaluationError
 from landscape_cli.records import Cost
@@ -111,7 +112,7 @@ def test_no_bit_depends_on_the_number_of_threads(
         threads(number)
         objective = objective_of(model, data, chunk_size=chunk_size, keeps_graphs=number == 2)
         vector = random_like(objective.params)
-        derivative = objective.derivative(5)
+        derivative = objective.derivative(5, with_spread=True)
         loss = torch.tensor([objective.loss(), derivative.loss, derivative.spread])
         products = [on_cpu(product).double() for product in objective.hvps([vector, derivative.gradient])]
         found.append(torch.cat([loss, on_cpu(derivative.gradient).double(), *products]))
@@ -393,7 +394,7 @@ def test_the_sampling_error_is_right_also_after_out_of_memory() -> None:
     model, data = case("perceptron", 60)
     interrupted = objective_of(model, data, greedy, chunk_size=60)
     expected = objective_of(model, data, chunk_size=5)
-    first, second = interrupted.derivative(6), interrupted.derivative(6)  # parts of 10 do not fit
+    first, second = (interrupted.derivative(6, with_spread=True) for _ in range(2))  # parts of 10 do not fit
     assert first.spread == pytest.approx(second.spread, rel=1e-12)
     torch.testing.assert_close(on_cpu(first.gradient), on_cpu(expected.gradient()), rtol=1e-12, atol=1e-15)
     assert interrupted.chunk_size == 5
@@ -434,12 +435,12 @@ def test_costs_count_what_was_done(way: str) -> None:
     vectors = [random_like(objective.params, seed) for seed in range(3)]
     objective.loss()
     objective.gradient()
-    objective.derivative(7)
+    objective.derivative(7, with_spread=True)
     objective.hvp(vectors[0])
     objective.hvps(vectors)
-    assert objective.cost == Cost(losses=1, gradients=2, products=4)
+    assert objective.cost == Cost(losses=1, gradients=3, products=4)
     assert told[-1] == objective.cost
-    assert objective.cost.passes == 7
+    assert objective.cost.passes == 8
 
 
 # ---------------------------------------------------------------- several devices
@@ -499,8 +500,10 @@ def test_a_model_on_several_devices_stays_there_and_has_the_same_derivatives(
     vector = random_like(expected.params)
     assert objective.loss() == pytest.approx(expected.loss(), rel=1e-12)
     scale = {name: tensor.abs() for name, tensor in objective.params.items()}
-    found, exact = objective.derivative(5, scale), expected.derivative(5, {n: t.cpu() for n, t in scale.items()})
+    found = objective.derivative(5, with_spread=True, scale=scale)
+    exact = expected.derivative(5, with_spread=True, scale={n: t.cpu() for n, t in scale.items()})
     assert found.spread == pytest.approx(exact.spread, rel=1e-9)
+    assert found.scaled_spread == pytest.approx(exact.scaled_spread, rel=1e-9)
     for derivative, other in (
         (found.gradient, exact.gradient),
         (objective.hvp(vector), expected.hvp(vector)),

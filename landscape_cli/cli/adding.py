@@ -66,14 +66,15 @@ def _run(
     from landscape_cli.compute.add_curvature import add_curvature
     from landscape_cli.config import load_config
 
+    loaded = load_config(config, overrides)
     with ScanDisplay(on_preflight=signals.defer) as display, redirect_stdout(sys.stderr):
         # data sets and models that print must not spoil the JSON
         surface = add_curvature(
-            load_config(config, overrides),
+            loaded,
             file,
             unsafe_load=unsafe_load,
             time_budget=None if budget is None else budget - (time.perf_counter() - start),
             observer=display,
             should_stop=signals.requested,
         )
-    return curvature_run_report(surface, file, seconds=time.perf_counter() - start)
+    return curvature_run_report(surface, file, loaded, seconds=time.perf_counter() - start)

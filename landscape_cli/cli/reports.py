@@ -32,6 +32,7 @@ from landscape_cli.surface import Metric, Surface
 
 if TYPE_CHECKING:
     from landscape_cli.compute.observer import Preflight
+    from landscape_cli.config import Config
 
 
 class AxisReport(BaseModel):
@@ -320,15 +321,29 @@ def plan_report(preflight: Preflight, surface: Surface) -> PlanReport:
     )
 
 
+def asked_part(surface: Surface, config: Config) -> Surface:
+    """What this config asks for of a surface; what else the file has from before is left as it is."""
+    return replace(
+        surface,
+        radius=surface.radius if config.radius is not None else None,
+        curvature_map=surface.curvature_map if config.curvature is not None and config.curvature.map else None,
+    )
+
+
 def scan_report(
-    surface: Surface, path: Path, plan: PlanReport, *, num_computed: int, seconds: float, seconds_filling: float
+    surface: Surface,
+    path: Path,
+    plan: PlanReport,
+    config: Config,
+    *,
+    num_computed: int,
+    seconds: float,
+    seconds_filling: float,
 ) -> ScanReport:
     """Summarise a scan."""
-    # a radius of the file that this config does not ask for is left as it is
-    asked = surface if plan.radius is not None else replace(surface, radius=None)
     return ScanReport(
         **info_report(surface, path).model_dump(),
-        status="complete" if asked.finished else "stopped",
+        status="complete" if asked_part(surface, config).finished else "stopped",
         num_computed=num_computed,
         seconds=seconds,
         points_per_second=num_computed / seconds_filling if seconds_filling > 0 else None,
@@ -336,9 +351,9 @@ def scan_report(
     )
 
 
-def curvature_run_report(surface: Surface, path: Path, *, seconds: float) -> CurvatureRunReport:
+def curvature_run_report(surface: Surface, path: Path, config: Config, *, seconds: float) -> CurvatureRunReport:
     """Summarise what has been added."""
-    curvature, points = surface.curvature, surface.curvature_map
+    curvature, points = surface.curvature, asked_part(surface, config).curvature_map
     pending = list(curvature.pending) if curvature else []
     is_complete = not pending and (points is None or points.complete)
     return CurvatureRunReport(

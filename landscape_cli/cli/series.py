@@ -127,6 +127,7 @@ def _scan_one(
         load_surface(output),
         output,
         plan,
+        config,
         num_computed=display.num_computed,
         seconds=time.perf_counter() - start,
         seconds_filling=display.seconds_filling,
@@ -234,4 +235,5 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         if report.plan.precision in ("tf32", "bfloat16") and isinstance(differences, dict):
             words = differences_in_words(differences)
             TALK.note(f"{report.plan.precision} is off from {reference} by {words} (relative, of the worst metric)")
-        TALK.note(f"look at it with: landscape plot {file} -o {Path(file).with_suffix('.png')}")
+        beside = f", landscape sharpness {file}" if report.radius is not None or report.has_curvature else ""
+        TALK.note(f"look at it with: landscape plot {file} -o {Path(file).with_suffix('.png')}{beside}")

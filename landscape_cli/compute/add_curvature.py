@@ -22,6 +22,7 @@ from landscape_cli.compute.resume import check_identity, resume
 from landscape_cli.compute.saved import saved_directions
 from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.config import Config
+from landscape_cli.errors import UsageError
 from landscape_cli.storage import exclusive, load_surface
 from landscape_cli.surface import Surface
 
@@ -57,6 +58,11 @@ def add_curvature(
     """
     deadline = math.inf if time_budget is None else time.perf_counter() + time_budget
     observer, path, runtime = observer or Silent(), Path(output), config.runtime
+    if config.curvature is None and "curvature" in config.model_fields_set:
+        raise UsageError(
+            f"{config.where('curvature')}: is switched off; nothing to measure",
+            hint="Leave the key out for the default measures, or name some: --set 'curvature.measures=[eigenvalues]'",
+        )
     config = config if config.curvature is not None else config.with_curvature()
     device = choose_devices(runtime.device, config.where("runtime", "device"), runtime.devices)[0]
     with exclusive(path), one_thread_per_process(runtime, device) as cores:
@@ -82,10 +88,12 @@ def add_curvature(
         def is_over() -> bool:
             return should_stop() or time.perf_counter() >= deadline
 
-        curvature = curvature_of(worker, config, path, {}, reader_of(config, unsafe=unsafe_load), observer, is_over)
+        curvature = curvature_of(
+            worker, config, path, {}, reader_of(config, problem, unsafe=unsafe_load), observer, is_over
+        )
         assert curvature is not None  # the config has the section
         begin_curvature(surface, config, curvature)
-        observer.curvature(curvature.in_words())
+        observer.curvature(curvature.asked.in_words(surface))
         saver = Saver(surface, path, runtime.save_every, is_saved=True)
         saver.save(always=True)
         measure_curvature(surface, curvature, saver, cores, is_over)

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from landscape_cli.compute.objective import NonFiniteError, Objective
+from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.subspace import unflatten
+from landscape_cli.errors import NonFiniteError
 
 _HALVED_AT = (0.5, 0.75)  # shares of the steps
 
@@ -64,7 +65,7 @@ def ascend(
     except NonFiniteError:
         if not losses:
             raise
-        losses.append(math.inf)
+        losses.append(_loss_or_infinity(objective))  # the gradient alone may be what is not finite
     finally:
         objective.move(None)
     return Highest(losses[0], max(losses))
@@ -85,11 +86,17 @@ def one_step(objective: Objective, scale: Tensor | None, *, radius: float) -> Hi
     step = radius * slope / length if length > 0 else torch.zeros_like(slope)
     try:
         _go(objective, step if scale is None else scale * step)
-        return Highest(found.loss, objective.loss())
-    except NonFiniteError:
-        return Highest(found.loss, math.inf)
+        return Highest(found.loss, _loss_or_infinity(objective))
     finally:
         objective.move(None)
+
+
+def _loss_or_infinity(objective: Objective) -> float:
+    """The loss; infinite where it has diverged."""
+    try:
+        return objective.loss()
+    except NonFiniteError:
+        return math.inf
 
 
 def _go(objective: Objective, offset: Tensor) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from landscape_cli.compute.memory import budget, free_bytes, free_host_bytes
+from landscape_cli.compute.subspace import FloatArray
+from landscape_cli.errors import AsymmetryError
 
 # elements of the basis; on a CPU 1 << 24 takes 3 times as long, on a GPU each block is a dozen kernels
 _FLOAT64_AT_ONCE = {"cpu": 1 << 20}
@@ -22,6 +25,22 @@ def place_for(nbytes: int, device: torch.device, memory: int | None) -> torch.de
         if limit is None or nbytes <= limit:
             return place
     return None
+
+
+def check_symmetry(projected: FloatArray, largest: float, symmetric_to: float) -> None:
+    """Refuse an operator whose products contradict each other.
+
+    Args:
+        projected: (m, m) QᵀHQ, every column from a product of its own.
+        largest: The largest |λ|.
+        symmetric_to: By how much they may, relative to that.
+
+    Raises:
+        AsymmetryError: They do by more.
+    """
+    asymmetry = float(np.abs(projected - projected.T).max(initial=0.0))
+    if asymmetry > symmetric_to * largest:
+        raise AsymmetryError(asymmetry, largest)
 
 
 class Basis:

@@ -18,14 +18,14 @@ from landscape_cli.compute.precision import arithmetic
 
 # what torch says of operations that cannot be differentiated twice, or not in forward mode
 _NOT_TWICE = (
-    "not implemented",
+    "is not implemented",
+    "Not implemented",
     "double backward",
     "once_differentiable",
     "does not require grad",
     "forward AD",
     "does not support it because",  # torch.func of autograd functions of the old kind
     "use_reentrant",
-    "checkpoint",
 )
 
 
@@ -57,10 +57,16 @@ class Replica:
         with torch.inference_mode(mode=False):
             return Replica(copy.deepcopy(self.model, shared), self.names)
 
-    def gradients(self, loss: Tensor, *, create_graph: bool = False) -> Sequence[Tensor]:
-        """Of the loss by every parameter; zeros for those that it does not depend on."""
+    def gradients(self, loss: Tensor, *, create_graph: bool = False, keep: bool = False) -> Sequence[Tensor]:
+        """Of the loss by every parameter; zeros for those that it does not depend on.
+
+        Args:
+            loss: Of the chunk.
+            create_graph: The gradients can be differentiated.
+            keep: The graph of the loss, for another backward pass.
+        """
         if not create_graph:
-            return self._accumulated([loss], None, keep=False)
+            return self._accumulated([loss], None, keep=keep)
         if not self._is_checked:
             _refuse_hidden_parameters(loss)
             self._is_checked = True

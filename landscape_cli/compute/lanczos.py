@@ -15,16 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape_cli.compute.basis import Basis, place_for
+from landscape_cli.compute.basis import Basis, check_symmetry, place_for
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.subspace import FloatArray
-from landscape_cli.errors import EvaluationError
+from landscape_cli.errors import EvaluationError, NonFiniteError
 
 Operator = Callable[[Tensor], Tensor]
 
 _NO_MEMORY = "curvature: the Lanczos algorithm: out of memory for {max_products} vectors of {size:,} numbers"
 _FEWER = "Set max_products of the direction to a smaller number."
-_MOST_ASYMMETRY = 0.05  # of the largest |λ|; rounding in float32 gives 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +139,15 @@ class Krylov:
         beta = torch.linalg.vector_norm(rest)
         *known, new = column = torch.cat([coefficients, beta.view(1)]).tolist()
         if not all(map(math.isfinite, column)):
-            raise EvaluationError("curvature: a product with the Hessian holds NaN or infinite values")
+            raise NonFiniteError("curvature: a product with the Hessian holds NaN or infinite values")
         first = 0 if self.keeps_basis else max(0, m - 1)
         self._projected[first : first + len(known), m] = known
         self.num_products = m + 1
         # else the basis holds Hq already; when it holds all of them, it spans an invariant subspace, and the Ritz pairs
         # are exact: as many copies of every eigenvalue as there were start vectors
         epsilon = torch.finfo(self._basis.dtype).eps
-        has_room = (
-            self._num_vectors < self.size or not self.keeps_basis
-        )  # as many as rows span everything if orthogonal
+        # as many vectors as rows span everything, if they are orthogonal
+        has_room = self._num_vectors < self.size or not self.keeps_basis
         if has_room and new > epsilon * math.hypot(*column):
             self._projected[self._num_vectors, m] = new
             if not self.keeps_basis and len(self._basis) == 2:
@@ -185,23 +183,19 @@ class Krylov:
         vector *= torch.sign(vector[vector.abs().argmax()]) / torch.linalg.vector_norm(vector)
         return vector.to(self._device)
 
-    def check_symmetry(self) -> None:
+    def check_symmetry(self, symmetric_to: float) -> None:
         """Refuse an operator whose products contradict each other.
 
+        Args:
+            symmetric_to: By how much they may, relative to the largest |λ|.
+
         Raises:
-            EvaluationError: They do.
+            AsymmetryError: They do by more.
         """
-        m, largest = self.num_products, self.ritz().largest_magnitude
-        if not self.keeps_basis:
+        m = self.num_products
+        if not self.keeps_basis or not m:
             return
-        asymmetry = float(np.abs(self._projected[:m, :m] - self._projected[:m, :m].T).max(initial=0.0))
-        if asymmetry > _MOST_ASYMMETRY * largest:
-            raise EvaluationError(
-                f"curvature: products with the Hessian contradict each other by {asymmetry:.2g}, beside eigenvalues up "
-                f"to {largest:.2g}; expected a symmetric matrix",
-                hint="Use evaluation.precision: float64; if that is no help, an operation of the model is random or "
-                "has a wrong second derivative.",
-            )
+        check_symmetry(self._projected[:m, :m], self.ritz().largest_magnitude, symmetric_to)
 
 
 @device_errors("curvature: the Lanczos algorithm")
@@ -216,6 +210,7 @@ def eigenpair(
     device: torch.device,
     dtype: torch.dtype,
     seed: int = 0,
+    symmetric_to: float = 0.05,
 ) -> Eigenpair:
     """The ``index``-th largest or smallest eigenvalue of a symmetric operator, counted with multiplicity.
 
@@ -232,6 +227,7 @@ def eigenpair(
         device: Of the vectors.
         dtype: Of the vectors; all coefficients are float64.
         seed: Of the start vectors, which are the same on every device.
+        symmetric_to: By how much products may contradict each other, relative to the largest |λ|.
 
     Raises:
         EvaluationError: H has fewer eigenvalues or is not symmetric, a product is not finite, or memory does not
@@ -252,7 +248,7 @@ def eigenpair(
             bound = float(ritz.residuals[first].max()) if m >= index else math.inf
             if bound <= tolerance * ritz.largest_magnitude / 2:  # the other half is for the rounding of the products
                 break
-    space.check_symmetry()
+    space.check_symmetry(symmetric_to)
     unit = space.vector(ritz.vectors[:, _first(ritz, index, which)[-1]]).to(dtype)
     product = operator(unit).double()
     value = float(unit.double() @ product)
@@ -302,6 +298,7 @@ def ends(
     dtype: torch.dtype,
     seed: int = 0,
     memory: int | None = None,
+    symmetric_to: float = 0.05,
 ) -> Ends:
     """The largest and the smallest eigenvalues of a symmetric operator, by one Krylov space from one random vector.
 
@@ -319,6 +316,7 @@ def ends(
         dtype: Of the vectors.
         seed: Of the start vector.
         memory: Bytes that the basis may take; None for 40 % of what is free.
+        symmetric_to: As for `eigenpair`.
 
     Raises:
         EvaluationError: H is not symmetric, or a product is not finite.
@@ -341,7 +339,7 @@ def ends(
             both = max(found.residuals[:count].max(), found.residuals[-count:].max())
             if both <= tolerance * found.largest_magnitude:
                 break
-    space.check_symmetry()
+    space.check_symmetry(symmetric_to)
     ritz = space.ritz()
     # the recurrence goes on falling where the products are no better than their rounding
     residuals = np.maximum(ritz.residuals, torch.finfo(dtype).eps * ritz.largest_magnitude)

@@ -15,32 +15,29 @@ from typing import cast
 
 import numpy as np
 import torch
-from pydantic import JsonValue
 from torch import nn
 
-from landscape_cli.axes import Selection
-from landscape_cli.beside import CurvatureConfig
-from landscape_cli.components import NAME_PATTERN, Component
+from landscape_cli.components import NAME_PATTERN
+from landscape_cli.compute.asked import Asked
 from landscape_cli.compute.curvature.context import Context, Measure
 from landscape_cli.compute.curvature.journal import Journal
 from landscape_cli.compute.curvature.operator import HessianOperator
-from landscape_cli.compute.curvature.table import CURVATURE, expanded, options_of, planned
+from landscape_cli.compute.curvature.table import CURVATURE, options_of
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.fill import Saver
 from landscape_cli.compute.instantiate import Target, bind
 from landscape_cli.compute.memory import budget, free_bytes
-from landscape_cli.compute.objective import Objective, StoppedError
+from landscape_cli.compute.normalization import Units, layout_of
+from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.observer import Observer
+from landscape_cli.compute.passes import StoppedError
 from landscape_cli.compute.recalibration import Recalibration
 from landscape_cli.compute.residency import Split, place
-from landscape_cli.compute.selection import select
-from landscape_cli.compute.sources import split_or_default
-from landscape_cli.compute.worker import Worker
-from landscape_cli.config import Settings
-from landscape_cli.errors import EvaluationError, LandscapeError
+from landscape_cli.errors import AsymmetryError, EvaluationError, LandscapeError
 from landscape_cli.records import Cost, Curvature, FloatArray, Record
 from landscape_cli.surface import Surface
 
+_CROSS_ENTROPY = ("cross_entropy", "torch.nn.functional.cross_entropy", "torch.nn.CrossEntropyLoss")
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -49,9 +46,7 @@ class CurvatureStage:
     """Measures what the section ``curvature`` of a config asks for.
 
     Args:
-        section: The section of the config.
-        worker: Has the model and the data.
-        settings: The config.
+        asked: What is asked for.
         output: The surface file; None where there is none.
         own: Functions of the caller by name, besides the built-in measures.
         read: From a dotted key to that entry of the checkpoint; None for a model in hand.
@@ -59,9 +54,7 @@ class CurvatureStage:
         should_stop: Asked between chunks of data.
     """
 
-    section: CurvatureConfig
-    worker: Worker
-    settings: Settings
+    asked: Asked
     output: Path | None
     own: Mapping[str, Target]
     read: Callable[[str], object] | None
@@ -70,108 +63,31 @@ class CurvatureStage:
     # a factory: a function as the default would be a method
     _tell: Callable[[], None] = field(default_factory=lambda: lambda: None, init=False)
     _parts: list[Objective] = field(default_factory=list, init=False)
-
-    # ------------------------------------------------------------ what is asked for
-
-    @cached_property
-    def measures(self) -> dict[str, Component]:
-        """The measures by name."""
-        return expanded(self.section.measures)
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Of the parameters to differentiate by."""
-        where = self.settings.where("curvature", "parameters")
-        return select(self.worker.problem.drawing.params, self.section.parameters, where)
-
-    @cached_property
-    def split(self) -> str:
-        """Of the data."""
-        where = self.settings.where("curvature", "split")
-        return split_or_default(self.section.split, self.worker.splits, where)
-
-    @cached_property
-    def common(self) -> dict[str, JsonValue]:
-        """What decides every number, beside the identity of the scan."""
-        section, problem = self.section, self.worker.problem
-        num_examples = len(self.worker.splits[self.split])
-        decayed = section.objective.parameters
-        return {
-            "split": self.split,
-            "num_examples": min(section.num_examples or num_examples, num_examples),
-            "num_parameters": sum(problem.drawing.params[name].numel() for name in self.names),
-            "parameters": None if section.parameters is None else section.parameters.model_dump(mode="json"),
-            "weight_decay": section.objective.weight_decay,
-            "decayed": None if decayed is None else decayed.model_dump(mode="json"),
-            "precision": self._precision,
-            "batchnorm": self.settings.evaluation.batchnorm if problem.has_batchnorm else None,
-            "hvp": section.hvp,
-        }
-
-    @property
-    def _precision(self) -> str:
-        default = "float64" if self.worker.problem.precision == "float64" else "float32"
-        return self.section.precision or default
-
-    def settings_of(self, name: str) -> dict[str, JsonValue]:
-        """What decides the numbers of one measure."""
-        component = self.measures[name]
-        return {**self.common, "measure": component.target, "options": options_of(component)}
-
-    def pending(self, surface: Surface) -> tuple[str, ...]:
-        """The measures that a surface lacks, or has with other settings."""
-        known = surface.curvature.records if surface.curvature else {}
-        return tuple(n for n in self.measures if n not in known or dict(known[n].settings) != self.settings_of(n))
+    _written: Journal = field(init=False)  # of the last measure; not needed any more once that is saved
+    _spent: Cost = field(default=Cost(), init=False)  # by parts that are done
 
     def check(self) -> None:
-        """Refuse what names no parameters or no split, before anything is measured.
+        """Refuse what cannot be measured, before anything is: unknown names and options, parameters, splits, entries.
 
         Raises:
-            ConfigError: There is no such parameter or split.
+            ConfigError: Of the config.
+            CheckpointError: A measure needs an entry of the checkpoint that is not there.
         """
-        self._decayed()
-        self.budget(tuple(self.measures))
+        _ = self.asked.decayed, self.asked.budget(tuple(self.asked.measures))
+        for name, component in self.asked.measures.items():
+            self._function(name)
+            state = options_of(component).get("state") if component.target in CURVATURE else None
+            if isinstance(state, str) and self.read is not None:
+                self.read(state)
 
     def begin(self, surface: Surface) -> None:
         """Enter what is missing, which a surface says of itself until it is there."""
         records = dict(surface.curvature.records) if surface.curvature else {}
-        pending = self.pending(surface)
+        pending = self.asked.pending(surface)
         anew = ", ".join(name for name in pending if name in records)
         if anew:
             self.observer.note(f"note: measured with other settings before, and now anew: {anew}")
         surface.curvature = Curvature(records, pending)
-
-    def in_words(self) -> str:
-        """``6 measures, 133 passes over 1,437 examples of train``."""
-        examples = f"{self.common['num_examples']:,} examples of {self.split}"
-        passes = self.budget(tuple(self.measures)).passes
-        where = "" if self.section.parameters is None else f", by {self.common['num_parameters']:,} parameters"
-        count = len(self.measures)
-        return f"{count} measure{'' if count == 1 else 's'}, {passes:,} passes over {examples}{where}"
-
-    def budget(self, names: Sequence[str]) -> Cost:
-        """The passes that measures take at most."""
-        size, grid = int(str(self.common["num_parameters"])), self.worker.problem.grid
-        total = Cost()
-        for name in names:
-            total += planned(
-                self.measures[name],
-                size,
-                grid.num_slices,
-                len(grid.axes),
-                has_batchnorm=self.worker.problem.has_batchnorm and self.worker.problem.recalibration is None,
-                num_layers=self._num_layers(name),
-            )
-        return total
-
-    def _num_layers(self, name: str) -> int:
-        """Weight matrices that the option ``layers`` of a measure names; 1 without one."""
-        layers, params = options_of(self.measures[name]).get("layers"), self.worker.problem.drawing.params
-        if self.measures[name].target not in CURVATURE or not isinstance(layers, list):
-            return 1
-        matrices = [each for each in self.names if params[each].ndim > 1]
-        where = self.settings.where("curvature", "measures", name, "layers")
-        return len(select(matrices, Selection(include=tuple(map(str, layers))), where))
 
     # ------------------------------------------------------------ measuring
 
@@ -186,7 +102,7 @@ class CurvatureStage:
         failures: list[LandscapeError] = []
         for name in surface.curvature.pending:
             try:
-                record = self._record(name, sum(records[n].cost.passes for n in self.measures if n in records))
+                record = self._record(name, sum(records[n].cost.passes for n in self.asked.measures if n in records))
             except StoppedError:
                 return
             except LandscapeError as error:
@@ -196,51 +112,56 @@ class CurvatureStage:
             left = tuple(each for each in surface.curvature.pending if each != name)
             surface.curvature = Curvature(dict(records), left)
             saver.save(always=True)
+            self._written.remove()
         if self.output is not None:  # of a measure that is not asked for any more
-            _path_of_journal(self.output).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                _path_of_journal(self.output).unlink(missing_ok=True)
         if failures:
             raise failures[0]
 
     def _record(self, name: str, num_passes_before: int) -> Record:
         objective = self.objective
-        total = self.budget(tuple(self.measures)).passes
+        total = self.asked.budget(tuple(self.asked.measures)).passes
         start, notes = objective.cost, list[str]()
 
         def tell() -> None:
-            passes = (objective.cost - start).passes + sum(part.cost.passes for part in self._parts)
+            passes = (objective.cost - start + self._spent).passes + sum(part.cost.passes for part in self._parts)
             self.observer.progress("curvature", min(total, num_passes_before + passes), total)
 
         self._tell = tell
-        journal = self._journal(name)
-        context = self._context(HessianOperator(objective, journal), notes.append)
-        self._parts.clear()  # those of a measure that has failed
+        self._spent = Cost()
         try:
-            values = self._values(name, context)
-        except LandscapeError:
-            journal.remove()
-            raise
-        finally:
-            journal.close()
-            objective.move(None)
-            objective.release()
-        journal.remove()
-        cost = objective.cost - start
-        for part in self._parts:
-            cost += part.cost
-        self._parts.clear()
+            values = self._values(name, notes.append)
+        except AsymmetryError:
+            if self.asked.section.hvp != "auto" or not objective.is_exact:
+                raise
+            objective.use_differences()
+            notes.append("products by double backward contradict each other: a second derivative of torch is wrong")
+            values = self._values(name, notes.append)
+        cost = objective.cost - start + self._spent
         return Record(
             values=values,
-            settings=self.settings_of(name),
+            settings=self.asked.settings_of(name),
             cost=cost,
             method=objective.method if cost.products else "",
             notes=tuple(notes),
         )
 
-    def _values(self, name: str, context: Context) -> dict[str, FloatArray]:
-        function, target = self._function(name), self.measures[name].target
+    def _values(self, name: str, note: Callable[[str], None]) -> dict[str, FloatArray]:
+        function, target = self._function(name), self.asked.measures[name].target
+        journal = self._written = self._journal(name)
+        context = self._context(HessianOperator(self.objective, journal), note)
         failures = device_errors if target in CURVATURE else _failures_of_users
-        with failures(f"curvature.measures.{name}"):
-            found: object = function(context)
+        try:
+            with failures(f"curvature.measures.{name}"):
+                found: object = function(context)
+        except LandscapeError:
+            journal.remove()
+            raise
+        finally:
+            journal.close()
+            self.objective.move(None)
+            self.objective.release()
         if not isinstance(found, Mapping):
             raise EvaluationError(
                 f"curvature.measures.{name}: {target} returned a {type(found).__name__}; expected a mapping from names "
@@ -249,19 +170,19 @@ class CurvatureStage:
         return {_checked(name, key): _as_array(name, key, value) for key, value in found.items()}
 
     def _function(self, name: str) -> Measure:
-        where = partial(self.settings.where, "curvature", "measures", name)
-        return cast(Measure, bind(self.measures[name], where, {**CURVATURE, **self.own}, num_positional=1))
+        where = partial(self.asked.settings.where, "curvature", "measures", name)
+        return cast(Measure, bind(self.asked.measures[name], where, {**CURVATURE, **self.own}, num_positional=1))
 
     def _journal(self, name: str) -> Journal:
         if self.output is None:
             return Journal(None, b"", self.objective.dtype, self.objective.device)
-        identity = {"scan": self.worker.problem.identity, "measure": self.settings_of(name)}
+        identity = {"scan": self.asked.worker.problem.identity, "measure": self.asked.settings_of(name)}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
         return Journal(_path_of_journal(self.output), key, self.objective.dtype, self.objective.device)
 
     def _context(self, operator: HessianOperator, note: Callable[[str], None]) -> Context:
-        problem = self.worker.problem
-        model = self.worker.network.model
+        problem = self.asked.worker.problem
+        model = self.asked.worker.network.model
         estimates = problem.has_batchnorm and problem.recalibration is None
         return Context(
             objective=self.objective,
@@ -269,7 +190,8 @@ class CurvatureStage:
             part=self._part,
             draw=problem.draw,
             num_slices=problem.grid.num_slices,
-            is_cross_entropy=self.settings.loss.name in ("cross_entropy", "CrossEntropyLoss"),
+            layers=_layers_of(model),
+            is_cross_entropy=self.asked.settings.loss.target in _CROSS_ENTROPY,
             recalibrate=self._recalibrate if estimates else None,
             read=self.read,
             parameter_names=tuple(name for name, _ in model.named_parameters()),
@@ -277,62 +199,75 @@ class CurvatureStage:
         )
 
     def _recalibrate(self, model: nn.Module) -> None:
-        Recalibration(model, self._split, self.settings.evaluation.recalibration.num_examples)(model)
+        Recalibration(model, self._split, self.asked.settings.evaluation.recalibration.num_examples)(model)
 
     # ------------------------------------------------------------ the loss
 
     @cached_property
     def _split(self) -> Split:
         """The data in the precision of the curvature."""
-        own, dtype = self.worker.splits[self.split], _DTYPES[self._precision]
+        own, dtype = self.asked.worker.splits[self.asked.split], _DTYPES[self.asked.precision]
         if own.dtype == dtype:
             return own
-        memory = self.settings.runtime.memory.device
+        memory = self.asked.settings.runtime.memory.device
         with device_errors("moving the data to the device"):
-            limit = budget(None if memory == "auto" else memory, free_bytes(self.worker.device))
-            return place(own.batches, self.worker.device, dtype, limit)
+            limit = budget(None if memory == "auto" else memory, free_bytes(self.asked.worker.device))
+            return place(own.batches, self.asked.worker.device, dtype, limit)
 
     @cached_property
     def _model(self) -> nn.Module:
         """At the checkpoint, in the precision of the curvature."""
-        network = self.worker.network
+        network = self.asked.worker.network
         network.use(torch.contiguous_format)
-        network.move_to(self.worker.centre, ())
+        network.move_to(self.asked.worker.centre, ())
         with torch.inference_mode(mode=False):
-            return copy.deepcopy(network.model).to(_DTYPES[self._precision])
+            return copy.deepcopy(network.model).to(_DTYPES[self.asked.precision])
 
     @cached_property
     def objective(self) -> Objective:
         """The loss around the checkpoint, by the selected parameters."""
-        return self._make(self.names)
+        return self._make(self.asked.names)
 
     def _make(self, names: Sequence[str]) -> Objective:
         return Objective(
             self._model,
-            self.worker.problem.metrics["loss"],
+            self.asked.worker.problem.metrics["loss"],
             self._split,
             names=names,
-            num_examples=self.section.num_examples,
-            way=self.section.hvp,
-            weight_decay=self.section.objective.weight_decay,
-            decayed=self._decayed(),
+            num_examples=self.asked.section.num_examples,
+            way=self.asked.section.hvp,
+            weight_decay=self.asked.section.objective.weight_decay,
+            decayed=self.asked.decayed,
             keeps_graphs=True,
             should_stop=self.should_stop,
             on_pass=self._after_pass,
         )
 
-    def _decayed(self) -> list[str]:
-        where = self.settings.where("curvature", "objective", "parameters")
-        return select(self.worker.problem.drawing.params, self.section.objective.parameters, where)
-
-    def _part(self, names: Sequence[str]) -> tuple[Objective, HessianOperator]:
+    @contextlib.contextmanager
+    def _part(self, names: Sequence[str]) -> Iterator[tuple[Objective, HessianOperator]]:
         objective = self._make(names)
+        if not self.objective.is_exact:
+            objective.use_differences()
         self._parts.append(objective)
         journal = Journal(None, b"", objective.dtype, objective.device)
-        return objective, HessianOperator(objective, journal)
+        try:
+            yield objective, HessianOperator(objective, journal)
+        finally:
+            objective.close()
+            self._spent += objective.cost
+            self._parts.remove(objective)
 
     def _after_pass(self) -> None:
         self._tell()
+
+
+def _layers_of(model: nn.Module) -> dict[str, Units]:
+    """Name of a weight → its output units, in groups where those of a convolution see different inputs."""
+    layout = dict(layout_of(model))
+    for prefix, module in model.named_modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            layout[f"{prefix}.weight".lstrip(".")] = Units(0, module.groups)
+    return layout
 
 
 @contextlib.contextmanager

@@ -25,7 +25,8 @@ def free_bytes(device: torch.device) -> int | None:
     """Free memory of a device, or of the host for a CPU."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        # what the allocator of torch holds without using it is free for us
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     return free_host_bytes()
 
 

@@ -5,84 +5,45 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape_cli.compute.data import Inputs, call, tensors_of
-from landscape_cli.compute.derivatives import (
-    Replica,
-    Way,
-    bytes_saved,
-    is_not_differentiable,
-    twice_differentiable,
-)
-from landscape_cli.compute.device import OUT_OF_MEMORY, device_errors, is_out_of_memory, settle
-from landscape_cli.compute.memory import free_bytes
+from landscape_cli.compute.data import call
+from landscape_cli.compute.derivatives import Way, is_not_differentiable
+from landscape_cli.compute.device import device_errors, settle
 from landscape_cli.compute.metrics import PerExample
+from landscape_cli.compute.passes import OfPiece, Passes, Piece, failures
 from landscape_cli.compute.residency import Split
 from landscape_cli.compute.subspace import Params, flatten, norm, parameters_of
-from landscape_cli.errors import EvaluationError, did_you_mean
+from landscape_cli.errors import EvaluationError, NonFiniteError, did_you_mean
 from landscape_cli.records import Cost
 
-_NOT_DIFFERENTIABLE = (
-    "Expected what torch differentiates twice: no compiled modules, no reentrant checkpoints, no functions of your own "
-    "with a first derivative only."
-)
-# What autograd keeps of a chunk. ResNet-20 on a CPU, ms per example and product: 2.6 at 150 MB, 2.9 at 300 MB, 4.5 at
-# 2 GB, because of caches; a GPU wants many examples.
-_BYTES_PER_CHUNK = {"cpu": 1 << 27, "cuda": 1 << 31}
-_LARGEST_CHUNK = 1024
-# Threads on a CPU share the chunks: their number must not depend on that of the cores, on which no bit may depend.
-_FEWEST_CHUNKS, _SMALLEST_CHUNK = 8, 8
-_SHARE_OF_FREE_MEMORY = 0.25
+_SYMMETRIC_TO = {torch.float64: 1e-8, torch.float32: 1e-3}
+_SYMMETRIC_TO_BY_DIFFERENCES = 0.05
 # of vectors of length 1; measured against exact products: errors of 1e-9 in float64 and 1e-4 in float32
 _STEP = {torch.float64: 3e-5, torch.float32: 3e-2}
 
 
-class NonFiniteError(EvaluationError):
-    """A mean over the examples is NaN or infinite."""
-
-
-class StoppedError(Exception):
-    """Somebody has asked to stop in the middle of a pass over the data; not an error of the user's."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A chunk of the data and a replica of the model to evaluate it with.
-
-    Attributes:
-        start: Index of the first example.
-        inputs: Of the chunk, on the device.
-        targets: (k, …).
-        replica: Whose thread nobody else uses.
-        where: For messages.
-    """
-
-    start: int
-    inputs: Inputs
-    targets: Tensor
-    replica: Replica
-    where: str
-
-
 @dataclass(frozen=True)
 class Derivative:
-    """A loss, its gradient, and the sampling error √(tr Σ / n) of the gradient; NaN for a single part of the data."""
+    """A loss, its gradient, and how far the gradient over as many other examples would be from that over all.
+
+    Attributes:
+        loss: L(θ).
+        gradient: ∇L(θ).
+        spread: √(tr Σ / n) with the covariance Σ of the gradients of single examples; NaN where it was not asked for.
+        scaled_spread: The same of scale ⊙ g.
+    """
 
     loss: float
     gradient: Params
-    spread: float
-
-
-# of the chunk: one tensor for each that is averaged
-_Derivative = Callable[[Piece], Sequence[Tensor]]
+    spread: float = math.nan
+    scaled_spread: float = math.nan
 
 
 class Objective:
@@ -147,13 +108,21 @@ class Objective:
             raise EvaluationError("curvature: no parameters; expected at least one to differentiate the loss by")
         self.params: Params = {name: known[name].clone() for name in chosen}
         self._model = copied
-        self._replicas = [Replica(copied, chosen)]
         if isinstance(loss, nn.Module):  # may hold weights of classes, in the type of the scan
             loss = copy.deepcopy(loss).to(split.device, split.dtype).requires_grad_(requires_grad=False)
-        self._loss, self._split, self._should_stop, self._on_pass = loss, split, should_stop, on_pass
+        self._loss, self._on_pass = loss, on_pass
         self.device = split.device
         self.num_examples = len(split) if num_examples is None else min(num_examples, len(split))
-        self._chunk_size = None if chunk_size is None else min(chunk_size, self.num_examples)
+        self._passes = Passes(
+            copied,
+            chosen,
+            split,
+            num_examples=self.num_examples,
+            chunk_size=chunk_size,
+            trial=lambda piece: piece.replica.gradients(self._summed_loss(piece), create_graph=True),
+            should_stop=should_stop,
+            release=self._go_without_graphs,
+        )
         self._may_fall_back = way == "auto"
         self.way: Way = "double_backward" if way == "auto" else way
         self._offset: Params | None = None
@@ -161,8 +130,6 @@ class Objective:
         self._decayed = frozenset(known if decayed is None else decayed)
         self._keeps_graphs = keeps_graphs
         self._graphs: dict[int, Sequence[Tensor]] = {}
-        self._num_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        self._threads: list[ThreadPoolExecutor] = []
         self.cost = Cost()
 
     @property
@@ -193,7 +160,22 @@ class Objective:
     @property
     def bytes_per_vector(self) -> int:
         """What each of several products that are made together takes: its sum, and its parts in every thread."""
-        return self.size * (8 + self.dtype.itemsize * 2 * (self._num_threads + 1))
+        return self.size * (8 + self.dtype.itemsize * 2 * (self._passes.num_threads + 1))
+
+    @property
+    def chunk_size(self) -> int:
+        """Examples at a time."""
+        return self._passes.chunk_size
+
+    @property
+    def symmetric_to(self) -> float:
+        """How far products may contradict each other by rounding, relative to the largest eigenvalue."""
+        return _SYMMETRIC_TO[self.dtype] if self.is_exact else _SYMMETRIC_TO_BY_DIFFERENCES
+
+    @property
+    def is_at_checkpoint(self) -> bool:
+        """Whether the weights are θ*."""
+        return self._offset is None
 
     def flat(self, params: Params) -> Tensor:
         """A tensor for each of `names` as (size,) on the device, wherever the parameters live."""
@@ -206,7 +188,7 @@ class Objective:
         self.release()
         self._offset = offset
         with torch.no_grad():
-            for (name, origin), live in zip(self.params.items(), self._replicas[0].live, strict=True):
+            for (name, origin), live in zip(self.params.items(), self._passes.live, strict=True):
                 live.copy_(origin if offset is None else origin + offset[name].to(origin))
 
     @contextlib.contextmanager
@@ -246,6 +228,20 @@ class Objective:
         """Give back the memory of the graphs that are kept."""
         self._graphs.clear()
 
+    def close(self) -> None:
+        """Give back graphs and threads."""
+        self.release()
+        self._passes.close()
+
+    def use_differences(self) -> None:
+        """Make products by finite differences from now on."""
+        self.release()
+        self.way = "finite_difference"
+
+    def _go_without_graphs(self) -> None:
+        self.release()
+        self._keeps_graphs = False
+
     # ------------------------------------------------------------ what
 
     def loss(self) -> float:
@@ -268,18 +264,19 @@ class Objective:
         """∇L(θ) on the device; zeros for a parameter that the loss does not depend on."""
         return self.derivative().gradient
 
-    def derivative(self, num_parts: int = 1, scale: Params | None = None) -> Derivative:
-        """L(θ) and ∇L(θ) in one pass, and how far the gradient over so many other examples would be from it.
+    def derivative(self, num_parts: int = 1, *, with_spread: bool = False, scale: Params | None = None) -> Derivative:
+        """L(θ) and ∇L(θ) in one pass; with the spread it takes a second backward pass, and counts as two gradients.
 
-        The last is √(tr Σ / n) with the covariance Σ of the gradients of single examples, estimated from parts of the
-        data: E Σ_p b_p ‖g_p − g‖² = (C − 1) tr Σ for the means g_p of C parts of b_p examples.
+        For random signs s the mean of ‖Σ s_i g_i‖² is Σ ‖g_i‖², whatever the order of the examples; each chunk gives
+        one such square, and tr Σ = (Σ ‖g_i‖² − n ‖g‖²) / (n − 1).
 
         Args:
-            num_parts: The least number of parts; chunks are parts.
-            scale: Lengths are those of scale ⊙ g.
+            num_parts: The least number of chunks.
+            with_spread: Find out how far the gradients of single examples are apart.
+            scale: For the scaled spread.
         """
-        found = self._derivative(num_parts, scale)
-        self._count(gradients=1)
+        found = self._derivative(num_parts, with_spread, scale)
+        self._count(gradients=2 if with_spread else 1)
         return found
 
     def hvp(self, vector: Params) -> Params:
@@ -301,7 +298,7 @@ class Objective:
         named = (dict(zip(self.names, each, strict=True)) for each in along)
         return [self._with_decay(product, v) for product, v in zip(found, named, strict=True)]
 
-    def sums(self, what: str, like: Sequence[Tensor], derivative: _Derivative) -> list[Tensor]:
+    def sums(self, what: str, like: Sequence[Tensor], derivative: OfPiece) -> list[Tensor]:
         """Σ over the chunks of what ``derivative`` makes of each, float64; counts as a gradient.
 
         Args:
@@ -316,7 +313,7 @@ class Objective:
 
     def outputs(self, piece: Piece) -> Tensor:
         """What the model gives for a chunk, (k, …)."""
-        with _failures(f"{piece.where}: evaluating model", "Check that model and data fit together."):
+        with failures(f"{piece.where}: evaluating model", "Check that model and data fit together."):
             return cast(Tensor, call(piece.replica.model, piece.inputs))
 
     def losses(self, piece: Piece, outputs: Tensor) -> Tensor:
@@ -332,8 +329,7 @@ class Objective:
             except EvaluationError as error:
                 if not self._may_fall_back or error.__cause__ is None or not is_not_differentiable(error.__cause__):
                     raise
-                self.release()
-                self.way = "finite_difference"
+                self.use_differences()
         return [self._difference(dict(zip(self.names, each, strict=True))) for each in along]
 
     def _exact_products(self, along: Sequence[Sequence[Tensor]]) -> list[Params]:
@@ -353,11 +349,12 @@ class Objective:
 
         def forward_over_reverse(piece: Piece) -> Sequence[Tensor]:
             def loss(model: Callable[..., object]) -> Tensor:
-                return self._loss_of(cast(Tensor, call(model, piece.inputs)), piece.targets, piece.where)
+                outputs = cast(Tensor, call(model, piece.inputs))
+                return self._losses_of(outputs, piece.targets, piece.where).sum()
 
             return [part.to(self.dtype) for v in along for part in piece.replica.forward_over_reverse(loss, v)]
 
-        keeps = self.way == "double_backward" and self._keeps_graphs and self._graphs_fit()
+        keeps = self._keeps_graphs and self.way == "double_backward" and (bool(self._graphs) or self._passes.all_fit())
         derivative = double_backward if self.way == "double_backward" else forward_over_reverse
         with torch.inference_mode(mode=False), torch.enable_grad():
             like = list(self.params.values()) * count
@@ -377,34 +374,45 @@ class Objective:
             ends = []
             for sign in (1.0, -1.0):
                 self.move({n: sign * step * v + (0.0 if start is None else start[n].to(v)) for n, v in vector.items()})
-                ends.append(self._derivative(1, None).gradient)
+                ends.append(self._derivative(1, False, None).gradient)
             return {name: (ends[0][name] - ends[1][name]) / (2 * step) for name in self.params}
         finally:
             self._weight_decay = decay
             self.move(start)
 
-    def _derivative(self, num_parts: int, scale: Params | None) -> Derivative:
-        def parts(piece: Piece) -> Sequence[Tensor]:
-            loss = self._summed_loss(piece)
-            found = piece.replica.gradients(loss)
-            weighted = [g if scale is None else g * scale[n].to(g) for n, g in zip(self.names, found, strict=True)]
-            length = torch.stack([w.double().square().sum().to(self.device) for w in weighted]).sum()
-            return [*found, loss, length / len(piece.targets), torch.ones_like(length)]
+    def _derivative(self, num_parts: int, with_spread: bool, scale: Params | None) -> Derivative:
+        scales = {name: torch.ones_like(p) for name, p in self.params.items()} if scale is None else scale
 
-        size = min(self.chunk_size, math.ceil(self.num_examples / num_parts))
+        def parts(piece: Piece) -> Sequence[Tensor]:
+            losses = self._losses(piece)
+            total = losses.sum()
+            found = piece.replica.gradients(total, keep=with_spread)
+            if not with_spread:
+                return [*found, total]
+            signed = piece.replica.gradients((_signs(piece).to(losses.device) * losses).sum())
+            scaled = [g * scales[name].to(g) for name, g in zip(self.names, signed, strict=True)]
+            return [*found, total, self._square(signed), self._square(scaled)]
+
         zero = torch.zeros((), device=self.device)
+        beside = ["its loss", *["its length"] * 2 * with_spread]
+        size = math.ceil(self.num_examples / num_parts)
         with torch.inference_mode(mode=False), torch.enable_grad():
-            names, like = [*self.names, "its loss", *["its length"] * 2], [*self.params.values(), *[zero] * 3]
-            *means, loss, squares, share = self._mean("the gradient", names, like, parts, size)
-        mean = dict(zip(self.names, means, strict=True))
-        scaled = mean if scale is None else {name: g * scale[name].to(g) for name, g in mean.items()}
-        between = float(squares) - norm(scaled) ** 2
-        degrees = round(float(share) * self.num_examples) - 1  # the parts are smaller where memory did not suffice
-        spread = math.sqrt(max(0.0, between) / degrees) if degrees else math.nan
-        gradient = self._typed(means)
+            like = [*self.params.values(), *[zero] * len(beside)]
+            means = self._mean("the gradient", [*self.names, *beside], like, parts, size)
+        plain, (loss, *squares) = means[: len(self.params)], means[len(self.params) :]
+        gradient = self._typed(plain)
         if self._weight_decay:
             gradient = self._with_decay(gradient, self._position())
-        return Derivative(float(loss) + self._decay_loss(), gradient, spread)
+        spreads = [math.nan, math.nan]
+        if with_spread and self.num_examples > 1:
+            mean = dict(zip(self.names, plain, strict=True))
+            scaled_mean = {name: g * scales[name].to(g) for name, g in mean.items()}
+            between = [float(s) - norm(m) ** 2 for s, m in zip(squares, (mean, scaled_mean), strict=True)]
+            spreads = [math.sqrt(max(0.0, each) / (self.num_examples - 1)) for each in between]
+        return Derivative(float(loss) + self._decay_loss(), gradient, *spreads)
+
+    def _square(self, gradients: Sequence[Tensor]) -> Tensor:
+        return torch.stack([g.double().square().sum().to(self.device) for g in gradients]).sum()
 
     def count_replayed(self, *, is_exact: bool) -> None:
         """Count a product that an earlier run has made; where that was by differences, so are those to come."""
@@ -417,8 +425,7 @@ class Objective:
         self._on_pass()
 
     def _position(self) -> Params:
-        live = self._replicas[0].live
-        return {name: tensor.detach().clone() for name, tensor in zip(self.names, live, strict=True)}
+        return {name: tensor.detach().clone() for name, tensor in zip(self.names, self._passes.live, strict=True)}
 
     def _decay_loss(self) -> float:
         if not self._weight_decay:
@@ -443,10 +450,10 @@ class Objective:
         what: str,
         names: Sequence[str],
         like: Sequence[Tensor],
-        derivative: _Derivative,
+        derivative: OfPiece,
         chunk_size: int | None = None,
     ) -> list[Tensor]:
-        totals = self._sum_within_memory(what, like, derivative, chunk_size)
+        totals = self._passes.sum(what, like, derivative, chunk_size)
         with device_errors(f"curvature: {what}"):
             finite = torch.stack([total.isfinite().all().to(self.device) for total in totals]).tolist()
         wrong = [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
@@ -458,153 +465,18 @@ class Objective:
             )
         return [total / self.num_examples for total in totals]
 
-    def _sum_within_memory(
-        self, what: str, like: Sequence[Tensor], derivative: _Derivative, chunk_size: int | None
-    ) -> list[Tensor]:
-        try:
-            return self._sum(what, like, derivative, chunk_size)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if min(chunk_size or self.chunk_size, self.chunk_size) == 1:
-                message = f"curvature: {what}: out of memory with one example at a time"
-                raise EvaluationError(message, hint=OUT_OF_MEMORY) from error
-        # behind the except block: until then the error keeps the tensors of its frames alive
-        self.release()
-        self._keeps_graphs = False
-        self._chunk_size = min(chunk_size or self.chunk_size, self.chunk_size) // 2
-        torch.cuda.empty_cache()
-        return self._sum_within_memory(what, like, derivative, None)
-
-    def _sum(self, what: str, like: Sequence[Tensor], derivative: _Derivative, chunk_size: int | None) -> list[Tensor]:
-        totals = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in like]
-        with twice_differentiable(self._model, self.device):
-            size = min(chunk_size or self.num_examples, self.chunk_size)
-            for parts in self._over_chunks(what, derivative, size):
-                for total, part in zip(totals, parts, strict=True):
-                    total.add_(part.detach().to(total.device))
-        return totals
-
-    def _over_chunks(self, what: str, derivative: _Derivative, size: int) -> Iterator[Sequence[Tensor]]:
-        """What ``derivative`` makes of each chunk, in order."""
-
-        def differentiate(piece: Piece) -> Sequence[Tensor]:
-            with _failures(f"{piece.where}: differentiating", _NOT_DIFFERENTIABLE):
-                return derivative(piece)
-
-        num_threads = min(self._num_threads, math.ceil(self.num_examples / size))
-        if num_threads < 2:
-            with _single_threaded(self.device):
-                for chunk in self._chunks(size):
-                    yield differentiate(self._piece(what, chunk, self._replicas[0]))
-            return
-        has_grad = torch.is_grad_enabled()
-
-        def in_thread(piece: Piece) -> Sequence[Tensor]:
-            torch.set_num_threads(1)
-            with torch.set_grad_enabled(has_grad), torch.inference_mode(mode=False):
-                return differentiate(piece)
-
-        while len(self._threads) < num_threads:
-            self._threads.append(ThreadPoolExecutor(1, "curvature"))
-        ahead: deque[Future[Sequence[Tensor]]] = deque()
-        with _single_threaded(self.device):
-            try:
-                for number, chunk in enumerate(self._chunks(size)):
-                    piece = self._piece(what, chunk, self._replica(number, num_threads))
-                    ahead.append(self._threads[number % num_threads].submit(in_thread, piece))
-                    if len(ahead) > num_threads:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
-                for future in ahead:
-                    if not future.cancelled():
-                        future.exception()  # wait: nobody may move the weights under it
-
-    def _replica(self, number: int, num_threads: int) -> Replica:
-        """The replica for a chunk: always the same one, because its graph may be kept."""
-        index = number % num_threads
-        while len(self._replicas) <= index:
-            self._replicas.append(self._replicas[0].another())
-        return self._replicas[index]
-
-    def _piece(self, what: str, chunk: tuple[int, Inputs, Tensor], replica: Replica) -> Piece:
-        if self._should_stop():
-            raise StoppedError
-        start, inputs, targets = chunk
-        where = f"curvature: {what} over the examples {start} to {start + len(targets) - 1}"
-        return Piece(start, inputs, targets, replica, where)
-
-    def _chunks(self, size: int) -> Iterator[tuple[int, Inputs, Tensor]]:
-        with contextlib.closing(self._split.chunks(size)) as chunks:
-            for chunk in chunks:
-                num_left = self.num_examples - chunk.start
-                columns = [column[:num_left] for column in (*tensors_of(chunk.inputs), chunk.targets)]
-                yield chunk.start, *self._split.batches.like(columns)
-                if num_left <= len(chunk):
-                    return
-
-    # ------------------------------------------------------------ how much at a time
-
-    @property
-    def chunk_size(self) -> int:
-        """Examples at a time."""
-        if self._chunk_size is None:
-            self._chunk_size = self._size_of_chunks()
-        return self._chunk_size
-
-    def _size_of_chunks(self) -> int:
-        free = free_bytes(self.device)
-        wanted = _BYTES_PER_CHUNK.get(self.device.type, _BYTES_PER_CHUNK["cuda"])
-        if free is not None:
-            wanted = min(wanted, int(_SHARE_OF_FREE_MEMORY * free / self._num_threads))
-        fitting = max(1, int(wanted / max(1.0, self._bytes_per_example)))
-        balanced = max(_SMALLEST_CHUNK, math.ceil(self.num_examples / _FEWEST_CHUNKS))
-        most = min(balanced, _LARGEST_CHUNK) if self.device.type == "cpu" else _LARGEST_CHUNK
-        return max(1, min(fitting, most, self.num_examples))
-
-    @property
-    def _bytes_per_example(self) -> float:
-        """What autograd keeps of an example for a product."""
-        if self._measured_bytes is None:
-            self._measured_bytes = self._measure_bytes()
-        return self._measured_bytes
-
-    _measured_bytes: float | None = None
-
-    def _measure_bytes(self) -> float:
-        with contextlib.closing(self._split.chunks(min(2, self.num_examples))) as chunks:
-            chunk = next(chunks)
-        piece = Piece(0, chunk.inputs, chunk.targets, self._replicas[0], "curvature: the first examples")
-        with contextlib.suppress(EvaluationError, RuntimeError):  # the pass itself will say what is wrong
-            with (
-                twice_differentiable(self._model, self.device),
-                torch.inference_mode(mode=False),
-                torch.enable_grad(),
-            ):
-                own = sum(p.nbytes for p in self._model.parameters())
-                run = bytes_saved(lambda: piece.replica.gradients(self._summed_loss(piece), create_graph=True))
-            return max(0, run - own) / len(chunk.targets)
-        return 0.0
-
-    def _graphs_fit(self) -> bool:
-        free = free_bytes(self.device)
-        if self._graphs or free is None:
-            return bool(self._graphs)
-        return self._bytes_per_example * self.num_examples <= _SHARE_OF_FREE_MEMORY * free
-
     # ------------------------------------------------------------ the loss of a chunk
 
     def _summed_loss(self, piece: Piece) -> Tensor:
-        doing = f"{piece.where}: evaluating model and loss"
-        with _failures(doing, "Check that model, loss and data fit together."):
-            outputs = cast(Tensor, call(piece.replica.model, piece.inputs))
-            return self._loss_of(outputs, piece.targets, piece.where)
+        return self._losses(piece).sum()
 
-    def _loss_of(self, outputs: Tensor, targets: Tensor, where: str) -> Tensor:
+    def _losses(self, piece: Piece) -> Tensor:
+        """Of every example of a chunk, (k,) float64."""
+        with failures(f"{piece.where}: evaluating model and loss", "Check that model, loss and data fit together."):
+            outputs = cast(Tensor, call(piece.replica.model, piece.inputs))
+            return self._losses_of(outputs, piece.targets, piece.where)
+
+    def _losses_of(self, outputs: Tensor, targets: Tensor, where: str) -> Tensor:
         values = self._per_example(outputs, targets, where)
         if torch.is_grad_enabled() and not values.requires_grad and self.way == "double_backward":
             raise EvaluationError(
@@ -612,7 +484,7 @@ class Objective:
                 "by operations that torch differentiates",
                 hint="Take a differentiable loss such as cross_entropy, and no model that works under torch.no_grad.",
             )
-        return values.double().sum()
+        return values.double()
 
     def _per_example(self, outputs: Tensor, targets: Tensor, where: str) -> Tensor:
         values: object = self._loss(outputs, targets.to(outputs.device))
@@ -624,25 +496,8 @@ class Objective:
         return values
 
 
-@contextlib.contextmanager
-def _single_threaded(device: torch.device) -> Iterator[None]:
-    """Every operation on a CPU in one thread: sums that several share are rounded otherwise."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _failures(doing: str, hint: str) -> Iterator[None]:
-    try:
-        yield
-    except (EvaluationError, StoppedError):
-        raise
-    except Exception as error:  # the user's model may raise anything
-        if is_out_of_memory(error):
-            raise
-        raise EvaluationError(f"{doing} raised {type(error).__name__}: {error}", hint=hint) from error
+def _signs(piece: Piece) -> Tensor:
+    """A random sign for every example of a chunk, (k,) float64 on the CPU, always the same."""
+    generator = np.random.Generator(np.random.Philox(key=piece.start))
+    signs = generator.integers(0, 2, len(piece.targets)) * 2.0 - 1.0
+    return torch.from_numpy(signs)

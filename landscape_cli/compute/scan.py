@@ -83,7 +83,7 @@ def scan(
         ),
         config,
         Path(output) if output is not None else None,
-        read=reader_of(config, unsafe=unsafe_load),
+        make_reader=lambda problem: reader_of(config, problem, unsafe=unsafe_load),
         expect=config.checkpoint.expect,
         overwrite=overwrite,
         dry_run=dry_run,
@@ -198,7 +198,7 @@ def _scan(
     output: Path | None,
     *,
     own: Mapping[str, Target] | None = None,
-    read: Callable[[str], object] | None = None,
+    make_reader: Callable[[Problem], Callable[[str], object]] | None = None,
     expect: Expect | None,
     overwrite: bool,
     dry_run: bool,
@@ -234,6 +234,7 @@ def _scan(
         def is_over() -> bool:
             return should_stop() or time.perf_counter() >= deadline
 
+        read = None if make_reader is None else make_reader(problem)
         curvature = curvature_of(worker, settings, output, own or {}, read, observer, is_over)
         if any(axis.search is not None for _, axis in settings.axes.items()):
             problem.grid = existing.grid if existing else _found_grid(worker, settings, trajectory, expect)
@@ -244,7 +245,7 @@ def _scan(
             worker, surface, existing, settings, expect, observer, cores, len(devices), deadline
         )
         if curvature is not None:
-            preflight = replace(preflight, curvature=curvature.in_words())
+            preflight = replace(preflight, curvature=curvature.asked.in_words(surface))
         if dry_run:
             observer.preflight(preflight)
             return surface

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape_cli.compute.basis import Basis, place_for
+from landscape_cli.compute.basis import Basis, check_symmetry, place_for
 from landscape_cli.compute.device import device_errors
 from landscape_cli.compute.subspace import FloatArray
 from landscape_cli.errors import EvaluationError
@@ -38,6 +38,7 @@ def xtrace(
     dtype: torch.dtype,
     seed: int = 0,
     memory: int | None = None,
+    symmetric_to: float = 0.05,
 ) -> Estimate:
     """Tr A by XTrace (Epperly, Tropp & Webber 2024, SIAM J. Matrix Anal. Appl. 45(1), arXiv:2301.07825, section 2.2).
 
@@ -54,6 +55,7 @@ def xtrace(
         dtype: Of the vectors; sums are float64.
         seed: Of the probes.
         memory: Bytes that Q may take; None for 40 % of what is free.
+        symmetric_to: By how much products may contradict each other, relative to the largest |λ|.
 
     Raises:
         EvaluationError: Q does not fit in memory.
@@ -85,6 +87,7 @@ def xtrace(
         found = products([basis[i].to(device) for i in group])
         for i, product in zip(group, found, strict=True):
             h[:, i] = basis.products(product).cpu().numpy()
+    check_symmetry(h, float(np.abs(np.linalg.eigvalsh((h + h.T) / 2)).max(initial=0.0)), symmetric_to)
     h = (h + h.T) / 2
     estimates = [_without(i, size, r, w, h, own[i], lengths[i]) for i in range(num_probes)]
     return _estimate(estimates, is_exact=rank == size)

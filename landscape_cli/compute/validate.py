@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from landscape_cli.compute.after_points import curvature_of
+from landscape_cli.compute.after_points import curvature_of, reader_of
 from landscape_cli.compute.assemble import Surroundings, assemble_problem, build_model, check_components
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.evaluate import never
+from landscape_cli.compute.fresh import fresh_surface
 from landscape_cli.compute.observer import Silent
 from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker
@@ -86,9 +87,15 @@ def validate(config: Config, *, data: bool = True, unsafe_load: bool = False) ->
             if trajectory is not None:
                 result.notes.append(f"trajectory: {len(trajectory.names)} checkpoints")
             worker = make_worker(problem, devices[0], config.runtime)
-            curvature = curvature_of(worker, config, None, {}, None, Silent(), never)
+            curvature = curvature_of(
+                worker, config, None, {}, reader_of(config, problem, unsafe=unsafe_load), Silent(), never
+            )
             if curvature is not None:
-                result.notes.append(f"curvature: {curvature.in_words()}")
+                surface = fresh_surface(problem, config, devices[0])
+                result.notes.append(f"curvature: {curvature.asked.in_words(surface)}")
+            if problem.radius is not None:
+                grid = problem.radius.grid
+                result.notes.append(f"radius: {grid.num_slices} directions, {grid.num_points} points")
             check_labels(worker)
             centre, _ = check_centre(worker, config, config.checkpoint.expect)
             result.notes.append("centre: " + ", ".join(f"{name} {mean:.4g}" for name, (mean, _) in centre.items()))

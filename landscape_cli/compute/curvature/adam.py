@@ -52,7 +52,7 @@ def preconditioner(context: Context, entry: str) -> Adam:
             )
         beta1, beta2, epsilon = _constants(options, where)
         momenta.add(beta1)
-        unbiased = second.double() / (1 - beta2 ** float(own.get("step", 0)))
+        unbiased = second.double() / (1 - beta2 ** _num_steps(own.get("step"), where))
         diagonal[name] = unbiased.sqrt() + epsilon
     if len(momenta) > 1:
         raise CheckpointError(f"{where}: its groups have different β₁; expected one, which limits the learning rate")
@@ -69,8 +69,24 @@ def _places(groups: object, names: tuple[str, ...], where: str) -> dict[str, tup
                 f"{where}: several groups of parameters without names, so that it is not known which is which",
                 hint="Give the optimizer named parameters: [{'params': [(name, parameter), …]}, …].",
             )
-        found |= {name: (number, group) for name, number in zip(own or names, numbers or (), strict=False)}
+        known = names if own is None else own
+        if not isinstance(numbers, list) or not isinstance(known, list | tuple) or len(known) != len(numbers):
+            raise CheckpointError(
+                f"{where}: the optimizer has {len(numbers) if isinstance(numbers, list) else 'no'} parameters, the "
+                f"model {len(known) if isinstance(known, list | tuple) else 'no'}; which is which is not known",
+                hint="Give the optimizer all parameters in the order of the model, or named parameters.",
+            )
+        found |= {name: (number, group) for name, number in zip(known, numbers, strict=True)}
     return found
+
+
+def _num_steps(value: object, where: str) -> float:
+    """t, of at least 1."""
+    if isinstance(value, int | float | Tensor) and (not isinstance(value, Tensor) or value.numel() == 1):
+        steps = float(value)
+        if steps >= 1:
+            return steps
+    raise CheckpointError(f"{where}: found the step {value!r}; expected the number of steps that were made, at least 1")
 
 
 def _constants(options: Mapping[str, object], where: str) -> tuple[float, float, float]:

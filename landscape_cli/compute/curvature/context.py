@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from landscape_cli.compute.curvature.operator import HessianOperator, magnitude
+from landscape_cli.compute.normalization import Layout
 from landscape_cli.compute.objective import Objective
 from landscape_cli.compute.subspace import Params
 from landscape_cli.records import FloatArray
@@ -24,7 +26,8 @@ class Context:
     Attributes:
         objective: The mean loss around θ*, by the parameters that were selected.
         operator: Its Hessian on flat vectors, in the order of ``objective.names``.
-        part: The same loss by some of these parameters only, with an operator of its own.
+        part: The same loss by some of these parameters only, with an operator of its own, for a while.
+        layers: The output units of every weight matrix.
         draw: From a slice to the directions of the axes.
         num_slices: Of the scan.
         is_cross_entropy: Whether the loss is the cross entropy of logits.
@@ -36,7 +39,8 @@ class Context:
 
     objective: Objective
     operator: HessianOperator
-    part: Callable[[Sequence[str]], tuple[Objective, HessianOperator]]
+    part: Callable[[Sequence[str]], AbstractContextManager[tuple[Objective, HessianOperator]]]
+    layers: Layout
     draw: Callable[[int], tuple[Params, ...]]
     num_slices: int
     is_cross_entropy: bool

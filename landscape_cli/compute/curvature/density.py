@@ -39,6 +39,7 @@ def spectral_density(context: Context, *, probes: PositiveInt = 4, steps: Positi
             space.step()
             if space.num_products == max(1, steps // 2):
                 half = space.ritz()
+        space.check_symmetry(operator.symmetric_to)
         found = space.ritz()
         count = len(found.values)
         nodes[probe, :count], weights[probe, :count] = found.values, found.vectors[0] ** 2

@@ -8,6 +8,7 @@ from landscape_cli.compute.curvature.adam import preconditioner
 from landscape_cli.compute.curvature.context import Context, Found
 from landscape_cli.compute.curvature.operator import HessianOperator
 from landscape_cli.compute.lanczos import Ends, ends
+from landscape_cli.errors import EvaluationError
 
 
 def eigenvalues(context: Context, *, count: PositiveInt = 1, steps: PositiveInt = 40, seed: int = 0) -> Found:
@@ -21,6 +22,12 @@ def eigenvalues(context: Context, *, count: PositiveInt = 1, steps: PositiveInt 
         steps: Products with the Hessian.
         seed: Of the start vector.
     """
+    if steps < 2 * count and context.operator.size > steps:
+        raise EvaluationError(
+            f"curvature.measures: eigenvalues: found count: {count} and steps: {steps}; expected at least twice as "
+            "many steps",
+            hint="Ritz values in the middle are no eigenvalues: 20 steps more than that are better.",
+        )
     found = _ends(context, context.operator, count, steps, seed)
     return {
         "lambda_max": found.largest[0],
@@ -81,6 +88,7 @@ def _ends(context: Context, operator: HessianOperator, count: int, steps: int, s
         device=operator.device,
         dtype=operator.dtype,
         seed=seed,
+        symmetric_to=operator.symmetric_to,
     )
     if not found.keeps_basis:
         context.note("the Lanczos vectors did not fit in memory: not reorthogonalized, extreme values only")

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from landscape_cli.axes import Selection
 from landscape_cli.compute.curvature.context import Context, Found
-from landscape_cli.compute.objective import Piece
+from landscape_cli.compute.normalization import Units
+from landscape_cli.compute.passes import Piece
 from landscape_cli.compute.selection import select
 from landscape_cli.errors import EvaluationError
 
@@ -27,7 +28,8 @@ def relative_flatness(
     products: Annotated[int, Field(ge=2)] = 30,
     seed: int = 0,
 ) -> Found:
-    """κ = Σ_{s,s'} ⟨w_s, w_s'⟩ tr H_{s,s'} of a layer with the rows w_s (Petzka et al. 2021, arXiv:2001.00939).
+    """κ = Σ_{s,s'} ⟨w_s, w_s'⟩ tr H_{s,s'} of a layer with the rows w_s, one for each neuron or filter (Petzka et al.
+    2021, arXiv:2001.00939); of a grouped convolution the sum over pairs that see the same inputs.
 
     Estimated without bias as the mean of (WA)ᵀH(WA) over matrices A of random signs (fan_in × fan_in), because
     E A_ij A_kl = δ_ik δ_jl. Of several layers the sum. Not invariant to rescaling single neurons of the layer before.
@@ -48,13 +50,14 @@ def relative_flatness(
     chosen = select(matrices, Selection(include=tuple(layers)), where) if layers else matrices[-1:]
     generator = np.random.Generator(np.random.Philox(key=seed))
     means, errors = [], []
+    context.note(f"of {', '.join(chosen)}")
     for name in chosen:
-        objective, operator = context.part([name])
-        weight = objective.params[name].reshape(len(params[name]), -1).double()
-        values = []
-        for _ in range(products):
-            direction = _mixed(weight, generator).reshape(-1).to(operator.device)
-            values.append(float(direction @ operator(direction.to(operator.dtype)).double()))
+        with context.part([name]) as (objective, operator):
+            weight, units = objective.params[name].double(), context.layers.get(name, Units())
+            values = []
+            for _ in range(products):
+                direction = _mixed(weight, units, generator).reshape(-1).to(operator.device)
+                values.append(float(direction @ operator(direction.to(operator.dtype)).double()))
         means.append(float(np.mean(values)))
         errors.append(float(np.std(values, ddof=1)) / math.sqrt(products))
     return {
@@ -65,14 +68,24 @@ def relative_flatness(
     }
 
 
-def _mixed(weight: Tensor, generator: np.random.Generator) -> Tensor:
-    """W A with random signs A, made in blocks of columns."""
-    fan_in = weight.shape[1]
+def _mixed(weight: Tensor, units: Units, generator: np.random.Generator) -> Tensor:
+    """W A with random signs A for the rows W of each group of output units, in the shape of the weight."""
+    grouped = units.grouped(weight)  # (groups, d₀ / groups, …), the units along dimension units.dim + 1
+    order = (0, units.dim + 1, *(d for d in range(1, grouped.ndim) if d != units.dim + 1))
+    rows = grouped.permute(order).flatten(2)  # (groups, units, fan-in)
+    mixed = torch.stack([_times_signs(each, generator) for each in rows])
+    back = [order.index(d) for d in range(grouped.ndim)]
+    return mixed.view(grouped.permute(order).shape).permute(back).reshape(weight.shape)
+
+
+def _times_signs(rows: Tensor, generator: np.random.Generator) -> Tensor:
+    """(units, fan-in) times random signs (fan-in, fan-in), made in blocks of columns."""
+    fan_in = rows.shape[1]
     step = max(1, _NUMBERS_AT_ONCE // fan_in)
     parts = []
     for start in range(0, fan_in, step):
         signs = generator.integers(0, 2, (fan_in, min(step, fan_in - start)), dtype=np.int8) * 2 - 1
-        parts.append(weight @ torch.from_numpy(signs).to(weight))
+        parts.append(rows @ torch.from_numpy(signs).to(rows))
     return torch.cat(parts, dim=1)
 
 

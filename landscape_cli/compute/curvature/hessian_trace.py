@@ -47,7 +47,13 @@ def _trace(context: Context, operator: HessianOperator, products: int, estimator
         context.note("the vectors of XTrace did not fit in memory: estimated by Hutchinson's method")
         estimate = hutchinson
     found = estimate(
-        operator.many, operator.size, num_products=products, device=operator.device, dtype=operator.dtype, seed=seed
+        operator.many,
+        operator.size,
+        num_products=products,
+        device=operator.device,
+        dtype=operator.dtype,
+        seed=seed,
+        **({"symmetric_to": operator.symmetric_to} if estimate is xtrace else {}),
     )
     return {
         "value": found.value,

@@ -29,6 +29,11 @@ class HessianOperator:
         self._objective, self._journal, self._scale = objective, journal, scale
         self.size, self.device, self.dtype = objective.size, objective.device, objective.dtype
 
+    @property
+    def symmetric_to(self) -> float:
+        """How far products may contradict each other by rounding, relative to the largest eigenvalue."""
+        return self._objective.symmetric_to
+
     def scaled(self, scale: Tensor) -> HessianOperator:
         """S H S."""
         return HessianOperator(self._objective, self._journal, scale)
@@ -43,29 +48,29 @@ class HessianOperator:
         Returns:
             (size,) each, in the type of the parameters.
         """
+        inner = [v if self._scale is None else (self._scale * v.double()).to(self.dtype) for v in vectors]
         found: list[Tensor] = []
-        for vector in vectors:
+        for vector in inner if self._objective.is_at_checkpoint else ():
             known = self._journal.find(vector)
             if known is None:
                 break
             self._objective.count_replayed(is_exact=self._journal.is_exact)
             found.append(known)
-        left = vectors[len(found) :]
+        left = inner[len(found) :]
         step = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // self._objective.bytes_per_vector))
         for start in range(0, len(left), step):
             found += self._compute(left[start : start + step])
-        return found
+        return found if self._scale is None else [(self._scale * each.double()).to(self.dtype) for each in found]
 
     def _compute(self, vectors: Sequence[Tensor]) -> list[Tensor]:
+        """Hv of each."""
         begin = time.perf_counter()
-        scale = self._scale
-        inner = [v if scale is None else (scale * v.double()).to(self.dtype) for v in vectors]
-        products = self._objective.hvps([unflatten(v.to(self.device), self._objective.params) for v in inner])
-        flat = [self._objective.flat(product) for product in products]
-        found = flat if scale is None else [(scale * product.double()).to(self.dtype) for product in flat]
+        products = self._objective.hvps([unflatten(v.to(self.device), self._objective.params) for v in vectors])
+        found = [self._objective.flat(product) for product in products]
         seconds = (time.perf_counter() - begin) / len(vectors)
         for vector, product in zip(vectors, found, strict=True):
-            self._journal.keep(vector, product, seconds, is_exact=self._objective.is_exact)
+            if self._objective.is_at_checkpoint:
+                self._journal.keep(vector, product, seconds, is_exact=self._objective.is_exact)
         return found
 
 

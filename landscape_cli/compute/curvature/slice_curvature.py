@@ -10,6 +10,8 @@ from torch import Tensor
 from landscape_cli.compute.curvature.context import Context, Found
 from landscape_cli.compute.subspace import Params, flatten
 
+_NUMBERS_AT_ONCE = 1 << 25  # of the slices whose products are made together
+
 
 def slice_curvature(context: Context, *, slices: PositiveInt = 10) -> Found:
     """dᵀHd along every axis of the first ``slices`` slices, exact, in units of the loss per axis unit squared.
@@ -21,13 +23,19 @@ def slice_curvature(context: Context, *, slices: PositiveInt = 10) -> Found:
     """
     objective, operator = context.objective, context.operator
     count = min(slices, context.num_slices)
-    directions = [_flat(direction, objective.params) for index in range(count) for direction in context.draw(index)]
-    moved = [number for number, direction in enumerate(directions) if bool(direction.any())]
-    values = np.zeros(len(directions))
-    products = operator.many([directions[number].to(operator.device) for number in moved])
-    for number, product in zip(moved, products, strict=True):
-        values[number] = float(directions[number].to(operator.device).double() @ product.double())
-    return {"per_slice": values.reshape(count, -1)}
+    step = max(1, _NUMBERS_AT_ONCE // operator.size)
+    values: list[list[float]] = []
+    for start in range(0, count, step):
+        group = [
+            [_flat(direction, objective.params).to(operator.device) for direction in context.draw(index)]
+            for index in range(start, min(start + step, count))
+        ]
+        products = iter(operator.many([each for axes in group for each in axes if bool(each.any())]))
+        values += [
+            [float(each.double() @ next(products).double()) if bool(each.any()) else 0.0 for each in axes]
+            for axes in group
+        ]
+    return {"per_slice": np.asarray(values)}
 
 
 def _flat(direction: Params, params: Params) -> Tensor:

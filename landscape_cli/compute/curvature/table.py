@@ -80,7 +80,7 @@ def planned(
     steps = min(number("steps"), size)
     probes = 2 * min(number("products") // 2, size) if options.get("estimator") == "xtrace" else number("products")
     budgets = {
-        "gradient": Cost(losses=2 if has_batchnorm else 1, gradients=2),
+        "gradient": Cost(losses=4 if has_batchnorm else 3, gradients=3),
         "eigenvalues": Cost(products=steps),
         "adaptive_lambda_max": Cost(products=steps),
         "adam_lambda_max": Cost(products=steps),

@@ -85,6 +85,7 @@ def hessian(
         max_products=max_products,
         device=device,
         dtype=dtype,
+        symmetric_to=objective.symmetric_to,
     )
     context.tell("eigenvalue", pair.value)
     context.tell("residual", pair.residual)
