@@ -235,5 +235,5 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         if report.plan.precision in ("tf32", "bfloat16") and isinstance(differences, dict):
             words = differences_in_words(differences)
             TALK.note(f"{report.plan.precision} is off from {reference} by {words} (relative, of the worst metric)")
-        beside = f", landscape sharpness {file}" if report.radius is not None or report.has_curvature else ""
+        beside = f", landscape sharpness {file}" if report.radius is not None or report.curvature is not None else ""
         TALK.note(f"look at it with: landscape plot {file} -o {Path(file).with_suffix('.png')}{beside}")
