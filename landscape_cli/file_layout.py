@@ -101,15 +101,15 @@ def read_surface(file: h5py.File) -> Surface:
         ValueError: Something is not what the page says; also other errors of h5py, json and numpy.
     """
     group = file["provenance"]
-    environment = json.loads(group["environment"].asstr()[()])
+    environment = json.loads(_text(group["environment"]))
     if not isinstance(environment, list):
         raise ValueError("environment is not a list")  # noqa: TRY004  # a malformed file, not a bug
     provenance = Provenance(
-        config=group["config"].asstr()[()],
-        resolved=_load(group["resolved"].asstr()[()]),
-        identity=_load(group["identity"].asstr()[()]),
+        config=_text(group["config"]),
+        resolved=_load(_text(group["resolved"])),
+        identity=_load(_text(group["identity"])),
         environment=environment,
-        engine=_load(group["engine"].asstr()[()]) if "engine" in group else {},
+        engine=_load(_text(group["engine"])) if "engine" in group else {},
     )
     surface = _read_grid(file, provenance)
     surface.created, surface.updated = str(file.attrs["created"]), str(file.attrs["updated"])
@@ -117,7 +117,7 @@ def read_surface(file: h5py.File) -> Surface:
     surface.trajectory = _read_trajectory(file["trajectory"], surface.grid) if "trajectory" in file else None
     surface.radius = _read_grid(file["radius"], provenance) if "radius" in file else None
     surface.curvature = _read_curvature(file["curvature"]) if "curvature" in file else None
-    surface.curvature_map = _read_grid(file["curvature_map"], provenance) if "curvature_map" in file else None
+    surface.curvature_map = _read_map(file["curvature_map"], surface) if "curvature_map" in file else None
     return surface
 
 
@@ -146,8 +146,15 @@ def _read_grid(group: h5py.Group, provenance: Provenance) -> Surface:
     )
 
 
+def _read_map(group: h5py.Group, surface: Surface) -> Surface:
+    found = _read_grid(group, surface.provenance)
+    if found.grid != surface.grid:
+        raise ValueError(f"{group.name} has other axes or slices than the grid")
+    return found
+
+
 def _read_trajectory(group: h5py.Group, grid: Grid) -> Trajectory:
-    names = json.loads(group["names"].asstr()[()])
+    names = json.loads(_text(group["names"]))
     if not isinstance(names, list):
         raise ValueError("the names of the trajectory are not a list")  # noqa: TRY004  # a malformed file, not a bug
     slices, num, axes = grid.num_slices, len(names), len(grid.axes)
@@ -206,6 +213,12 @@ def _real(dataset: h5py.Dataset) -> FloatArray:
     if dataset.dtype.kind not in "biuf":
         raise ValueError(f"{dataset.name} is of type {dataset.dtype}; expected real numbers")
     return cast(FloatArray, np.asarray(dataset[()], dtype=np.float64))
+
+
+def _text(dataset: h5py.Dataset) -> str:
+    if dataset.shape != ():  # many that stand in one place of the file would be gigabytes
+        raise ValueError(f"{dataset.name} has shape {dataset.shape}; expected one text")
+    return str(dataset.asstr()[()])
 
 
 def _load(text: str) -> Mapping[str, JsonValue]:

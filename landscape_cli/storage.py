@@ -275,21 +275,28 @@ def _check_storage(file: h5py.File, path: Path, size: int) -> None:
 
 def outside(file: h5py.File, size: int) -> str | None:
     """What in a file of ``size`` bytes is a link, lies elsewhere or claims more bytes than that; None for nothing."""
-    groups, seen = [file["/"]], set()
+    groups, seen, left = [file["/"]], {_address(file["/"])}, size
     while groups:
         group = groups.pop()
-        if group.id in seen:  # hard links can form circles and webs
-            continue
-        seen.add(group.id)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 return f"{name} is a link, not data"
             item = group[name]
+            if _address(item) in seen:  # hard links can form circles, and webs in which a megabyte is gigabytes
+                return f"{item.name} is a second link to the same data"
+            seen.add(_address(item))
             if isinstance(item, h5py.Group):
                 groups.append(item)
-            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual or item.nbytes > size):
-                return f"{item.name} does not lie in the file itself"
+            elif isinstance(item, h5py.Dataset):
+                left -= item.nbytes  # several can claim the same bytes
+                if item.external or item.is_virtual or left < 0:
+                    return f"{item.name} does not lie in the file itself"
     return None
+
+
+def _address(item: h5py.HLObject) -> int:
+    # not the number of links that the file says it has: that can be a lie
+    return int(h5py.h5o.get_info(item.id).addr)
 
 
 # ---------------------------------------------------------------- checksum

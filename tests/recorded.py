@@ -80,6 +80,7 @@ def everything(**settings: object) -> dict[str, Record]:
         "asam": record({"value": 0.02}, options={"rho": 0.5}, method="", **settings),
         "adaptive_worst": record({"value": 0.2}, options={"rho": 0.5, **ascent}, method="", **settings),
         "keskar": record({"value": 12.0}, options={"epsilon": 1e-3, "steps": 20}, method="", **settings),
+        "map": record({}, cost=Cost(products=9000), measure="map", options={"max_products": 60}, **settings),
         "adam_lambda_max": record(
             {"value": 800.0, "residual": 0.01, "num_steps": 40, "beta1": 0.9}, cost=Cost(products=40), **settings
         ),

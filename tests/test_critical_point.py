@@ -137,12 +137,22 @@ def test_the_words_are_those_of_the_shapes() -> None:
 # ---------------------------------------------------------------- spectra that are not those of trained networks
 
 
+def test_negative_curvature_without_positive_is_no_minimum_and_no_saddle() -> None:
+    """H = diag(−1, 0): L = −x² has a ridge there, not a saddle; what the flat direction does is not known."""
+    found = point(-1.0, 0.0)
+    assert (found.verdict, found.shape) == ("not_minimum", "not_minimum")
+    assert found.sentence == "no minimum (certified): direction with v'Hv = -1 found; no curvature above tol seen"
+    assert point(-1.0, 2e-6 * DOWN).verdict == "not_minimum"
+    assert point(-1.0, 2e-6 * UP).verdict == "saddle"  # twice the rounding of float64
+    steep = point(-1.0, 0.0, norm=1.0)
+    assert (steep.verdict, steep.shape) == ("not_critical", "not_minimum")
+    assert "negative curvature is certified: direction with v'Hv = -1 found" in steep.details
+
+
 def test_a_top_eigenvalue_that_is_rounding_makes_no_maximum() -> None:
-    found = point(-1.0, -1e-9)
-    assert found.verdict == "saddle"
-    assert found.sentence == "saddle (certified): direction with v'Hv = -1 found; no curvature above tol"
-    assert point(-1.0, 1e-9).verdict == "saddle"
-    assert point(-1.0, -0.009, residual=0.01).verdict == "saddle"  # the sign of λ_max is not known
+    assert point(-1.0, -1e-9).verdict == "not_minimum"
+    assert point(-1.0, 1e-9).verdict == "not_minimum"
+    assert point(-1.0, -0.009, residual=0.01).verdict == "not_minimum"  # the sign of λ_max is not known
 
 
 def test_a_slope_where_nothing_curves_upwards_is_no_maximum() -> None:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from recorded import eigenvalues, everything, gradient, map_of, record, surface_with
+from analytic import line, surface_of
+from recorded import MAP, eigenvalues, everything, gradient, map_of, record, surface_with
 
 from landscape_cli.analysis.critical_point import critical_point
 from landscape_cli.analysis.sharpness import FROM_MODEL, measured, sharpness
 from landscape_cli.errors import UsageError
-from landscape_cli.records import Record
+from landscape_cli.records import Curvature, Record
 from landscape_cli.surface import Surface
 
 ALL = ("layer", "neuron", "conv→BN")
@@ -65,7 +66,7 @@ def test_a_measure_is_what_its_record_holds(surface: Surface, name: str) -> None
     assert found.standard_error == (None if error is None else pytest.approx(error, abs=1e-15))
     assert found.method_error == (None if method_error is None else pytest.approx(method_error))
     assert (found.bound, found.invariant_to) == (bound, invariant_to)
-    assert found.num_examples == (2000 if name == "nonconvexity" else 512)
+    assert found.num_examples == 512
     assert found.note
 
 
@@ -132,6 +133,42 @@ def test_nonconvexity_is_the_mean_ratio_over_the_points_that_are_there(surface: 
     assert f"at {more} of" in measured(surface, "nonconvexity", curv_tol=0.05).note
 
 
+def test_nonconvexity_holds_for_what_the_record_of_the_map_says(surface: Surface) -> None:
+    """λ_min = −10⁻⁵ λ_max is below the noise of float32 and of differences, and above that of float64."""
+    assert surface.curvature is not None
+    eigenvalues_, own = surface.curvature.records["eigenvalues"], record({}, measure="map", num_examples=64)
+    surface.curvature_map = map_of(-2e-5, 2.0)
+
+    def note(each: Record) -> str:
+        surface.curvature = Curvature({"eigenvalues": eigenvalues_, "map": each})
+        found = measured(surface, "nonconvexity", curv_tol=0.0)
+        assert found.num_examples == 64
+        return found.note
+
+    assert note(own) == "λ_min < −tol at 243 of 243 points"
+    in_float32 = replace(own, settings={**own.settings, "precision": "float32"})
+    assert note(in_float32).startswith("λ_min < −tol at 0 of")
+    words = note(replace(own, method="finite differences"))
+    assert words == "λ_min < −tol at 0 of 243 points; by finite differences: approximate"
+    layer = replace(own, settings={**own.settings, "parameters": {"include": ["fc.*"], "exclude": []}})
+    surface.curvature = Curvature({"map": layer})
+    assert measured(surface, "nonconvexity").scope == "in this slice, of the parameters fc.*"
+
+
+def test_a_map_of_unknown_origin_is_not_measured(surface: Surface) -> None:
+    assert surface.curvature is not None
+    records = {name: each for name, each in surface.curvature.records.items() if name != "map"}
+    surface.curvature = Curvature(records)
+    found = measured(surface, "nonconvexity")
+    assert found.value is None
+    assert found.note.startswith("nothing says what the map was measured with: landscape curvature CONFIG FILE")
+
+
+def test_a_map_of_another_grid_is_not_measured(surface: Surface) -> None:
+    surface.curvature_map = surface_of(lambda *_: 1.0, *[line(-2, 2, 9)] * 2, num_slices=3, names=MAP)
+    assert measured(surface, "nonconvexity").note == "the map has other axes or slices than the grid"
+
+
 # ---------------------------------------------------------------- when numbers must not be compared
 
 
@@ -172,6 +209,49 @@ def test_what_a_record_holds_for_is_said() -> None:
     found = measured(surface_with(records), "trace")
     assert found.scope == "of the parameters layer3.*, not *.bias"
     assert found.note == "XTrace, 30 probes; a remark; by finite differences: approximate; weight decay 0.0005 included"
+
+
+WITHOUT_DECAY = {"fisher_rao", "fisher_rao_empirical"}
+
+
+@pytest.mark.parametrize("name", FROM_MODEL)
+def test_weight_decay_in_the_loss_leaves_it_no_invariance(name: str) -> None:
+    surface = surface_with(everything(weight_decay=5e-4))
+    surface.curvature_map = map_of(-0.5, 2.0)
+    found = measured(surface, name)
+    assert found.invariant_to == (ALL if name in WITHOUT_DECAY else ())
+    assert ("weight decay 0.0005 included" in found.note) == (name not in WITHOUT_DECAY)
+
+
+@pytest.mark.parametrize("name", ["sam", "asam", "adaptive_worst", "keskar"])
+def test_a_worst_case_that_diverges_is_infinite(name: str) -> None:
+    records = everything()
+    records[name] = replace(records[name], values={"value": np.asarray(math.inf)})
+    found = measured(surface_with(records), name)
+    assert (found.value, found.bound) == (math.inf, None)
+    assert "the loss diverges there" in found.note
+
+
+def test_an_infinite_curvature_limits_nothing() -> None:
+    surface = surface_with({"gradient": gradient(0.1), "eigenvalues": eigenvalues(0, math.inf)})
+    for name in ("guaranteed_decrease", "lr_limit", "lr_limit_momentum", "lr_limit_nesterov"):
+        assert measured(surface, name).value is None
+
+
+@pytest.mark.parametrize(
+    ("options", "probes", "words"),
+    [
+        ({"estimator": "xtrace", "products": 30}, 15, "XTrace, 15 probes"),
+        ({"estimator": "xtrace", "products": 31}, 15, "XTrace, 15 probes"),
+        ({"estimator": "xtrace", "products": 30}, 30, "Hutchinson, 30 probes"),  # Q did not fit in memory
+        ({"estimator": "hutchinson", "products": 30}, 30, "Hutchinson, 30 probes"),
+        ({"estimator": "mine", "products": 30}, 30, "30 probes"),
+    ],
+)
+def test_a_trace_names_the_estimator_that_was_used(options: dict[str, object], probes: int, words: str) -> None:
+    own = record({"value": 1.0, "standard_error": 0.1, "num_probes": probes}, options=options)
+    for name in ("trace", "adaptive_trace"):
+        assert measured(surface_with({name: own}), name).note == words
 
 
 def test_a_gradient_within_twice_its_floor_cannot_be_told_from_zero() -> None:

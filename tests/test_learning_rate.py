@@ -8,7 +8,7 @@ import pytest
 import torch
 from recorded import eigenvalues, everything, record, surface_with
 
-from landscape_cli.analysis.learning_rate import WORDING, learning_rates
+from landscape_cli.analysis.learning_rate import NOT_CONVERGED, WORDING, learning_rates
 from landscape_cli.analysis.sharpness import measured, sharpness
 
 CURVATURES = torch.tensor([2.0, 0.7, 0.1], dtype=torch.float64)  # λ_max = 2
@@ -103,6 +103,23 @@ def test_the_limits_are_put_together_with_their_caveats() -> None:
     assert all(each in words for each in ("edge of stability", "minibatch noise", "pessimistic", "BatchNorm"))
     without = surface_with(everything())
     assert "BatchNorm" not in " ".join(learning_rates(without, sharpness(without)).caveats)
+
+
+def test_the_curvature_of_some_parameters_gives_no_limit() -> None:
+    """λ_max of a block is at most that of the whole Hessian: the limit would be too large."""
+    surface = surface_with(everything(parameters={"include": ["fc.*"], "exclude": []}))
+    for name in ("lr_limit", "lr_limit_momentum", "lr_limit_nesterov", "lr_limit_adam"):
+        found = measured(surface, name)
+        assert (found.value, found.note) == (None, "needs λ_max of all parameters")
+    found = learning_rates(surface, sharpness(surface))
+    assert (found.limits, found.sentence, found.caveats) == ({}, "", ())
+
+
+@pytest.mark.parametrize(("residual", "said"), [(0.0999, False), (0.1001, True)])  # 5 % of λ_max
+def test_a_limit_from_a_curvature_that_has_not_converged_may_be_smaller(residual: float, said: bool) -> None:
+    surface = surface_with({"eigenvalues": eigenvalues(0, 2.0, residual=residual)})
+    assert (NOT_CONVERGED in learning_rates(surface, sharpness(surface)).caveats) == said
+    assert (NOT_CONVERGED in measured(surface, "lr_limit").note) == said
 
 
 def test_without_curvature_there_are_no_limits() -> None:

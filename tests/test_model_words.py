@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -211,6 +212,21 @@ def test_json_holds_the_verdict_the_limits_and_the_costs(file: Path, landscape: 
     )
 
 
+def test_a_worst_case_that_diverges_is_shown_as_infinite(file: Path, landscape: Landscape) -> None:
+    surface = load_surface(file)
+    assert surface.curvature is not None
+    own = surface.curvature.records["adaptive_worst"]
+    records = {**surface.curvature.records, "adaptive_worst": replace(own, values={"value": np.asarray(np.inf)})}
+    surface.curvature = Curvature(records)
+    save_surface(surface, file)
+    assert landscape("sharpness", file, "--metric", "adaptive_worst").stdout == "inf\n"
+    shown = read_json(landscape("sharpness", file, "--json"), "SharpnessReport")["measures"]["adaptive_worst"]
+    assert shown["value"] is None  # type: ignore[index]
+    assert "the loss diverges there" in shown["note"]  # type: ignore[index]
+    assert re.search(r"adaptive_worst +inf +nat ", landscape("sharpness", file).stdout)
+    assert re.search(r"\| adaptive_worst \| inf \|", landscape("sharpness", file, "--markdown").stdout)
+
+
 def test_json_of_bad_records_is_json(tmp_path: Path, landscape: Landscape) -> None:
     records = everything(weight_decay=float("nan"), num_examples=float("inf"))
     for each in records.values():
@@ -246,7 +262,11 @@ def test_info_counts_measures_and_products(defaults: Path, file: Path, landscape
     assert surface.curvature_map is not None
     surface.curvature_map.evaluated[0, 0] = False
     save_surface(surface, file)
-    assert re.search(r"curvature map +λ_min and λ_max at 234 of 243 \(96%\), partial", landscape("info", file).stdout)
+    shown = landscape("info", file).stdout
+    assert re.search(r"curvature map +λ_min and λ_max at 234 of 243 \(96%\), partial.*, 9,000 products\n", shown)
+    assert re.search(r"curvature +14 measures: (?!.*\bmap\b).*\(120 products\)\n", shown)
+    report = read_json(landscape("info", file, "--json"), "InfoReport")
+    assert report["curvature"]["records"]["map"]["cost"]["products"] == 9000  # type: ignore[index]
 
 
 def test_info_json_has_the_records_without_their_values(defaults: Path, landscape: Landscape) -> None:

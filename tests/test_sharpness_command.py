@@ -116,7 +116,7 @@ def test_the_table_shows_every_measure_with_its_error(plane: Path, landscape: La
 
 def test_one_slice_has_no_error_bar_and_the_table_says_so(plane: Path, landscape: Landscape) -> None:
     outcome = landscape("sharpness", plane, "--slice", "1")
-    assert "in this slice; one slice: no error bar" in outcome.stdout
+    assert "in this slice of the grid; one slice: no error bar" in outcome.stdout
     assert "±" not in "".join(line.split("h=")[0] for line in outcome.stdout.splitlines()[3:] if line.strip())
     assert "no error bar" in landscape("sharpness", plane, "--slice", "1", "--metric", "mean_rise").stderr
 

@@ -78,17 +78,18 @@ def surfaces(draw: st.DrawFn) -> Surface:
     surface.trajectory = draw(st.none() | trajectories(surface.grid))
     surface.radius = draw(st.none() | grids())
     surface.curvature = draw(st.none() | curvatures())
-    surface.curvature_map = draw(st.none() | grids())
+    surface.curvature_map = draw(st.none() | grids(surface.grid))
     return surface
 
 
 @st.composite
-def grids(draw: st.DrawFn) -> Surface:
+def grids(draw: st.DrawFn, grid: Grid | None = None) -> Surface:
     """What lies on a grid, of a surface or of one inside of it."""
-    coordinates = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=3, unique=True)
-    names = draw(st.sampled_from([("x",), ("x", "y"), ("x", "y", "z")]))
-    axes = tuple(Axis(name, tuple(sorted(draw(coordinates)))) for name in names)
-    grid = Grid(axes, draw(st.integers(1, 3)))
+    if grid is None:
+        coordinates = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=3, unique=True)
+        names = draw(st.sampled_from([("x",), ("x", "y"), ("x", "y", "z")]))
+        grid = Grid(tuple(Axis(name, tuple(sorted(draw(coordinates)))) for name in names), draw(st.integers(1, 3)))
+    axes = grid.axes
     values = arrays(np.float64, grid.shape, elements=st.floats(width=64))
     floats = st.floats()
     return Surface(
@@ -680,6 +681,49 @@ def test_links_in_circles_and_webs_come_to_an_end(tmp_path: Path, change: Callab
     assert process.returncode == 0 or "SurfaceError" in errors.splitlines()[-1]
 
 
+def add_a_web_of_records(file: h5py.File) -> None:
+    """100 records with 100 links each to the same 800 kB: 8 GB."""
+    numbers = file.create_dataset("numbers", data=np.zeros(100_000))
+    for record in range(100):
+        part = file["curvature"].create_group(f"r{record}")
+        part.attrs.update(settings="{}", method="", notes="[]", cost=file["curvature/trace"].attrs["cost"])
+        for link in range(100):
+            part[f"v{link}"] = numbers
+
+
+def add_datasets_at_one_place(file: h5py.File) -> None:
+    """A thousand datasets, each with a header of its own, that claim the same 800 kB."""
+    place = file.create_dataset("numbers", data=np.zeros(100_000)).id.get_offset()
+    for number in range(1000):
+        file["curvature/trace"].create_dataset(f"v{number}", shape=(100_000,), dtype="f8")
+    path = Path(file.filename)
+    file.close()
+    nowhere = struct.pack("<QQ", 2**64 - 1, 800_000)  # address and size, in the layout message of a header
+    image = path.read_bytes()
+    assert image.count(nowhere) == 1000
+    path.write_bytes(image.replace(nowhere, struct.pack("<QQ", place, 800_000)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (add_a_web_of_records, "is a second link to the same data"),
+        (add_datasets_at_one_place, "does not lie in the file itself"),
+    ],
+)
+def test_a_small_file_does_not_become_gigabytes(
+    tmp_path: Path, change: Callable[[h5py.File], None], words: str
+) -> None:
+    path = edited(tmp_path, change, nested_surface())
+    assert path.stat().st_size < 3 * 10**6
+    tracemalloc.start()
+    with pytest.raises(SurfaceError, match=words):
+        load_surface(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * 10**7
+
+
 VALUES: dict[str, object] = {
     "scalar": 1.5,
     "infinite": np.inf,
@@ -730,7 +774,7 @@ def nested_surface() -> Surface:
     surface = golden_line_radius()
     values = {"value": np.array(3.0), "each": np.arange(4.0)}
     surface.curvature = Curvature({"trace": Record(values, {"split": "train"}, Cost(1, 2, 3))}, ("hessian",))
-    surface.curvature_map = small_surface()
+    surface.curvature_map = replace(golden_line(), provenance=surface.provenance)
     return surface
 
 
@@ -780,6 +824,7 @@ NONSENSE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "a mean over nothing": (lambda file: file["b_loss"].attrs.__setitem__("num_examples", -1), "b_loss.* -1 examples"),
     "texts for values": (set_item("b_loss", [[["1", "2"]] * 3]), "b_loss.* real numbers"),
     "complex values": (set_item("b_loss", np.ones((1, 3, 2), dtype=complex)), "b_loss.* real numbers"),
+    "a config of many texts": (set_item("provenance/config", ["a", "b"]), "provenance/config has shape"),
     "environments that are none": (set_item("provenance/environment", "{}"), "environment"),
     "coordinates that fall": (lambda file: file["x"].write_direct(np.array([1.0, 0.0, -1.0])), "strictly increasing"),
 }
@@ -799,7 +844,11 @@ NESTED_NONSENSE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "a radius without lengths": (lambda file: file["radius/x"].attrs.__setitem__("norm", np.zeros(3)), "norm"),
     "a record of texts": (set_item("curvature/trace/value", "three"), "curvature/trace/value.* real numbers"),
     "a record without a cost": (lambda file: file["curvature/trace"].attrs.__delitem__("cost"), "cost"),
-    "a map of another shape": (set_item("curvature_map/b_loss", np.ones(3)), "/curvature_map/b_loss has shape"),
+    "a map of another shape": (set_item("curvature_map/train_loss", np.ones(3)), "/curvature_map/train_loss has shape"),
+    "a map of other axes": (
+        lambda file: file["curvature_map/x"].write_direct(2 * file["x"][()]),
+        "other axes or slices",
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from landscape_cli.analysis.recorded import FINITE_DIFFERENCES, WHOLE, Condition
 from landscape_cli.surface import Surface
 
 Slope = Literal["near_critical", "borderline", "not_critical"]
-Shape = Literal["saddle", "weak_negative", "looks_like_minimum", "strict_minimum", "maximum"]
+Shape = Literal["saddle", "not_minimum", "weak_negative", "looks_like_minimum", "strict_minimum", "maximum"]
 Verdict = Shape | Literal["not_critical", "borderline", "unknown"]
 
 _NEAR, _NEAR_ABSOLUTELY = 1e-3, 1e-4  # of the loss; nat
@@ -81,7 +81,7 @@ def critical_point(surface: Surface, *, loss: str | None = None, curv_tol: float
     decrease = decrease_of(norm, largest if largest > 2 * doubt_above else max(abs(least), abs(largest)))
     slope, shape = slope_of(decrease, value), shape_of(least, largest, doubt, tol, tol_above)
     steps, missed = record.number("num_steps"), missed_share(record.number("num_steps"), conditions.num_parameters)
-    words = _shape_in_words(shape, least, largest, tol, steps, method)
+    words = _shape_in_words(shape, least, largest, steps, method)
     step = _step_in_words(decrease, value)
     sentence = {
         "not_critical": f"not at a critical point: {step}; curvature signs are local shape only",
@@ -91,7 +91,7 @@ def critical_point(surface: Surface, *, loss: str | None = None, curv_tol: float
     details = (
         _gradient_in_words(gradient, norm, decrease, value),
         f"λ_min = {least:.4g}, λ_max = {largest:.4g}; noise {doubt:.2g}, tol {tol:.2g}{_in(conditions.precision)}",
-        _certified(least, largest, method) if slope == "not_critical" and shape == "saddle" else "",
+        _certified(least, largest, method) if slope == "not_critical" and shape in ("saddle", "not_minimum") else "",
         _missed_in_words(missed, largest - least, steps),
         _objective(conditions, slope),
         "products by finite differences: approximate" if method == FINITE_DIFFERENCES else "",
@@ -149,7 +149,7 @@ def shape_of(least: float, largest: float, noise: float, tol: float, tol_above: 
     if largest < -tol_above:
         return "maximum"
     if least < -tol:
-        return "saddle"
+        return "saddle" if largest > tol_above else "not_minimum"  # diag(−1, 0) is no saddle
     if least < -2 * noise:
         return "weak_negative"
     return "strict_minimum" if least > tol else "looks_like_minimum"
@@ -191,12 +191,13 @@ def _step_in_words(decrease: float, loss: float) -> str:
     return f"one gradient step can still lower the loss by >= {decrease:.3g}{share}"
 
 
-def _shape_in_words(shape: Shape, least: float, largest: float, tol: float, num_steps: float, method: str) -> str:
+def _shape_in_words(shape: Shape, least: float, largest: float, num_steps: float, method: str) -> str:
     certified = "certified" if method != FINITE_DIFFERENCES else "not certified: products by finite differences"
-    ratio = f"|lmin|/lmax={abs(least) / largest:.2g}" if largest > tol else "no curvature above tol"
+    down = f"({certified}): direction with v'Hv = {least:.3g} found"
     steps = f"in {num_steps:.0f} Lanczos steps" if num_steps >= 1 else "found"
     return {
-        "saddle": f"saddle ({certified}): direction with v'Hv = {least:.3g} found; {ratio}",
+        "saddle": f"saddle {down}{_ratio(least, largest)}",
+        "not_minimum": f"no minimum {down}; no curvature above tol seen",
         "weak_negative": "minimum-like, weak negative curvature",
         "looks_like_minimum": f"looks like a minimum: gradient small, no curvature below -tol {steps}",
         "strict_minimum": "strict minimum (lmin > tol)",
@@ -216,8 +217,11 @@ def _gradient_in_words(gradient: Recorded, norm: float, decrease: float, loss: f
 def _certified(least: float, largest: float, method: str) -> str:
     if method == FINITE_DIFFERENCES:
         return f"a direction with v'Hv = {least:.3g} was found"
-    ratio = f"; |lmin|/lmax={abs(least) / largest:.2g}" if largest > 0 else ""
-    return f"negative curvature is certified: direction with v'Hv = {least:.3g} found{ratio}"
+    return f"negative curvature is certified: direction with v'Hv = {least:.3g} found{_ratio(least, largest)}"
+
+
+def _ratio(least: float, largest: float) -> str:
+    return f"; |lmin|/lmax={abs(least) / largest:.2g}" if largest > 0 else ""
 
 
 def _missed_in_words(missed: float, spread: float, num_steps: float) -> str:

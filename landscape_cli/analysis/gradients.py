@@ -46,7 +46,7 @@ def guaranteed_decrease(surface: Surface, *, loss: str | None = None, slice_inde
     elif unlike:
         lacking = f"gradient and eigenvalues were measured with another {unlike}"
     else:
-        lacking = "λ_max is not above 0" if not top > 0 else ""
+        lacking = "λ_max is not above 0" if not 0 < top < math.inf else ""
     if not lacking:
         value = norm**2 / (2 * top)
     share = value / found.record.number("loss") if found.record.number("loss") > 0 else math.nan

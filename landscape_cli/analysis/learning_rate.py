@@ -11,6 +11,8 @@ from landscape_cli.analysis.recorded import OF_CHECKPOINT, conditions_of, measur
 from landscape_cli.surface import Surface
 
 WORDING = "local full-batch stability limit at this checkpoint, not a recommendation"
+NOT_CONVERGED = "λ_max has not converged: the limit may be smaller"
+_CONVERGED = 0.05  # residual / λ_max
 _LABELS = {
     "lr_limit": "for gradient descent",
     "lr_limit_momentum": "with momentum {:g}",
@@ -74,7 +76,10 @@ def _limit(
     found = recorded(surface, record, loss, slice_index)
     key, of_residual = ("value", "residual") if name == "lr_limit_adam" else ("lambda_max", "lambda_max_residual")
     top, residual = found.record.number(key), found.record.number(of_residual)
-    value = at / top if top > 0 else math.nan
+    value = at / top if 0 < top < math.inf else math.nan
+    lacking = "λ_max is not above 0: no rate is too large for it" if top <= 0 else ""
+    if found.conditions.parameters:  # that of a block of H is at most that of H
+        lacking = "needs λ_max of all parameters"
     return measurement(
         found,
         name,
@@ -88,8 +93,9 @@ def _limit(
             WORDING,
             f"momentum {momentum:g}" if momentum is not None else "",
             f"from {found.examples}: pessimistic",
+            NOT_CONVERGED if residual > _CONVERGED * top else "",
         ),
-        lacking="λ_max is not above 0: no rate is too large for it" if top <= 0 else "",
+        lacking=lacking,
     )
 
 
@@ -119,6 +125,7 @@ def learning_rates(surface: Surface, measurements: Sequence[Measurement], *, mom
         momentum: b.
     """
     limits = {each.name: each.value for each in measurements if each.name in _LABELS and each.value is not None}
+    is_open = any(NOT_CONVERGED in each.note for each in measurements if each.name in limits)
     if not limits:
         return LearningRates({}, momentum)
     words = ", ".join(f"{limit:.3g} {_LABELS[name].format(momentum)}" for name, limit in limits.items())
@@ -130,6 +137,7 @@ def learning_rates(surface: Surface, measurements: Sequence[Measurement], *, mom
         "reports the η that was used",
         "minibatch noise lowers the usable learning rate",
         "λ_max of n samples is larger than that of all data, so the limit is pessimistic",
+        NOT_CONVERGED if is_open else "",
         "BatchNorm: λ_max with the statistics of the checkpoint is not that of training" if frozen else "",
     )
     return LearningRates(limits, momentum, f"at most {words} ({WORDING})", tuple(filter(None, caveats)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 import numpy as np
 
 from landscape_cli.analysis.eigenvalues import noise, tolerance
 from landscape_cli.analysis.measurement import IN_SLICE, Measurement, advice, joined, over_slices
-from landscape_cli.analysis.recorded import MAP, Conditions, conditions_of, how_to_add
-from landscape_cli.analysis.slices import chosen_slices, name_of_loss
+from landscape_cli.analysis.recorded import MAP, how_to_add, measurement, recorded, with_slices
+from landscape_cli.analysis.slices import chosen_slices
 from landscape_cli.surface import BoolArray, FloatArray, Surface
 
 _NAME = "nonconvexity"
@@ -23,46 +23,36 @@ def nonconvexity(
     the points with λ_min < −tol, tol as for `critical_point`.
 
     Args:
-        surface: With a map of the extreme eigenvalues, finished or not.
+        surface: With a map of the extreme eigenvalues, finished or not, and the record of it.
         loss: Of the split that was measured.
         slice_index: One slice only.
         curv_tol: See `critical_point`.
     """
-    chosen, _ = chosen_slices(surface, slice_index), name_of_loss(surface, loss)
-    found, conditions = surface.curvature_map, _conditions(surface)
-    lacking = "" if found is not None else how_to_add(surface, MAP)
-    if found is not None and not all(name in found.metrics for name in _METRICS):
-        lacking = f"the map has no {' and '.join(name for name in _METRICS if name not in found.metrics)}"
-    elif found is not None and found.grid.num_slices <= chosen[-1]:
-        lacking = "the map has fewer slices than the grid"
-    elif found is not None and loss is not None and conditions.split and loss != f"{conditions.split}_loss":
-        lacking = f"was measured on {conditions.split}_loss, not on {loss}"
-    if found is None or lacking:
-        return Measurement(_NAME, invariant_to=(), note=lacking)
-    masks = [found.evaluated[index] for index in chosen]
+    found, chosen = recorded(surface, MAP, loss, slice_index), chosen_slices(surface, slice_index)
+    points, lacking = surface.curvature_map, _lacking(surface)
+    if points is None or lacking or found.lacking:
+        return measurement(found, _NAME, math.nan, unit="", invariant_to=(), lacking=lacking)
+    masks = [points.evaluated[index] for index in chosen]
     least, largest, residual = (
-        [found[name][index][mask] for index, mask in zip(chosen, masks, strict=True)] for name in _METRICS
+        [points[name][index][mask] for index, mask in zip(chosen, masks, strict=True)] for name in _METRICS
     )
     per_slice = [_ratio(*pair) for pair in zip(least, largest, strict=True)]
     if np.isnan(per_slice).all():
-        return Measurement(_NAME, invariant_to=(), note="no point of the map has both eigenvalues")
-    method = _method(surface)
+        lacking = "no point of the map has both eigenvalues"
+        return measurement(found, _NAME, math.nan, unit="", invariant_to=(), lacking=lacking)
     negative = sum(
-        _num_negative(*each, conditions.precision, method, curv_tol)
+        _num_negative(*each, found.conditions.precision, found.record.method, curv_tol)
         for each in zip(least, largest, residual, strict=True)
     )
     known = sum(int(_known(*pair).sum()) for pair in zip(least, largest, strict=True))
     total = sum(mask.size for mask in masks)
     spread = over_slices(per_slice)
-    return replace(
-        Measurement(_NAME, value=spread.value, standard_error=spread.standard_error),
-        per_slice=tuple(per_slice),
-        range=spread.range,
-        spread=spread.spread,
-        interval=spread.interval,
+    plain = measurement(
+        found,
+        _NAME,
+        spread.value,
+        unit="",
         invariant_to=(),
-        num_examples=found.metrics["lambda_min"].num_examples,
-        scope=IN_SLICE,
         settings={"curv_tol": curv_tol},
         note=joined(
             f"λ_min < −tol at {negative:,} of {known:,} points",
@@ -70,17 +60,17 @@ def nonconvexity(
             advice(spread),
         ),
     )
+    return with_slices(plain, per_slice, spread, IN_SLICE)
 
 
-def _conditions(surface: Surface) -> Conditions:
-    """Of the eigenvalues at the checkpoint: the map is measured as they are."""
-    record = surface.curvature.records.get("eigenvalues") if surface.curvature is not None else None
-    return conditions_of(record) if record is not None else Conditions()
-
-
-def _method(surface: Surface) -> str:
-    record = surface.curvature.records.get("eigenvalues") if surface.curvature is not None else None
-    return record.method if record is not None else ""
+def _lacking(surface: Surface) -> str:
+    points = surface.curvature_map
+    if points is None:
+        return how_to_add(surface, MAP)
+    absent = [name for name in _METRICS if name not in points.metrics]
+    if absent:
+        return f"the map has no {' and '.join(absent)}"
+    return "the map has other axes or slices than the grid" if points.grid != surface.grid else ""
 
 
 def _known(least: FloatArray, largest: FloatArray) -> BoolArray:

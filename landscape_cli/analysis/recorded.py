@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import JsonValue
 
-from landscape_cli.analysis.measurement import Bound, ErrorSource, Measurement, joined
+from landscape_cli.analysis.measurement import Bound, ErrorSource, Measurement, Spread, joined
 from landscape_cli.analysis.slices import chosen_slices, name_of_loss, unit_of_loss
 from landscape_cli.records import Record
 from landscape_cli.surface import Surface
@@ -20,6 +20,7 @@ MAP = "map"  # what the section curvature of the YAML calls it
 COMMAND = "landscape curvature CONFIG FILE"
 OF_CHECKPOINT = ("frozen", "interpolate")  # which BatchNorm statistics there are at the checkpoint itself
 FINITE_DIFFERENCES = "finite differences"
+_WITHOUT_DECAY = ("fisher_rao",)  # from gradients of single examples, which have none
 _DIFFERS, _DIFFERS_ABSOLUTELY = 0.05, 1e-3  # of two losses that ought to be the same
 _MOST = 1e300  # of a number in a file
 
@@ -117,6 +118,8 @@ def recorded(surface: Surface, name: str, loss: str | None = None, slice_index: 
     asked = name_of_loss(surface, loss)
     record = surface.curvature.records.get(name) if surface.curvature is not None else None
     conditions = conditions_of(record) if record is not None else Conditions()
+    if name in _WITHOUT_DECAY:
+        conditions = replace(conditions, weight_decay=0.0, decayed="")
     lacking = "" if record is not None else how_to_add(surface, name)
     target = _text(record.settings.get("measure")) if record is not None else ""
     if target and target != name:
@@ -141,7 +144,7 @@ def measurement(
     value: float,
     *,
     unit: str,
-    invariant_to: tuple[str, ...],
+    invariant_to: tuple[str, ...] | None,
     standard_error: float = math.nan,
     method_error: float = math.nan,
     method_error_from: ErrorSource | None = None,
@@ -155,9 +158,9 @@ def measurement(
     Args:
         found: The record.
         name: The key of the measure.
-        value: NaN where the record does not hold it.
+        value: NaN where the record does not hold it; infinite where the loss diverges.
         unit: Of the value.
-        invariant_to: Function-preserving changes.
+        invariant_to: Function-preserving changes, where the loss has no weight decay: that changes with all of them.
         standard_error: NaN where there is none.
         method_error: NaN where there is none.
         method_error_from: Where it comes from.
@@ -167,9 +170,8 @@ def measurement(
         lacking: Why it cannot be measured, other than that the record lacks it.
     """
     settings = found.conditions.numbers if settings is None else settings
-    lacking = (
-        found.lacking or lacking or ("" if math.isfinite(value) else f"the record {found.name} has no such number")
-    )
+    invariant_to = () if found.conditions.weight_decay else invariant_to
+    lacking = found.lacking or lacking or ("" if value > -math.inf else f"the record {found.name} has no such number")
     if lacking:
         scope = found.conditions.scope
         return Measurement(name, unit=unit, scope=scope, settings=settings, invariant_to=invariant_to, note=lacking)
@@ -190,6 +192,19 @@ def measurement(
     )
 
 
+def with_slices(plain: Measurement, per_slice: Sequence[float], spread: Spread, scope: str) -> Measurement:
+    """A measurement with what each slice gives, and the error bar that comes of it; ``scope`` in that of the record."""
+    return replace(
+        plain,
+        standard_error=spread.standard_error,
+        per_slice=tuple(per_slice),
+        range=spread.range,
+        spread=spread.spread,
+        interval=spread.interval,
+        scope=scope if plain.scope == WHOLE else f"{scope}, {plain.scope}",
+    )
+
+
 def how_to_add(surface: Surface, name: str) -> str:
     """Why a record is not there, and the command that adds it."""
     pending = surface.curvature.pending if surface.curvature is not None else ()
@@ -197,6 +212,8 @@ def how_to_add(surface: Surface, name: str) -> str:
         return f"asked for and not there yet: {COMMAND} goes on"
     if name in DEFAULT_RECORDS:
         return f"add it with: {COMMAND}"
+    if name == MAP and surface.curvature_map is not None:
+        return f"nothing says what the map was measured with: {COMMAND} --set curvature.map=true"
     option = "curvature.map=true" if name == MAP else f"'curvature.measures=[{name}]'"
     needs = " (needs the state of the optimizer in the checkpoint)" if name == "adam_lambda_max" else ""
     return f"add it with: {COMMAND} --set {option}{needs}"

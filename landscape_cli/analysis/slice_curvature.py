@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from landscape_cli.analysis.invariance import invariances
 from landscape_cli.analysis.measurement import IN_SLICE, Measurement, advice, joined, over_slices
-from landscape_cli.analysis.recorded import FINITE_DIFFERENCES, WHOLE, measurement, recorded
+from landscape_cli.analysis.recorded import FINITE_DIFFERENCES, measurement, recorded, with_slices
 from landscape_cli.analysis.slices import chosen_slices
 from landscape_cli.surface import FloatArray, Surface
 
@@ -44,23 +42,14 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
         "slice_curvature",
         spread.value,
         unit=unit,
-        invariant_to=(),
+        invariant_to=invariances([surface.directions[axis.name].recipe for axis in surface.grid.axes]),
         note=joined(
             "exact" if found.record.method != FINITE_DIFFERENCES else "",
             f"the first {len(used)} of {len(chosen)} slices" if len(used) < len(chosen) else "",
             advice(spread),
         ),
     )
-    return replace(
-        plain,
-        standard_error=spread.standard_error,
-        per_slice=tuple(per_slice),
-        range=spread.range,
-        spread=spread.spread,
-        interval=spread.interval,
-        invariant_to=invariances([surface.directions[axis.name].recipe for axis in surface.grid.axes]),
-        scope=scope if found.conditions.scope == WHOLE else f"{scope}, {found.conditions.scope}",
-    )
+    return with_slices(plain, per_slice, spread, scope)
 
 
 def _fits(values: FloatArray, num_slices: int, num_axes: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from landscape_cli.analysis.invariance import BATCHNORM, LAYER, NEURON
 from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.analysis.recorded import Recorded, measurement, recorded
@@ -30,6 +32,8 @@ def adaptive_trace(surface: Surface, *, loss: str | None = None, slice_index: in
 
 def _trace(found: Recorded, name: str, unit: str, invariant_to: tuple[str, ...]) -> Measurement:
     estimator, probes = str(found.conditions.options.get("estimator")), found.record.number("num_probes")
+    if estimator == "xtrace" and probes > found.conditions.numbers.get("products", math.nan) // 2:
+        estimator = "hutchinson"  # for want of memory: XTrace takes two products for each probe
     words = [_ESTIMATORS.get(estimator, ""), f"{probes:.0f} probes" if probes > 0 else ""]
     return measurement(
         found,

@@ -10,6 +10,7 @@ from landscape_cli.analysis.recorded import measurement, recorded
 from landscape_cli.surface import Surface
 
 _ONE_STEP = "one step, not the worst case; training seeds differ by 30 … 80 %"
+_DIVERGES = "the loss diverges there"
 _ASCENT = "what ascent has found: the worst case is no less"
 _SHOWN = {"rho": "ρ", "epsilon": "ε", "steps": "steps", "norm": "norm"}
 
@@ -63,13 +64,15 @@ def _rise(
         options["rho"] = rho
     shown = ", ".join(f"{sign} = {options[key]}" for key, sign in _SHOWN.items() if options.get(key) is not None)
     settings = found.conditions.numbers | ({"rho": rho} if math.isfinite(rho) else {})
+    value = found.record.number("value")
+    diverges = value == math.inf
     return measurement(
         found,
         name,
-        found.record.number("value"),
+        value,
         unit=unit or found.unit,
         invariant_to=invariant_to,
-        bound=bound,
+        bound=None if diverges else bound,
         settings=settings,
-        note=joined(shown, note),
+        note=joined(shown, _DIVERGES if diverges else note),
     )

@@ -52,15 +52,16 @@ class CriticalPointReport(BaseModel):
         "not_critical",
         "borderline",
         "saddle",
+        "not_minimum",
         "weak_negative",
         "looks_like_minimum",
         "strict_minimum",
         "maximum",
         "unknown",
     ] = Field(description="unknown: what it takes was not measured; sentence says why")
-    shape: Literal["saddle", "weak_negative", "looks_like_minimum", "strict_minimum", "maximum"] | None = Field(
-        description="What the extreme eigenvalues say, whatever the gradient"
-    )
+    shape: (
+        Literal["saddle", "not_minimum", "weak_negative", "looks_like_minimum", "strict_minimum", "maximum"] | None
+    ) = Field(description="What the extreme eigenvalues say, whatever the gradient")
     sentence: str = Field(description="The verdict in words")
     details: list[str]
     guaranteed_decrease: Number = Field(description="‖g‖² / (2 λ_max); null where it is not known or not bounded")

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from landscape_cli.analysis.critical_point import CriticalPoint
-from landscape_cli.analysis.learning_rate import WORDING, LearningRates
+from landscape_cli.analysis.learning_rate import NOT_CONVERGED, WORDING, LearningRates
 from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.cli.console import number
 
 COLUMNS = ("measure", "value ± SE", "unit", "invariant to", "n", "note")
-_MAPPED = ("nonconvexity",)
-_IN_SLICES = ("slice_curvature", *_MAPPED)
+_IN_SLICES = ("slice_curvature", "nonconvexity")
 _SIGNS = {"lower": "≥ ", "upper": "≤ ", None: ""}
 Words = tuple[str, Sequence[str]]  # a sentence, and what it rests on
 
 
 def model_rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]:
     """One row per measure; what the notes of all have in common is left to `shared_notes`."""
-    said = {*shared_notes(measurements), WORDING}
+    said = {*shared_notes(measurements), WORDING, NOT_CONVERGED}
     for each in measurements:
         spread = f"{number(each.range[0])} … {number(each.range[1])}" if each.range and len(each.per_slice) > 1 else ""
         share = f"spread {100 * each.spread:.0f} %" if each.spread is not None else ""
@@ -40,8 +39,8 @@ def title(measurements: Sequence[Measurement]) -> str:
 
 
 def shared_notes(measurements: Sequence[Measurement]) -> list[str]:
-    """The parts of a note that all measures of records have in common; the map has notes of its own."""
-    notes = [each.note.split("; ") for each in measurements if each.name not in _MAPPED]
+    """The parts of a note that all measures have in common."""
+    notes = [each.note.split("; ") for each in measurements]
     return [part for part in notes[0] if all(part in each for each in notes)] if len(notes) > 1 else []
 
 

@@ -26,7 +26,7 @@ from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import SharpnessReport, sharpness_report
 from landscape_cli.errors import UsageError
 
-_ONE_SLICE = "one slice: no error bar"
+_ONE_SLICE = "this slice of the grid; one slice: no error bar"  # that in /radius has slices of its own
 _BY_NAME = re.compile(r"(?<=curvature\.measures=\[)\w+(?=\]'$)")
 _COLUMNS = ("measure", "value ± SE", "unit", "range", "spread", "invariant to", "n", "note")
 
@@ -137,7 +137,7 @@ def _print_number(measurement: Measurement) -> None:
 
 
 def _title(report: SharpnessReport) -> str:
-    slices = f"these {report.num_slices} slices" if report.num_slices > 1 else f"this slice; {_ONE_SLICE}"
+    slices = f"these {report.num_slices} slices" if report.num_slices > 1 else _ONE_SLICE
     partial = "" if report.complete else f", partial: {report.num_evaluated:,} of {report.num_points:,} points"
     return f"{report.file}: sharpness of {report.loss} in {slices}{partial}"
 

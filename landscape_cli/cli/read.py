@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
+from landscape_cli.analysis.recorded import MAP
 from landscape_cli.cli.console import (
     TALK,
     cosine_in_words,
@@ -56,15 +57,21 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     if report.curvature is not None:
         yield "curvature", _curvature_row(report.curvature)
     if report.curvature_map is not None:
-        yield "curvature map", f"λ_min and λ_max at {_state(report.curvature_map, why)}"
+        yield "curvature map", f"λ_min and λ_max at {_state(report.curvature_map, why)}{_products_of_map(report)}"
     yield from _origin_rows(report)
 
 
 def _curvature_row(curvature: CurvatureReport) -> str:
-    num, products = len(curvature.records), sum(each.cost.products for each in curvature.records.values())
-    names = f": {', '.join(curvature.records)} ({products:,} products)" if num else ""
+    records = {name: each for name, each in curvature.records.items() if name != MAP}
+    num, products = len(records), sum(each.cost.products for each in records.values())
+    names = f": {', '.join(records)} ({products:,} products)" if num else ""
     pending = f"; not there yet: {', '.join(curvature.pending)}" if curvature.pending else ""
     return f"{num} measure{'s' * (num != 1)}{names}{pending}"
+
+
+def _products_of_map(report: InfoReport) -> str:
+    record = report.curvature.records.get(MAP) if report.curvature is not None else None
+    return f", {record.cost.products:,} products" if record is not None else ""
 
 
 def _state(part: InfoReport | RadiusReport | MapReport, why_partial: str) -> str:

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from landscape_cli.analysis.critical_point import CriticalPoint
 from landscape_cli.analysis.learning_rate import LearningRates
 from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.recorded import MAP
 from landscape_cli.cli.curvature_reports import (
     CriticalPointReport,
     CurvatureReport,
@@ -359,7 +360,7 @@ def curvature_run_report(surface: Surface, path: Path, config: Config, *, second
     return CurvatureRunReport(
         file=str(path),
         status="complete" if is_complete else "stopped",
-        measured=sorted(curvature.records) if curvature else [],
+        measured=sorted(set(curvature.records) - {MAP}) if curvature else [],
         pending=pending,
         num_points_of_map=points.grid.num_points if points else 0,
         num_evaluated_of_map=points.num_evaluated if points else 0,
