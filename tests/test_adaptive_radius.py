@@ -134,12 +134,54 @@ def test_a_diverged_direction_ends_the_radius_at_the_point_before() -> None:
     assert radius_of(surface).value == 0.2
 
 
-def test_a_partial_scan_is_measured_on_what_all_slices_have() -> None:
+def test_a_partial_line_is_measured_where_it_is_filled_around_the_radius() -> None:
+    """√0.1 lies between the points 14 and 15 of 25."""
     mask = np.ones((3, 25), dtype=np.bool_)
-    mask[:, 1::2] = mask[2, 4] = False
+    mask[:, 1:13:2] = mask[2, 4] = mask[:, 20] = False
     found = radius_of(scan_of(np.full(3, 2.0), evaluated=mask))
-    assert found.value == pytest.approx(math.sqrt(0.1), rel=0.03)
-    assert "partial: 12 of 25 points per slice used" in found.note
+    assert found.value == radius_of(scan_of(np.full(3, 2.0))).value
+    assert "partial: 17 of 25 points per slice used" in found.note
+
+
+NOT_FILLED = "partial: the line is not filled around the radius yet; the same scan goes on"
+
+
+@pytest.mark.parametrize("there", [[0, 12, 24], list(range(0, 25, 2)), [*range(14), *range(15, 25)], [20, 24]])
+@pytest.mark.parametrize("signs", [(1,), (-1, 1)])
+def test_a_partial_line_gives_no_radius_where_it_would_be_interpolated_over_a_gap(
+    there: list[int], signs: tuple[int, ...]
+) -> None:
+    """Three of 25 points put it 18 standard errors off: linear between 0.17 and 3."""
+    radii = sorted(sign * radius for sign in signs for radius in DEFAULT)
+    kept = {sign * DEFAULT[index] for sign in signs for index in there}
+    mask = np.array([radius in kept for radius in radii])
+    curvatures = np.linspace(1.5, 2.5, 20)
+    found = radius_of(scan_of(curvatures, radii, evaluated=mask))
+    assert (found.value, found.note) == (None, NOT_FILLED)
+    average = measured(scan_of(curvatures, radii, evaluated=mask), "adaptive_avg")
+    assert (average.value, average.note) == (None, NOT_FILLED)
+
+
+def test_that_a_partial_line_does_not_rise_by_tau_can_only_be_said_of_all_of_it() -> None:
+    mask = np.ones(25, dtype=np.bool_)
+    mask[3] = False
+    assert radius_of(scan_of(np.full(3, 1e-3), evaluated=mask)).note == NOT_FILLED
+
+
+def test_no_error_bar_where_a_radius_without_one_slice_lies_in_a_gap() -> None:
+    curvatures, mask = np.array([2.0, 2.0, 40.0]), np.ones(25, dtype=np.bool_)
+    mask[14] = False  # where that of the first two lies
+    found = radius_of(scan_of(curvatures, evaluated=mask))
+    assert found.value == radius_of(scan_of(curvatures)).value
+    assert (found.standard_error, found.per_slice[:2]) == (None, pytest.approx([math.nan] * 2, nan_ok=True))
+
+
+def test_radii_of_single_slices_beyond_an_upper_bound_are_said_to_be_of_some() -> None:
+    found = radius_of(scan_of(np.array([1e9, 200.0, 300.0])))
+    assert (found.value, found.bound) == (0.01, "upper")
+    assert found.range is not None
+    assert found.range[0] > found.value
+    assert "the range is of the 2 of 3 slices that rise by τ later" in found.note
 
 
 def test_too_few_directions_or_examples_are_said() -> None:

@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from landscape_cli.analysis.measurement import Measurement, joined
-from landscape_cli.analysis.relative_noise import SCOPE, line_of, remarks, rises_at, signs_of, slices_of_noise
+from landscape_cli.analysis.relative_noise import (
+    NOT_FILLED,
+    SCOPE,
+    is_filled,
+    line_of,
+    remarks,
+    rises_at,
+    signs_of,
+    slices_of_noise,
+)
 from landscape_cli.analysis.slices import measure
 from landscape_cli.surface import FloatArray, Surface
 
@@ -31,7 +40,7 @@ def adaptive_avg(
         In units of the loss, invariant to every rescaling of weights that leaves the network as it is.
     """
     slices, lacking = slices_of_noise(surface, loss, slice_index)
-    far = "" if lacking or slices.reach(0)[1] * (1 + 1e-9) >= radius else _ends(slices.reach(0)[1], radius)
+    lacking = lacking or _short_of(line_of(surface), slices, radius)
 
     def of_slice(values: FloatArray) -> float:
         return float(rises_at(replace(slices, values=values[None]), np.array([radius]), signs_of(slices, radius))[0, 0])
@@ -41,12 +50,16 @@ def adaptive_avg(
         "adaptive_avg",
         of_slice,
         unit=slices.unit,
-        lacking=lacking or far,
+        lacking=lacking,
         note=joined(f"s = {radius:g}", remarks(line_of(surface), slices)),
         settings={"radius": radius},
     )
     return replace(found, scope=SCOPE)
 
 
-def _ends(reach: float, radius: float) -> str:
-    return f"the line ends at {reach:g}, before {radius:g}"
+def _short_of(line: Surface, slices: Slices, radius: float) -> str:
+    """Why the line cannot tell about this noise; ``""`` where it can."""
+    reach = slices.reach(0)[1]
+    if reach * (1 + 1e-9) < radius:
+        return f"the line ends at {reach:g}, before {radius:g}"
+    return "" if is_filled(line, slices, radius, radius, signs_of(slices, radius)) else NOT_FILLED

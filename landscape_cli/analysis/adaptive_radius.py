@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from landscape_cli.analysis.measurement import Bound, Measurement, interval, joined
 from landscape_cli.analysis.relative_noise import (
+    NOT_FILLED,
     SCOPE,
+    is_filled,
     line_of,
     remarks,
     rises_at,
@@ -19,7 +21,7 @@ from landscape_cli.analysis.relative_noise import (
     tau_of,
 )
 from landscape_cli.analysis.slices import Slices
-from landscape_cli.surface import FloatArray, Surface
+from landscape_cli.surface import BoolArray, FloatArray, Surface
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class Crossing:
     Attributes:
         radius: The place; the end of the grid where ``censored``.
         censored: ``"lower"`` where it does not pass on the grid, ``"upper"`` where it has at the first point already.
+        end: Index of the first point that is above τ; N where none is.
     """
 
     radius: float
     censored: Literal["lower", "upper"] | None = None
+    end: int = field(default=0, repr=False)
 
 
 def crossing(radii: FloatArray, rise: FloatArray, tau: float) -> Crossing:
@@ -48,14 +52,14 @@ def crossing(radii: FloatArray, rise: FloatArray, tau: float) -> Crossing:
     """
     above = np.flatnonzero(rise > tau)
     if not above.size:
-        return Crossing(float(radii[-1]), "lower")
+        return Crossing(float(radii[-1]), "lower", len(radii))
     k = int(above[0])
     if k == 0:
         return Crossing(float(radii[0]), "upper")
     if math.isinf(rise[k]):  # somewhere between the two: the limit of the interpolation
-        return Crossing(float(radii[k - 1]))
+        return Crossing(float(radii[k - 1]), end=k)
     share = (tau - rise[k - 1]) / (rise[k] - rise[k - 1])
-    return Crossing(float(radii[k - 1] + share * (radii[k] - radii[k - 1])))
+    return Crossing(float(radii[k - 1] + share * (radii[k] - radii[k - 1])), end=k)
 
 
 def adaptive_radius(
@@ -82,17 +86,21 @@ def adaptive_radius(
     if lacking:
         return Measurement("adaptive_radius", settings=settings, scope=SCOPE, note=lacking)
     radii, rises = _rises(slices)  # (N,), (S, N)
+    filled = _filled(line_of(surface), slices, radii)
     found = crossing(radii, rises.mean(axis=0), tau)
-    error = _jackknife_of_log(radii, rises, tau) if found.censored is None else None
+    if not _is_known(found, filled):
+        return Measurement("adaptive_radius", settings=settings, scope=SCOPE, note=NOT_FILLED)
+    error = _jackknife_of_log(radii, rises, tau, filled) if found.censored is None else None
     singly = [crossing(radii, rise, tau) for rise in rises]
-    known = np.asarray([each.radius for each in singly if each.censored is None])
+    per_slice = [math.nan if each.censored or not _is_known(each, filled) else each.radius for each in singly]
+    known = np.asarray([each for each in per_slice if not math.isnan(each)])
     limits = interval(math.log(found.radius), error, len(rises)) if error is not None else None
     return Measurement(
         name="adaptive_radius",
         value=found.radius,
         standard_error=found.radius * error if error is not None else None,
         unit="relative noise",
-        per_slice=tuple(math.nan if each.censored else each.radius for each in singly),
+        per_slice=tuple(per_slice),
         range=(float(known.min()), float(known.max())) if known.size else None,
         spread=float(known.std(ddof=1) / known.mean()) if known.size > 1 else None,
         interval=(math.exp(limits[0]), math.exp(limits[1])) if limits else None,
@@ -101,7 +109,7 @@ def adaptive_radius(
         num_examples=slices.num_examples,
         scope=SCOPE,
         settings=settings,
-        note=_note(line_of(surface), slices, found.censored, error, found.radius, tau),
+        note=_note(line_of(surface), slices, found.censored, error, found.radius, tau, known.size),
     )
 
 
@@ -114,19 +122,41 @@ def _rises(slices: Slices) -> tuple[FloatArray, FloatArray]:
     return radii, rises_at(slices, radii, signs)
 
 
-def _jackknife_of_log(radii: FloatArray, rises: FloatArray, tau: float) -> float | None:
-    """Standard error of log r, each slice left out in turn; None where one of these radii lies beyond the grid."""
+def _filled(line: Surface, slices: Slices, radii: FloatArray) -> BoolArray:
+    """(N,) whether the line is filled from the radius before, or 0, to this one."""
+    signs = signs_of(slices, float(radii[0]))
+    stretches = zip([0.0, *radii[:-1]], radii, strict=True)
+    return np.asarray([is_filled(line, slices, float(low), float(high), signs) for low, high in stretches])
+
+
+def _is_known(found: Crossing, filled: BoolArray) -> bool:
+    """Whether its two points are neighbours; that there is none on the line can only be said of all of it."""
+    return bool(filled.all() if found.end == len(filled) else filled[found.end])
+
+
+def _jackknife_of_log(radii: FloatArray, rises: FloatArray, tau: float, filled: BoolArray) -> float | None:
+    """Standard error of log r, each slice left out in turn; None where one of these radii lies beyond the grid, or
+    between points that are no neighbours.
+    """
     num_slices = len(rises)
     if num_slices < 2:
         return None
     left_out = [crossing(radii, np.delete(rises, i, axis=0).mean(axis=0), tau) for i in range(num_slices)]
-    if any(each.censored for each in left_out):
+    if any(each.censored or not _is_known(each, filled) for each in left_out):
         return None
     logs = np.log([each.radius for each in left_out])
     return float(np.sqrt((num_slices - 1) / num_slices * ((logs - logs.mean()) ** 2).sum()))
 
 
-def _note(line: Surface, slices: Slices, censored: Bound | None, error: float | None, radius: float, tau: float) -> str:
+def _note(
+    line: Surface,
+    slices: Slices,
+    censored: Bound | None,
+    error: float | None,
+    radius: float,
+    tau: float,
+    num_known: int,
+) -> str:
     num_slices = len(slices.values)
     state = {
         "lower": "the mean does not rise by τ on this line",
@@ -138,10 +168,12 @@ def _note(line: Surface, slices: Slices, censored: Bound | None, error: float | 
         of_error = f"± {100 * error:.2g} % of r, jackknife over {num_slices} slices"
     elif num_slices > 1 and censored is None:
         of_error = "no error bar: without one of the slices the radius lies beyond the line"
+    which = "that rise by τ later" if censored == "upper" else "whose own radius lies on the line"
     return joined(
         f"τ = {tau:g}",
         state,
         of_error,
+        f"the range is of the {num_known} of {num_slices} slices {which}" if 0 < num_known < num_slices else "",
         remarks(line, slices),
         slices.note,
     )

@@ -10,6 +10,7 @@ from landscape_cli.analysis.slices import Slices, chosen_slices, slices_of
 from landscape_cli.surface import FloatArray, Surface
 
 SCOPE = "mean over the slices"
+NOT_FILLED = "partial: the line is not filled around the radius yet; the same scan goes on"
 _TAU = 0.1
 _ENOUGH_SLICES = 20
 _ENOUGH_EXAMPLES = 1024
@@ -60,6 +61,28 @@ def rises_at(slices: Slices, radii: FloatArray, signs: tuple[int, ...]) -> Float
     found = [[slices.interpolate(values, sign * radii[:, None]) for sign in signs] for values in slices.values]
     rises: FloatArray = np.mean(found, axis=1) - slices.centre
     return rises
+
+
+def is_filled(line: Surface, slices: Slices, low: float, high: float, signs: tuple[int, ...]) -> bool:
+    """Whether the points used around this stretch are neighbours on the line, so that what lies between them is not
+    more than one step of it interpolated. Three of 25 points put a radius 18 standard errors off.
+
+    Args:
+        line: That is scanned.
+        slices: The points of it that are there.
+        low: Start of the stretch, from 0 on.
+        high: Its end; the same for a single place.
+        signs: Of the noise.
+    """
+    used = slices.axes[0]
+    missing = np.setdiff1d(line.grid.axes[0].coordinates, used)
+    for sign in signs:
+        own = np.sort(sign * used)
+        start = own[max(int(np.searchsorted(own, low, side="right")) - 1, 0)]
+        end = own[min(int(np.searchsorted(own, high)), len(own) - 1)]
+        if ((sign * missing > start) & (sign * missing < end)).any():
+            return False
+    return True
 
 
 def remarks(line: Surface, slices: Slices) -> str:
