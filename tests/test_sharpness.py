@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from landscape_cli.analysis.coarseness import first_step
 from landscape_cli.analysis.invariance import invariances
 from landscape_cli.analysis.measurement import over_slices
 from landscape_cli.analysis.sharpness import FROM_MODEL, MEASURES, NAMES, measured, sharpness
+from landscape_cli.analysis.slices import slices_of
 from landscape_cli.analysis.student import t_quantile, two_sided
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import Surface
@@ -56,6 +58,56 @@ def test_eps_sharpness_of_a_bowl_is_the_rise_at_the_corner_of_the_box(radius: fl
 def test_eps_sharpness_between_grid_points_is_interpolated_not_cut_off() -> None:
     surface = surface_of(lambda _, x: 1 + abs(x), line(-1, 1, 9))  # h = 0.25
     assert MEASURES["eps_sharpness"](surface, radius=0.1).value == pytest.approx(5.0)
+
+
+COARSE = "grid too coarse: h = 0.25, {} lies within {}; interpolation overestimates the loss"
+
+
+def test_epsilon_between_the_first_points_is_said_to_be_interpolated() -> None:
+    """On a bowl the chord lies above the loss: 100 · 0.1 · 0.25 / 2 instead of 100 · 0.1² / 2."""
+    surface = surface_of(lambda _, x, y: (x**2 + y**2) / 2, *[line(-1, 1, 9)] * 2)  # h = 0.25
+    bound, coarse = "not above that over all directions", COARSE.format("ε", "2 steps")
+    between = measured(surface, "eps_sharpness(0.1)")
+    assert between.value == pytest.approx(2 * 100 * 0.1 * 0.25 / 2)
+    assert (coarse in between.note, bound in between.note) == (True, False)
+    for name in ("eps_sharpness", "eps_sharpness(0.5)"):  # one and two steps, on the grid
+        note = measured(surface, name).note
+        assert (coarse in note, bound in note) == (False, True)
+    far = MEASURES["eps_sharpness"](surface, radius=0.6)
+    assert ("too coarse" in far.note, bound in far.note) == (False, True)
+    told = [coarse in measured(surface, name).note for name in ("mean_rise(0.1)", "mean_rise", "mean_rise(0.5)")]
+    assert told == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["flat_radius", "flat_radius_min"])
+def test_a_radius_within_the_first_step_is_a_lower_bound(name: str) -> None:
+    surface = surface_of(lambda _, x, y: 2 * (x**2 + y**2), *[line(-1, 1, 9)] * 2, num_slices=3)
+    found, exact = measured(surface, name, tau=0.1), math.sqrt(0.1 / 2)
+    assert found.value is not None
+    assert found.value < exact < 0.25
+    assert (found.bound, found.standard_error) == ("lower", None)
+    assert COARSE.format("the radius", "1 step") in found.note
+    far = measured(surface, name, tau=0.5)
+    assert (far.bound, "too coarse" in far.note) == (None, False)
+
+
+@pytest.mark.parametrize("name", ["low_area", "low_area_connected"])
+def test_a_low_region_without_a_point_but_the_centre_is_interpolated(name: str) -> None:
+    surface = surface_of(lambda _, x, y: 2 * (x**2 + y**2), *[line(-1, 1, 9)] * 2)
+    found = measured(surface, name, tau=0.1)
+    assert found.value is not None
+    assert found.value < 0.8 * math.pi * (0.1 / 2) / 4
+    assert COARSE.format("the low region", "1 step") in found.note
+    assert "too coarse" not in measured(surface, name, tau=0.13).note
+
+
+def test_the_first_step_is_that_around_the_checkpoint() -> None:
+    def step(*axes: list[float]) -> float:
+        return first_step(slices_of(surface_of(bowl, *axes), None, None))
+
+    assert step([-1.0, -0.1, 0.0, 0.2, 3.0]) == 0.2
+    assert step([0.01, 0.02, 3.0]) == 0.01  # a line gets the checkpoint
+    assert step(line(-1, 1, 4), line(-1, 1, 9)) == pytest.approx(2 / 3)  # a plane without it: the points around
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.coarseness import too_coarse
+from landscape_cli.analysis.measurement import Measurement, joined
 from landscape_cli.analysis.slices import Slices, measure, slices_of
 from landscape_cli.surface import BoolArray, FloatArray, Surface
 
@@ -121,4 +122,11 @@ def _note(slices: Slices, tau: float) -> str:
     if slices.lacking:
         return ""
     ranges = " × ".join(f"[{axis[0]:g}, {axis[-1]:g}]" for axis in slices.axes)
-    return f"τ = {tau:g}; of {ranges}"
+    is_coarse = any(_is_between_points(slices, values, tau) for values in slices.values)
+    return joined(f"τ = {tau:g}; of {ranges}", too_coarse(slices, "the low region", 1) if is_coarse else "")
+
+
+def _is_between_points(slices: Slices, values: FloatArray, tau: float) -> bool:
+    """Whether no point of the grid but the checkpoint is low, so that what is low is interpolated."""
+    is_centre = np.logical_and.reduce(np.meshgrid(*(axis == 0.0 for axis in slices.axes), indexing="ij"))
+    return not bool((~is_centre & (values <= slices.centre + tau)).any())

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from landscape_cli.analysis.coarseness import is_within, too_coarse
 from landscape_cli.analysis.measurement import Measurement, joined
 from landscape_cli.analysis.slices import Slices, measure, slices_of
 from landscape_cli.surface import FloatArray, Surface
@@ -83,7 +84,8 @@ def flat_radius(
 ) -> Measurement:
     """Distance at which f reaches f₀ + τ, the median over the rays.
 
-    Where it does not on so many rays that the median is not known, the value is a lower bound.
+    Where it does not on so many rays that the median is not known, the value is a lower bound; also where that is within
+    the first step of the grid: linear interpolation of a convex loss crosses f₀ + τ too early.
 
     Args:
         surface: Of any dimension.
@@ -119,7 +121,9 @@ def _flat_radius(
         found = [(ray.first_above(slices.centre + tau), float(ray.distance[-1])) for ray in rays_of(slices, values)]
         return float(statistic([first if beyond else min(first, end) for first, end in found]))
 
-    open_slices = 0 if slices.lacking else sum(math.isinf(reached(each, beyond=True)) for each in slices.values)
+    found = [] if slices.lacking else [reached(each, beyond=True) for each in slices.values]
+    open_slices = sum(map(math.isinf, found))
+    is_coarse = any(is_within(slices, each, 1) for each in found)
     return measure(
         slices,
         name,
@@ -128,8 +132,9 @@ def _flat_radius(
         note=joined(
             f"τ = {tau:g}",
             f"no rise by τ within the grid in {open_slices} of {len(slices.values)} slices" if open_slices else "",
+            too_coarse(slices, "the radius", 1) if is_coarse else "",
         ),
-        bound="lower" if open_slices else None,
+        bound="lower" if open_slices or is_coarse else None,
         settings={"tau": tau},
     )
 

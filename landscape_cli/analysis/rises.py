@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from landscape_cli.analysis.coarseness import FEW_STEPS, is_on_grid, is_within, too_coarse
 from landscape_cli.analysis.measurement import Measurement, joined
 from landscape_cli.analysis.rays import unit_vectors
 from landscape_cli.analysis.slices import Slices, measure, slices_of
@@ -21,7 +22,8 @@ def eps_sharpness(
     """ε-sharpness on the slice: 100 (max_{|c_i| ≤ ε} f − f₀) / (1 + f₀) (Keskar et al. 2017,
     arXiv:1609.04836, Metric 2.1).
 
-    The maximum is that of the multilinear interpolation. The true one, over all directions, is at least as large.
+    The maximum is that of the multilinear interpolation. The true one, over all directions, is at least as large where ε
+    lies on the grid, or at least two steps away.
 
     Args:
         surface: Of any dimension.
@@ -45,7 +47,7 @@ def eps_sharpness(
         of_slice,
         unit="%",
         lacking=slices.short_of(radius) or too_low,
-        note=joined(f"radius {radius:g}; not above that over all directions", slices.sides(radius)),
+        note=joined(f"radius {radius:g}", _of_the_maximum(slices, radius), slices.sides(radius)),
         settings={"radius": radius},
     )
 
@@ -70,7 +72,7 @@ def mean_rise(
         lambda values: float(slices.interpolate(values, _ball(slices, radius)).mean()) - slices.centre,
         unit=slices.unit,
         lacking=slices.short_of(radius),
-        note=joined(f"radius {radius:g}", slices.sides(radius)),
+        note=joined(f"radius {radius:g}", _of_steps(slices, radius), slices.sides(radius)),
         settings={"radius": radius},
     )
 
@@ -111,6 +113,18 @@ def asymmetry(
         note=f"radius {radius:g}",
         settings={"radius": radius},
     )
+
+
+def _of_steps(slices: Slices, radius: float) -> str:
+    """A note where ε is a step or so."""
+    is_coarse = not slices.lacking and is_within(slices, radius, FEW_STEPS)
+    return too_coarse(slices, "ε", FEW_STEPS) if is_coarse else ""
+
+
+def _of_the_maximum(slices: Slices, radius: float) -> str:
+    """On the grid the maximum is the loss at one of its points, and so not above that over all directions."""
+    is_exact = slices.lacking or is_on_grid(slices, radius)
+    return ("" if is_exact else _of_steps(slices, radius)) or "not above that over all directions"
 
 
 def _asymmetry(there: float, opposite: float, noise: float) -> float:
