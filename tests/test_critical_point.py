@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,9 +76,25 @@ def test_a_borderline_point_has_both_the_step_and_the_shape() -> None:
     found = point(-0.5, 2.0, norm=norm_for(0.02, 2.0))
     assert (found.verdict, found.shape) == ("borderline", "saddle")
     assert found.sentence == (
-        "borderline: one gradient step can still lower the loss by >= 0.02 (2 %); "
-        "taken as critical: saddle (certified): direction with v'Hv = -0.5 found; |lmin|/lmax=0.25"
+        "borderline, because one gradient step can still lower the loss by >= 0.02 (2 %); "
+        "taken as critical, it is a saddle (certified): direction with v'Hv = -0.5 found; |lmin|/lmax=0.25"
     )
+
+
+@pytest.mark.parametrize(
+    ("least", "largest", "words"),
+    [
+        (0.0, 2.0, "it looks like a minimum: gradient small, no curvature below -tol in 80 Lanczos steps"),
+        (-0.005, 2.0, "it is minimum-like, weak negative curvature"),
+        (1.0, 2.0, "it is a strict minimum (lmin > tol)"),
+        (-2.0, -1.0, "it is a maximum"),
+        (-2.0, 0.0, "it is no minimum (certified): direction with v'Hv = -2 found; no curvature above tol seen"),
+    ],
+)
+def test_a_borderline_point_is_described_in_a_sentence(least: float, largest: float, words: str) -> None:
+    sentence = point(least, largest, norm=norm_for(0.02, 2.0)).sentence
+    step = "one gradient step can still lower the loss by >= 0.02 (2 %)"
+    assert sentence == f"borderline, because {step}; taken as critical, {words}"
 
 
 def test_a_gradient_within_its_sampling_floor_is_said_to_be() -> None:
@@ -259,6 +276,30 @@ def test_a_bound_that_is_not_known_is_not_said(steps: float, parameters: int) ->
     assert math.isnan(missed_share(steps, parameters))
 
 
-def test_too_few_steps_bound_nothing() -> None:
-    found = critical_point(surface_with({"gradient": gradient(), "eigenvalues": eigenvalues(0, 1, steps=4)}))
+def few_steps(least: float, norm: float = 0.0, steps: int = 4, num_parameters: int = 10_000_000) -> CriticalPoint:
+    records = {"gradient": gradient(norm), "eigenvalues": eigenvalues(least, 1, steps=steps)}
+    for name, each in records.items():
+        records[name] = replace(each, settings={**each.settings, "num_parameters": num_parameters})
+    return critical_point(surface_with(records))
+
+
+@pytest.mark.parametrize("least", [0.0, -0.005, 0.5])
+def test_too_few_steps_bound_nothing_and_so_see_no_minimum(least: float) -> None:
+    found = few_steps(least)
     assert any("too few to bound" in each for each in found.details)
+    assert (found.verdict, found.shape) == ("unknown", None)
+    assert found.sentence == "not classified: 4 Lanczos steps are too few"
+    borderline = few_steps(least, norm_for(0.02, 1.0))
+    assert (borderline.verdict, borderline.shape) == ("borderline", None)
+    assert borderline.sentence.endswith("(2 %); not classified: 4 Lanczos steps are too few")
+
+
+def test_a_direction_that_was_found_needs_no_bound() -> None:
+    assert few_steps(-0.5).sentence == "saddle (certified): direction with v'Hv = -0.5 found; |lmin|/lmax=0.5"
+
+
+def test_as_many_steps_as_there_are_parameters_are_enough() -> None:
+    found = few_steps(0.0, steps=2, num_parameters=2)
+    assert found.verdict == "looks_like_minimum"
+    assert not any("too few" in each for each in found.details)
+    assert few_steps(0.0, steps=2, num_parameters=3).verdict == "unknown"

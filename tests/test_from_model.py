@@ -112,9 +112,33 @@ def test_curvature_of_slices_is_the_mean_of_theirs(surface: Surface) -> None:
     assert found.per_slice == (0.5, 0.75, 1.0)
     assert found.range == (0.5, 1.0)
     assert found.spread == pytest.approx(0.25 / 0.75)
-    assert "one slice is not enough" in found.note
+    assert "slices differ by 33 %: a single one misleads" in found.note
     one = measured(surface, "slice_curvature", slice_index=2)
     assert (one.value, one.standard_error, one.scope) == (1.0, None, "in this slice")
+
+
+def test_curvature_on_the_grid_names_the_exact_one_where_they_differ() -> None:
+    """On the bowls (1 + s/9)(x² + 2y²) that of the grid is exact: 3, 3.333, 3.667."""
+
+    def note(per_slice: list[list[float]], slice_index: int | None = None, **settings: object) -> str:
+        own = record({"per_slice": per_slice}, num_examples=2000, **settings)
+        return measured(surface_with({"slice_curvature": own}), "curvature", slice_index=slice_index).note
+
+    other = [[50.0, 66.4], [2.0, 4.0], [2.0, 4.0]]
+    assert note(other[:1]).startswith("exact from the model: 58.2; h=0.25")
+    assert note([[2.0, 4.0]]).startswith("h=0.25")  # the same as the first slice has
+    assert note(other, slice_index=0).startswith("exact from the model: 58.2; ")
+    assert "exact" not in note([[2.0, 4.0]], slice_index=1)  # not measured there
+    for settings in (
+        {"weight_decay": 0.1},
+        {"parameters": {"include": ["fc.*"], "exclude": []}},
+        {"batchnorm": "recalibrate"},
+        {"method": "finite differences"},
+        {"split": "test"},
+    ):
+        assert "exact" not in note(other, **settings)
+    few = surface_with({"slice_curvature": record({"per_slice": other[:1]})})
+    assert measured(few, "curvature").note.startswith("exact from the model: 58.2 of 512 examples; ")
 
 
 def test_nonconvexity_is_the_mean_ratio_over_the_points_that_are_there(surface: Surface) -> None:
@@ -192,6 +216,19 @@ def test_statistics_that_lag_behind_are_warned_of(estimated: float, warns: bool)
     words = "eval-mode loss 0.0067, with batch statistics 0.0039: curvature of the deployed network, not of training"
     assert ("not of training" in note) == warns
     assert (words in note) == (estimated == 0.0039)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "estimated", "words"),
+    [
+        (0.3512, 0.3467, "loss 0.3512, with batch statistics 0.3467: "),
+        (23.4561, 23.4579, "loss 23.456, with batch statistics 23.458: "),  # with four digits both are 23.46
+    ],
+)
+def test_losses_that_differ_are_printed_so_that_they_do(frozen: float, estimated: float, words: str) -> None:
+    slope = gradient(0.01, frozen, batchnorm="frozen")
+    slope = replace(slope, values={**slope.values, "batchnorm_loss": np.asarray(estimated)})
+    assert f"eval-mode {words}" in measured(surface_with({"gradient": slope}), "grad_norm").note
 
 
 @pytest.mark.parametrize(("estimated", "warns"), [(2.3009, False), (2.3011, True)])

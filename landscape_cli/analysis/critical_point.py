@@ -22,6 +22,15 @@ Verdict = Shape | Literal["not_critical", "borderline", "unknown"]
 _NEAR, _NEAR_ABSOLUTELY = 1e-3, 1e-4  # of the loss; nat
 _BORDERLINE = 0.05  # of the loss
 _CERTAINTY = 0.99
+_CERTIFIED = ("saddle", "not_minimum")  # by a direction that was found; the others say that none is there
+_IS: dict[Shape, str] = {
+    "saddle": "is a ",
+    "not_minimum": "is ",
+    "weak_negative": "is ",
+    "looks_like_minimum": "",
+    "strict_minimum": "is a ",
+    "maximum": "is a ",
+}
 
 
 @dataclass(frozen=True)
@@ -81,25 +90,26 @@ def critical_point(surface: Surface, *, loss: str | None = None, curv_tol: float
     decrease = decrease_of(norm, largest if largest > 2 * doubt_above else max(abs(least), abs(largest)))
     slope, shape = slope_of(decrease, value), shape_of(least, largest, doubt, tol, tol_above)
     steps, missed = record.number("num_steps"), missed_share(record.number("num_steps"), conditions.num_parameters)
-    words = _shape_in_words(shape, least, largest, steps, method)
+    is_seen = shape in _CERTIFIED or not _too_few(steps, missed, conditions.num_parameters)
+    words = _shape_in_words(shape, least, largest, steps, method) if is_seen else _too_few_in_words(steps)
     step = _step_in_words(decrease, value)
     sentence = {
         "not_critical": f"not at a critical point: {step}; curvature signs are local shape only",
-        "borderline": f"borderline: {step}; taken as critical: {words}",
+        "borderline": f"borderline, because {step}; " + (f"taken as critical, it {_IS[shape]}" if is_seen else "") + words,
         "near_critical": words,
     }[slope]
     details = (
         _gradient_in_words(gradient, norm, decrease, value),
         f"λ_min = {least:.4g}, λ_max = {largest:.4g}; noise {doubt:.2g}, tol {tol:.2g}{_in(conditions.precision)}",
         _certified(least, largest, method) if slope == "not_critical" and shape in ("saddle", "not_minimum") else "",
-        _missed_in_words(missed, largest - least, steps),
+        _missed_in_words(missed, largest - least, steps, conditions.num_parameters),
         _objective(conditions, slope),
         "products by finite differences: approximate" if method == FINITE_DIFFERENCES else "",
     )
     return CriticalPoint(
-        verdict=shape if slope == "near_critical" else slope,
+        verdict=slope if slope != "near_critical" else shape if is_seen else "unknown",
         sentence=f"in the parameters {conditions.parameters}: {sentence}" if conditions.parameters else sentence,
-        shape=shape,
+        shape=shape if is_seen else None,
         details=tuple(filter(None, details)),
         decrease=decrease,
         lambda_min=least,
@@ -173,6 +183,15 @@ def missed_share(num_steps: float, num_parameters: int) -> float:
     return root**2
 
 
+def _too_few(num_steps: float, missed: float, num_parameters: int) -> bool:
+    """Whether the steps bound nothing; as many as there are parameters miss nothing."""
+    return missed >= 1 and num_steps < num_parameters
+
+
+def _too_few_in_words(num_steps: float) -> str:
+    return f"not classified: {num_steps:.0f} Lanczos steps are too few"
+
+
 def _not_known(gradient: Recorded, eigenvalues: Recorded) -> str:
     for each, needed in ((gradient, ("grad_norm", "loss")), (eigenvalues, ("lambda_min", "lambda_max"))):
         if each.lacking:
@@ -224,10 +243,12 @@ def _ratio(least: float, largest: float) -> str:
     return f"; |lmin|/lmax={abs(least) / largest:.2g}" if largest > 0 else ""
 
 
-def _missed_in_words(missed: float, spread: float, num_steps: float) -> str:
+def _missed_in_words(missed: float, spread: float, num_steps: float, num_parameters: int) -> str:
     if math.isnan(missed) or not spread > 0:
         return ""
     if missed >= 1:
+        if not _too_few(num_steps, missed, num_parameters):
+            return ""
         return f"{num_steps:.0f} Lanczos steps are too few to bound what they have missed"
     share = f"{100 * missed:.2g} % of λ_max − λ_min"
     return f"with 99 % probability no eigenvalue lies more than {missed * spread:.2g} ({share}) below λ_min"

@@ -10,12 +10,15 @@ from dataclasses import replace
 import numpy as np
 
 from landscape_cli.analysis.measurement import Measurement, joined
-from landscape_cli.analysis.slices import Slices, measure, slices_of
+from landscape_cli.analysis.recorded import conditions_of
+from landscape_cli.analysis.slice_curvature import EXACT, slice_curvature
+from landscape_cli.analysis.slices import Slices, measure, name_of_loss, slices_of
 from landscape_cli.surface import FloatArray, Surface
 
 _TOO_COARSE = 0.2  # error / value
 _EVEN = 1e-6  # of spacings, relative
 _FLAT = 1e-3  # of the largest curvature on the slice
+_SAME = 1e-3  # of two curvatures, relative: the rounding of float32
 
 
 def curvature(surface: Surface, *, loss: str | None = None, slice_index: int | None = None) -> Measurement:
@@ -30,9 +33,10 @@ def curvature(surface: Surface, *, loss: str | None = None, slice_index: int | N
         loss: By default the first.
         slice_index: One slice only.
     """
-    return _at_checkpoint(
+    found = _at_checkpoint(
         surface, loss, slice_index, "curvature", lambda hessian: float(np.trace(hessian)) / len(hessian)
     )
+    return replace(found, note=joined(_exact(surface, loss, slice_index, found), found.note))
 
 
 def curvature_max(surface: Surface, *, loss: str | None = None, slice_index: int | None = None) -> Measurement:
@@ -45,6 +49,23 @@ def curvature_max(surface: Surface, *, loss: str | None = None, slice_index: int
 def curvature_min(surface: Surface, *, loss: str | None = None, slice_index: int | None = None) -> Measurement:
     """Smallest eigenvalue of the Hessian on the slice, at the checkpoint; see `curvature_max`."""
     return _at_checkpoint(surface, loss, slice_index, "curvature_min", lambda hessian: float(_eigenvalues(hessian)[0]))
+
+
+def _exact(surface: Surface, loss: str | None, slice_index: int | None, found: Measurement) -> str:
+    """The same from the model, over the same slices, where it differs by more than the error of the grid allows."""
+    record = surface.curvature.records.get("slice_curvature") if surface.curvature is not None else None
+    if record is None or found.value is None or found.method_error is None:
+        return ""
+    exact = slice_curvature(surface, loss=name_of_loss(surface, loss), slice_index=slice_index)
+    conditions = conditions_of(record)
+    is_other_loss = conditions.parameters or conditions.weight_decay or conditions.batchnorm not in ("", "frozen")
+    if exact.value is None or is_other_loss or EXACT not in exact.note.split("; "):
+        return ""
+    on_grid = float(np.mean(found.per_slice[: len(exact.per_slice)]))  # from the model perhaps of the first slices only
+    if not abs(on_grid - exact.value) > found.method_error + _SAME * abs(exact.value):  # also where one is NaN
+        return ""
+    of = f" of {exact.num_examples:,} examples" if exact.num_examples != found.num_examples else ""
+    return f"exact from the model: {exact.value:.3g}{of}"
 
 
 def neg_curv_frac(surface: Surface, *, loss: str | None = None, slice_index: int | None = None) -> Measurement:

@@ -98,7 +98,9 @@ def interval(mean: float, standard_error: float, num_slices: int) -> tuple[float
 
 def advice(spread: Spread) -> str:
     """A warning where the slices differ so much that a single one would mislead."""
-    return "one slice is not enough" if spread.spread is not None and spread.spread > _LARGE_SPREAD else ""
+    if spread.spread is None or not spread.spread > _LARGE_SPREAD:
+        return ""
+    return f"slices differ by {100 * spread.spread:.0f} %: a single one misleads"
 
 
 def joined(*notes: str) -> str:

@@ -255,8 +255,15 @@ def batchnorm_warning(surface: Surface, conditions: Conditions) -> str:
     gap = abs(frozen - estimated)
     if not (gap > _DIFFERS * abs(estimated) or gap > _DIFFERS_ABSOLUTELY):  # also where one of them is NaN
         return ""
-    losses = f"eval-mode loss {frozen:.2g}, with batch statistics {estimated:.2g}"
+    of_checkpoint, of_data = _told_apart(frozen, estimated)
+    losses = f"eval-mode loss {of_checkpoint}, with batch statistics {of_data}"
     return f"{losses}: curvature of the deployed network, not of training"
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers that differ, with four digits or as many as show it."""
+    pairs = ((f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(4, 17))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (repr(one), repr(other)))
 
 
 def _error(value: float) -> float | None:

@@ -10,6 +10,8 @@ from landscape_cli.analysis.recorded import FINITE_DIFFERENCES, measurement, rec
 from landscape_cli.analysis.slices import chosen_slices
 from landscape_cli.surface import FloatArray, Surface
 
+EXACT = "exact"
+
 
 def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: int | None = None) -> Measurement:
     """dᵀHd at the checkpoint, exact, the mean over the axes of each slice. Of filter-normalised random directions (Li
@@ -44,7 +46,7 @@ def slice_curvature(surface: Surface, *, loss: str | None = None, slice_index: i
         unit=unit,
         invariant_to=invariances([surface.directions[axis.name].recipe for axis in surface.grid.axes]),
         note=joined(
-            "exact" if found.record.method != FINITE_DIFFERENCES else "",
+            EXACT if found.record.method != FINITE_DIFFERENCES else "",
             f"the first {len(used)} of {len(chosen)} slices" if len(used) < len(chosen) else "",
             advice(spread),
         ),
