@@ -219,6 +219,7 @@ def load_surface(path: str | os.PathLike[str]) -> Surface:
 
 
 _HOW_TO_MAKE = "Surface files are made by: landscape scan CONFIG -o FILE"
+_HOW_TO_CONVERT = f"{_HOW_TO_MAKE}; that of another program may be read by: landscape convert FILE -o s.h5"
 _DAMAGED = "Restore it from a backup, or scan again with --overwrite."
 # What h5py, json and numpy raise on files that are whole but hold something else than the format says.
 MALFORMED = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
@@ -247,7 +248,7 @@ def _check_whole(image: bytes, path: Path) -> None:
     """Verify the checksum before HDF5 sees a byte: on damaged files HDF5 itself can crash or never come back."""
     seal = _SEAL.search(image)
     if seal is None and FORMAT.encode() not in image:
-        raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_MAKE)
+        raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_CONVERT)
     if seal is None or seal[1].decode() != _checksum(image, seal):
         raise SurfaceError(
             f"{path}: its content does not match its checksum: the file is damaged, cut short or edited", hint=_DAMAGED
@@ -256,7 +257,7 @@ def _check_whole(image: bytes, path: Path) -> None:
 
 def _check_version(file: h5py.File, path: Path) -> None:
     if file.attrs.get("format") != FORMAT:
-        raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_MAKE)
+        raise SurfaceError(f"{path}: an HDF5 file, but not a whole landscape surface file", hint=_HOW_TO_CONVERT)
     found, known = str(file.attrs["format_version"]), FORMAT_VERSION
     if int(found.partition(".")[0]) < int(known.partition(".")[0]):
         raise SurfaceError(f"{path}: format version {found}; this landscape-cli reads {known}", hint=_HOW_TO_MAKE)

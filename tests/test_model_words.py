@@ -23,6 +23,7 @@ from landscape_cli.analysis.critical_point import critical_point
 from landscape_cli.analysis.sharpness import FROM_MODEL, measured
 from landscape_cli.records import Curvature
 from landscape_cli.storage import save_surface
+from landscape_cli.surface import Provenance
 
 Landscape = Callable[..., Outcome]
 SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
@@ -83,8 +84,8 @@ def test_the_words_follow_the_tables(file: Path, landscape: Landscape) -> None:
     lines = landscape("sharpness", file).stdout.splitlines()
     point = critical_point(load_surface(file))
     at = [next(i for i, line in enumerate(lines) if line.startswith(each)) for each in ("critical", "learning rate:")]
-    assert lines[at[0]] == f"critical point: {point.sentence}"
-    assert [line.strip() for line in lines[at[0] + 1 : at[1]]] == [f"- {each}" for each in point.details]
+    details = [f"- {each}" for each in point.details]  # broken between words, as is the sentence
+    assert " ".join(" ".join(lines[at[0] : at[1]]).split()) == " ".join([f"critical point: {point.sentence}", *details])
     assert "not a recommendation" in " ".join(lines[at[1] : at[1] + 2])
     assert sum("not a recommendation" in line or line.strip() == "recommendation)" for line in lines) == 1
 
@@ -99,12 +100,12 @@ def test_what_is_missing_is_said_in_few_lines(defaults: Path, landscape: Landsca
     outcome = landscape("sharpness", defaults)
     missing = [line for line in outcome.stderr.splitlines() if "landscape curvature" in line]
     assert missing == [
-        "not measured: slice_curvature: asked for and not there yet: landscape curvature CONFIG FILE goes on",
+        f"not measured: slice_curvature: asked for and not there yet: landscape curvature CONFIG {defaults} goes on",
         "not measured: negative_curvature, relative_flatness, fisher_rao, fisher_rao_empirical, sam, asam, "
-        "adaptive_worst, keskar: add it with: landscape curvature CONFIG FILE --set "
+        f"adaptive_worst, keskar: add it with: landscape curvature CONFIG {defaults} --set "
         "'curvature.measures=[spectral_density, relative_flatness, fisher_rao, sam, asam, adaptive_worst, keskar]'",
-        "not measured: nonconvexity: add it with: landscape curvature CONFIG FILE --set curvature.map=true",
-        "not measured: lr_limit_adam: add it with: landscape curvature CONFIG FILE --set "
+        f"not measured: nonconvexity: add it with: landscape curvature CONFIG {defaults} --set curvature.map=true",
+        f"not measured: lr_limit_adam: add it with: landscape curvature CONFIG {defaults} --set "
         "'curvature.measures=[adam_lambda_max]' (needs the state of the optimizer in the checkpoint)",
     ]
 
@@ -120,16 +121,74 @@ def test_a_file_without_curvature_has_one_table_and_no_verdict(tmp_path: Path, l
 def test_half_of_what_a_verdict_takes_is_no_verdict(tmp_path: Path, landscape: Landscape) -> None:
     save_surface(surface_with({"gradient": gradient(0.1)}), tmp_path / "s.h5")
     outcome = landscape("sharpness", tmp_path / "s.h5")
-    assert "critical point: not classified: eigenvalues: add it with: landscape curvature" in outcome.stdout
+    words = f"critical point: not classified: eigenvalues: add it with: landscape curvature CONFIG {tmp_path / 's.h5'}"
+    assert words in outcome.stdout
     assert "learning rate:" not in outcome.stdout
 
 
-@pytest.mark.parametrize("width", [80, 100, 160])
-def test_nothing_is_broken_within_words_on_a_terminal(file: Path, width: int) -> None:
-    command = [sys.executable, "-m", "landscape_cli", "sharpness", str(file)]
+def rows_of(outcome: Outcome) -> dict[str, str]:
+    """Name of a measure → its note, from Markdown."""
+    cells = [line.split(" | ") for line in outcome.stdout.splitlines() if line.startswith("| ")]
+    return {each[0].removeprefix("| "): each[-1] for each in cells}
+
+
+def test_rows_that_hold_for_something_else_say_so(tmp_path: Path, landscape: Landscape) -> None:
+    records = everything()
+    other = {
+        "trace": {"parameters": {"include": ["head"], "exclude": []}},
+        "adaptive_trace": {"weight_decay": 0.05},
+        "sam": {"split": "test", "num_examples": 128},
+        "asam": {"precision": "float32"},
+    }
+    for name, settings in other.items():
+        records[name] = replace(records[name], settings={**records[name].settings, **settings})
+    save_surface(surface_with(records), tmp_path / "s.h5")
+    outcome = landscape("sharpness", tmp_path / "s.h5", "--markdown")
+    usual = "on the split train, n = 512, without weight decay, in float64"
+    assert f"## from the model, of the whole network, {usual}\n" in outcome.stdout
+    notes = rows_of(outcome)
+    assert notes["trace"].startswith("of the parameters head; XTrace")
+    assert notes["adaptive_trace"].count("weight decay 0.05") == 1
+    assert notes["adaptive_trace"].startswith("with weight decay 0.05; XTrace")
+    assert notes["sam"].startswith("on the split test; n = 128; ")
+    assert notes["sam"].count("on the split test") == 1
+    assert notes["asam"].startswith("in float32; ")
+    words = ("weight decay", "whole network", "parameters", "split", "n = ", "float")
+    for name in ("grad_norm", "lambda_max", "slice_curvature", "fisher_rao", "keskar"):
+        assert not any(each in notes[name] for each in words), name
+    assert "all of these:" not in outcome.stdout
+
+
+def test_what_most_rows_hold_for_is_in_the_heading(tmp_path: Path, landscape: Landscape) -> None:
+    """The Fisher-Rao norms are those of the loss without weight decay."""
+    save_surface(surface_with(everything(weight_decay=0.05)), tmp_path / "s.h5")
+    outcome = landscape("sharpness", tmp_path / "s.h5", "--markdown")
+    assert "## from the model, of the whole network, with weight decay 0.05\n" in outcome.stdout
+    notes = rows_of(outcome)
+    assert notes["fisher_rao"].startswith("without weight decay")
+    assert not any("weight decay" in note for name, note in notes.items() if not name.startswith("fisher_rao"))
+
+
+def test_what_a_converted_surface_lacks_cannot_be_added(tmp_path: Path, landscape: Landscape) -> None:
+    surface = surface_with({})
+    surface.provenance = Provenance(resolved={**surface.provenance.resolved, "found": {"dialect": "tomgoldstein"}})
+    save_surface(surface, tmp_path / "s.h5")
+    (line,) = [each for each in landscape("sharpness", tmp_path / "s.h5").stderr.splitlines() if "grad_norm" in each]
+    assert line.endswith("lr_limit_adam: needs the model; a converted surface has none")
+
+
+def test_the_file_in_the_advice_can_be_pasted(tmp_path: Path, landscape: Landscape) -> None:
+    path = tmp_path / "my file.h5"
+    save_surface(surface_with({}), path)
+    assert f"landscape curvature CONFIG '{path}' --set" in landscape("sharpness", path).stderr
+
+
+def on_terminal(command: list[str], width: int, stream: str) -> list[str]:
+    """The lines of stdout or stderr on a terminal of that width."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(width), "TERM": "dumb"}
-    with subprocess.Popen(command, stdout=follower, stderr=subprocess.DEVNULL, env=environment, cwd=ROOT) as process:
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: follower}
+    with subprocess.Popen(command, env=environment, cwd=ROOT, **streams) as process:  # type: ignore[call-overload]
         os.close(follower)
         parts = []
         while True:
@@ -142,8 +201,23 @@ def test_nothing_is_broken_within_words_on_a_terminal(file: Path, width: int) ->
             parts.append(part)
         process.wait()
     os.close(leader)
-    output = re.sub(r"\x1b\[[0-9;]*m", "", b"".join(parts).decode())
-    lines = output.replace("\r", "").splitlines()
+    return re.sub(r"\x1b\[[0-9;]*m", "", b"".join(parts).decode()).replace("\r", "").splitlines()
+
+
+def test_what_is_missing_is_broken_between_words_on_a_terminal(defaults: Path) -> None:
+    lines = on_terminal([sys.executable, "-m", "landscape_cli", "sharpness", str(defaults)], 90, "stderr")
+    assert lines
+    assert max(len(each) for each in lines if str(defaults) not in each) <= 90
+    assert "negative_curvature, relative_flatness, fisher_rao, fisher_rao_empirical, sam," in " ".join(
+        " ".join(lines).split()
+    )
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_nothing_is_broken_within_words_on_a_terminal(file: Path, width: int) -> None:
+    command = [sys.executable, "-m", "landscape_cli", "sharpness", str(file)]
+    lines = on_terminal(command, width, "stdout")
+    output = "\n".join(lines)
     for name in FROM_MODEL:
         assert any(line.split()[:1] == [name] for line in lines), name
     words = "compare at equal n only" if width == 160 else "biased upwards"
@@ -180,7 +254,7 @@ def test_options_reach_the_measures(file: Path, landscape: Landscape) -> None:
         (("--curv-tol", "inf"), "--curv-tol: found inf"),
         (("--metric", "critical_point"), "metric: found 'critical_point'"),
         (("--metric", "slice_curvature"), "--metric slice_curvature: not measured: asked for and not there yet"),
-        (("--metric", "sam"), "add it with: landscape curvature CONFIG FILE --set 'curvature.measures=[sam]'"),
+        (("--metric", "sam"), "d.h5 --set 'curvature.measures=[sam]'"),
     ],
 )
 def test_what_cannot_be_done_is_refused(

@@ -363,7 +363,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a folder": (lambda path: path.mkdir(), "Is a directory", ""),
     "empty": (lambda path: path.touch(), "the file is empty", "--overwrite"),
     "a text": (lambda path: path.write_text("model: net\n"), "not an HDF5 file", "landscape scan CONFIG -o FILE"),
-    "foreign": (lambda path: h5py.File(path, "w").close(), "not a whole landscape surface file", "landscape scan"),
+    "foreign": (
+        lambda path: h5py.File(path, "w").close(),
+        "not a whole landscape surface file",
+        "landscape convert FILE -o s.h5",
+    ),
     "truncated": (write_truncated, "does not match its checksum", "backup"),
     "newer": (write_newer_version, "format version 3.0", "Upgrade"),
 }

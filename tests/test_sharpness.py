@@ -459,7 +459,7 @@ def test_a_line_whose_points_miss_zero_gets_the_checkpoint_from_the_file() -> No
 
 def test_names_are_known_and_guessed() -> None:
     surface = surface_of(bowl, X51)
-    with pytest.raises(UsageError, match="did you mean 'flat_radius'"):
+    with pytest.raises(UsageError, match=r"did you mean flat_radius, flat_radius_min or adaptive_radius\?"):
         measured(surface, "flat_radios")
     with pytest.raises(UsageError, match="did you mean 'train_loss'"):
         measured(surface, "flat_radius", loss="trian_loss")

@@ -147,7 +147,8 @@ def test_json_of_a_diverged_surface_is_json(tmp_path: Path, landscape: Landscape
 
 
 def test_markdown_is_a_table(plane: Path, landscape: Landscape) -> None:
-    lines = landscape("sharpness", plane, "--markdown").stdout.splitlines()
+    heading, empty, *lines = landscape("sharpness", plane, "--markdown").stdout.splitlines()
+    assert (heading, empty) == (f"# {plane}: sharpness of train_loss in these 3 slices", "")
     num_columns = lines[0].count(" | ")
     assert lines[0].startswith("| measure | value ± SE | unit |")
     assert lines[1] == "|" + " --- |" * (num_columns + 1)
@@ -198,7 +199,13 @@ def test_a_partial_file_says_so(tmp_path: Path, landscape: Landscape) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--metric", "flat_radios"), "metric: found 'flat_radios'; did you mean 'flat_radius'?"),
+        (
+            ("--metric", "flat_radios"),
+            "found 'flat_radios'; did you mean flat_radius, flat_radius_min or adaptive_radius?",
+        ),
+        (("--metric", "flat_radios"), "hint: landscape sharpness FILE lists them"),
+        (("--metric", "spectral_density"), "found 'spectral_density', a record; from it are negative_curvature\n"),
+        (("--metric", "eigenvalues"), "found 'eigenvalues', a record; from it are lambda_max, lambda_min, lr_limit"),
         (("--loss", "tests_loss"), "loss: found 'tests_loss'"),
         (("--metric", "barrier"), "--metric barrier: not measured: needs a line between two checkpoints"),
         (("--slice", "3"), "slice: found 3; the surface has slices 0 … 2"),

@@ -17,7 +17,7 @@ from landscape_cli.analysis.relative_noise import (
     signs_of,
     slices_of_noise,
 )
-from landscape_cli.analysis.slices import measure
+from landscape_cli.analysis.slices import Slices, measure
 from landscape_cli.surface import FloatArray, Surface
 
 

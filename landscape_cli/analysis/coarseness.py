@@ -7,7 +7,7 @@ import numpy as np
 from landscape_cli.analysis.slices import Slices
 from landscape_cli.surface import FloatArray
 
-FEW_STEPS = 2  # over so many, interpolation adds up to a quarter to the mean rise of a bowl: h²/12 f″ to ε²/6 f″ on a line
+FEW_STEPS = 2  # of these, interpolation adds an eighth to the mean rise of a bowl on a line: h²/12 f″ to ε²/6 f″
 _ROUNDING = 1e-9
 
 

@@ -95,7 +95,7 @@ def critical_point(surface: Surface, *, loss: str | None = None, curv_tol: float
     step = _step_in_words(decrease, value)
     sentence = {
         "not_critical": f"not at a critical point: {step}; curvature signs are local shape only",
-        "borderline": f"borderline, because {step}; " + (f"taken as critical, it {_IS[shape]}" if is_seen else "") + words,
+        "borderline": f"borderline, because {step}; {f'taken as critical, it {_IS[shape]}' if is_seen else ''}{words}",
         "near_critical": words,
     }[slope]
     details = (

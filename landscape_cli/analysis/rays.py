@@ -84,8 +84,8 @@ def flat_radius(
 ) -> Measurement:
     """Distance at which f reaches f₀ + τ, the median over the rays.
 
-    Where it does not on so many rays that the median is not known, the value is a lower bound; also where that is within
-    the first step of the grid: linear interpolation of a convex loss crosses f₀ + τ too early.
+    Where it does not on so many rays that the median is not known, the value is a lower bound; also where that is
+    within the first step of the grid: linear interpolation of a convex loss crosses f₀ + τ too early.
 
     Args:
         surface: Of any dimension.

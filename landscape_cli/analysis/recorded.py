@@ -57,6 +57,18 @@ class Conditions:
         return f"of the parameters {self.parameters}" if self.parameters else WHOLE
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """See ``holds_for`` of `Measurement`."""
+        decayed = f" of {self.decayed}" if self.decayed else ""
+        return (
+            self.scope,
+            f"on the split {self.split}" if self.split else "",
+            f"n = {self.num_examples:,}" if self.num_examples else "",
+            f"with weight decay {self.weight_decay:g}{decayed}" if self.weight_decay else "without weight decay",
+            f"in {self.precision}" if self.precision else "",
+        )
+
+    @property
     def numbers(self) -> dict[str, float]:
         """The options that are numbers."""
         return {key: value for key, given in self.options.items() if (value := _number(given)) is not None}
@@ -187,6 +199,7 @@ def measurement(
         invariant_to=invariant_to,
         num_examples=found.conditions.num_examples,
         scope=found.conditions.scope,
+        holds_for=found.conditions.words,
         settings=settings,
         note=joined(note, found.note),
     )
@@ -207,6 +220,9 @@ def with_slices(plain: Measurement, per_slice: Sequence[float], spread: Spread, 
 
 def how_to_add(surface: Surface, name: str) -> str:
     """Why a record is not there, and the command that adds it."""
+    origin = surface.provenance.resolved.get("found")
+    if isinstance(origin, dict) and origin.get("dialect"):
+        return "needs the model; a converted surface has none"
     pending = surface.curvature.pending if surface.curvature is not None else ()
     if name in pending:
         return f"asked for and not there yet: {COMMAND} goes on"

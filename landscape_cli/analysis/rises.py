@@ -22,8 +22,8 @@ def eps_sharpness(
     """ε-sharpness on the slice: 100 (max_{|c_i| ≤ ε} f − f₀) / (1 + f₀) (Keskar et al. 2017,
     arXiv:1609.04836, Metric 2.1).
 
-    The maximum is that of the multilinear interpolation. The true one, over all directions, is at least as large where ε
-    lies on the grid, or at least two steps away.
+    The maximum is that of the multilinear interpolation. The true one, over all directions, is at least as large where
+    ε lies on the grid; between the first points, interpolation can be above it.
 
     Args:
         surface: Of any dimension.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
 
 from landscape_cli.analysis.adaptive_average import adaptive_avg
 from landscape_cli.analysis.adaptive_radius import adaptive_radius
@@ -25,7 +26,7 @@ from landscape_cli.analysis.spectrum import negative_curvature
 from landscape_cli.analysis.topology import n_basins, saddle_minimum_distance, total_persistence
 from landscape_cli.analysis.traces import adaptive_trace, trace
 from landscape_cli.analysis.worst_case import adaptive_worst, asam, keskar, sam
-from landscape_cli.errors import UsageError, did_you_mean
+from landscape_cli.errors import UsageError
 from landscape_cli.surface import Surface
 
 FROM_MODEL: dict[str, Callable[..., Measurement]] = {
@@ -79,6 +80,13 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
 }
 _AT_OTHER_RADII = {"adaptive_avg": (0.1,), "eps_sharpness": (0.1, 0.5), "mean_rise": (0.1, 0.5)}
 RADII = {f"{name}({radius:g})": (name, radius) for name, radii in _AT_OTHER_RADII.items() for radius in radii}
+OF_RECORDS = {  # where a record is called otherwise than what is read from it
+    "gradient": ("grad_norm", "adaptive_grad_norm", "guaranteed_decrease"),
+    "eigenvalues": ("lambda_max", "lambda_min", "lr_limit", "lr_limit_momentum", "lr_limit_nesterov"),
+    "spectral_density": ("negative_curvature",),
+    "map": ("nonconvexity",),
+    "adam_lambda_max": ("lr_limit_adam",),
+}
 NAMES = tuple(each for name in MEASURES for each in (name, *(key for key, (of, _) in RADII.items() if of == name)))
 
 
@@ -120,7 +128,7 @@ def measured(
         UsageError: Unknown name, loss or slice.
     """
     if name not in NAMES:
-        raise UsageError(f"metric: found {name!r}{did_you_mean(name, NAMES)}")
+        raise UsageError(f"metric: found {name!r}{_instead_of(name)}", hint="landscape sharpness FILE lists them")
     key, radius = RADII.get(name, (name, None))
     measure = MEASURES[key]
     known = inspect.signature(measure).parameters
@@ -128,3 +136,11 @@ def measured(
     if radius is not None:
         given["radius"] = radius
     return replace(measure(surface, loss=loss, slice_index=slice_index, **given), name=name)
+
+
+def _instead_of(name: str) -> str:
+    """What is read from a record of that name, else the closest three names."""
+    if name in OF_RECORDS:
+        return f", a record; from it are {', '.join(OF_RECORDS[name])}"
+    *others, last = get_close_matches(name.lower(), NAMES, n=3, cutoff=0.0)
+    return f"; did you mean {', '.join(others)} or {last}?"

@@ -64,6 +64,11 @@ class Talk:
         """Say something on stderr."""
         self.stderr.print(Text(printable(message)), soft_wrap=True)
 
+    def paragraph(self, message: str) -> None:
+        """Say something long on stderr: on a terminal it is broken between words, in a file it is a line."""
+        console = self.stderr
+        console.print(Text(printable(message)), soft_wrap=not console.is_terminal)
+
     def error(self, error: LandscapeError) -> None:
         """Say what went wrong and what to do next; with --verbose also what caused it."""
         console = Console(stderr=True, highlight=False)
@@ -169,6 +174,11 @@ def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, tit
     lines = [columns, ["---"] * len(columns), *rows]
     cells = [[printable(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     _write("".join(f"| {' | '.join(line)} |\n" for line in cells))
+
+
+def print_markdown_title(title: str) -> None:
+    """Print the heading of the page in Markdown on stdout."""
+    _write(f"# {printable(title)}\n\n")
 
 
 def print_markdown_words(heading: str, lines: Iterable[str]) -> None:

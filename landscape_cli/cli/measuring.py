@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.recorded import COMMAND
 from landscape_cli.cli.console import (
     TALK,
     number,
@@ -17,6 +20,7 @@ from landscape_cli.cli.console import (
     print_json,
     print_line,
     print_markdown,
+    print_markdown_title,
     print_markdown_words,
     print_words,
     with_error,
@@ -75,7 +79,7 @@ def sharpness(
     surface = load_surface(file)
     if metric is not None:
         options = {"tau": tau, "momentum": momentum, "curv_tol": curv_tol}
-        _print_number(measured(surface, metric, loss=loss, slice_index=slice_index, **options))
+        _print_number(measured(surface, metric, loss=loss, slice_index=slice_index, **options), file)
         return
     found = measure_all(surface, loss=loss, slice_index=slice_index, tau=tau, momentum=momentum, curv_tol=curv_tol)
     num_slices = surface.grid.num_slices if slice_index is None else 1
@@ -90,17 +94,22 @@ def sharpness(
         on_grid = [each for each in found if each.name not in FROM_MODEL]
         from_model = [each for each in found if each.name in FROM_MODEL and each.value is not None]
         words = list(verdicts(point, rates, shared_notes(from_model))) if from_model else []
+        words = [(_addressed(sentence, file), lines) for sentence, lines in words]
         if markdown:
-            _print_in_markdown(on_grid, from_model, words)
+            _print_in_markdown(report, on_grid, from_model, words)
         else:
             _print_for_people(report, on_grid, from_model, words)
             for each in _not_measured(found):
-                TALK.note(each)
+                TALK.paragraph(_addressed(each, file))
 
 
 def _print_in_markdown(
-    on_grid: Sequence[Measurement], from_model: Sequence[Measurement], words: Sequence[Words]
+    report: SharpnessReport,
+    on_grid: Sequence[Measurement],
+    from_model: Sequence[Measurement],
+    words: Sequence[Words],
 ) -> None:
+    print_markdown_title(_title(report))
     print_markdown(_COLUMNS, _rows(on_grid), title="from the surface" if from_model else "")
     if from_model:
         print_line("")
@@ -122,11 +131,16 @@ def _print_for_people(
         print_words(sentence, lines)
 
 
-def _print_number(measurement: Measurement) -> None:
+def _addressed(advice: str, file: Path) -> str:
+    """With the file in the command that adds what is missing; which config it was, nobody knows here."""
+    return advice.replace(COMMAND, COMMAND.replace("FILE", shlex.quote(str(file))))
+
+
+def _print_number(measurement: Measurement, file: Path) -> None:
     """The number first, for scripts; what limits it goes to stderr."""
     if measurement.value is None:
         raise UsageError(
-            f"--metric {measurement.name}: not measured: {measurement.note}",
+            f"--metric {measurement.name}: not measured: {_addressed(measurement.note, file)}",
             hint="landscape sharpness FILE lists what can be measured on this file.",
         )
     if measurement.bound is not None:
