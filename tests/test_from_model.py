@@ -141,6 +141,17 @@ def test_curvature_on_the_grid_names_the_exact_one_where_they_differ() -> None:
     assert measured(few, "curvature").note.startswith("exact from the model: 58.2 of 512 examples; ")
 
 
+def test_curvature_on_a_grid_that_is_too_coarse_names_the_exact_one() -> None:
+    """Of cos 3πx on points 0.25 apart it is −70 with an error of 15.5, more than a fifth."""
+    surface = surface_of(lambda _, x: math.cos(3 * math.pi * x), line(-1, 1, 9))
+    surface.curvature = Curvature({"slice_curvature": record({"per_slice": [[-85.0]]}, num_examples=2000)})
+    found = measured(surface, "curvature")
+    assert found.value is not None
+    assert found.method_error is not None
+    assert abs(found.value + 85.0) < found.method_error
+    assert found.note.startswith("exact from the model: -85; grid too coarse for curvature")
+
+
 def test_nonconvexity_is_the_mean_ratio_over_the_points_that_are_there(surface: Surface) -> None:
     rng = np.random.default_rng(0)
     least, largest = rng.uniform(-0.1, 0.02, (3, 9, 9)), rng.uniform(1, 2, (3, 9, 9))

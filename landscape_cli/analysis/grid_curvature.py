@@ -52,7 +52,9 @@ def curvature_min(surface: Surface, *, loss: str | None = None, slice_index: int
 
 
 def _exact(surface: Surface, loss: str | None, slice_index: int | None, found: Measurement) -> str:
-    """The same from the model, over the same slices, where it differs by more than the error of the grid allows."""
+    """The same from the model, over the same slices, where it differs by more than the error of the grid allows, or by so
+    much that the grid is too coarse.
+    """
     record = surface.curvature.records.get("slice_curvature") if surface.curvature is not None else None
     if record is None or found.value is None or found.method_error is None:
         return ""
@@ -62,7 +64,8 @@ def _exact(surface: Surface, loss: str | None, slice_index: int | None, found: M
     if exact.value is None or is_other_loss or EXACT not in exact.note.split("; "):
         return ""
     on_grid = float(np.mean(found.per_slice[: len(exact.per_slice)]))  # from the model perhaps of the first slices only
-    if not abs(on_grid - exact.value) > found.method_error + _SAME * abs(exact.value):  # also where one is NaN
+    allowed = min(found.method_error, _TOO_COARSE * abs(found.value)) + _SAME * abs(exact.value)
+    if not abs(on_grid - exact.value) > allowed:  # also where one is NaN
         return ""
     of = f" of {exact.num_examples:,} examples" if exact.num_examples != found.num_examples else ""
     return f"exact from the model: {exact.value:.3g}{of}"

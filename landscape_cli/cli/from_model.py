@@ -23,7 +23,8 @@ def model_rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]
     said = {*shared_notes(measurements), *differing, WORDING, NOT_CONVERGED}
     for each in measurements:
         spread = f"{number(each.range[0])} … {number(each.range[1])}" if each.range and len(each.per_slice) > 1 else ""
-        share = f"spread {100 * each.spread:.0f} %" if each.spread is not None else ""
+        is_spread_said = each.spread is None or "slices differ by" in each.note
+        share = "" if is_spread_said else f"spread {100 * (each.spread or 0.0):.0f} %"
         own = [word for word, usual in zip(each.holds_for, most, strict=False) if word != usual]
         rest = [part for part in each.note.split("; ") if part not in said and not _is_said(part, own, differing)]
         yield (
