@@ -52,8 +52,8 @@ def curvature_min(surface: Surface, *, loss: str | None = None, slice_index: int
 
 
 def _exact(surface: Surface, loss: str | None, slice_index: int | None, found: Measurement) -> str:
-    """The same from the model, over the same slices, where it differs by more than the error of the grid allows, or than
-    that of a grid that is not too coarse.
+    """The same from the model, over the same slices, where it differs by more than the error of the grid, or than that
+    of a grid which is not too coarse.
     """
     record = surface.curvature.records.get("slice_curvature") if surface.curvature is not None else None
     if record is None or found.value is None or found.method_error is None:
