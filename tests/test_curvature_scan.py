@@ -753,3 +753,138 @@ def test_every_name_of_the_table_is_measured(folder: Path) -> None:
     with pytest.raises(ConfigError):
         scan_model(Logged(), {"train": dataset()}, axes={"x": {"num": 3}}, curvature={"measures": ["nothing"]})
     assert math.isfinite(replace(Cost(), losses=1).passes)
+
+
+# ---------------------------------------------------------------- what was asked, and when it is looked at
+
+
+def test_only_what_is_asked_for_decides_whether_a_command_is_done(folder: Path, landscape: Landscape) -> None:
+    assert landscape("scan", config(), "-o", "s.h5").exit_code == 0
+    assert not StopsAt(3, "map").stop_in(config(MAP), "s.h5").complete
+    sam = ("--set", "curvature.map=null", "--set", "curvature.measures=[sam]")
+    assert landscape("curvature", config(MAP), "s.h5", *sam).exit_code == 0
+    assert landscape("scan", config(), "-o", "s.h5").exit_code == 0
+    points = load_surface("s.h5").curvature_map
+    assert points is not None
+    assert points.num_evaluated == 3  # it stays as it is
+    assert landscape("curvature", config(MAP), "s.h5").exit_code == 0
+    points = load_surface("s.h5").curvature_map
+    assert points is not None
+    assert points.complete
+
+
+class StopsAt:
+    """An observer that stops a run once so many are done of a stage."""
+
+    def __init__(self, count: int, stage: str) -> None:
+        self.count, self.stage, self.is_over = count, stage, False
+
+    def note(self, message: str) -> None: ...
+
+    def decoding(self, split: str, num_done: int, num_examples: int) -> None: ...
+
+    def preflight(self, preflight: object) -> None: ...
+
+    def curvature(self, words: str) -> None: ...
+
+    def progress(self, stage: str, num_done: int, num_total: int) -> None:
+        self.is_over |= stage == self.stage and num_done >= self.count
+
+    def stop_in(self, path: Path, output: str) -> Surface:
+        surface = add_curvature(load_config(path), output, observer=self, should_stop=lambda: self.is_over)
+        assert surface.curvature_map is not None
+        return surface.curvature_map
+
+
+def test_the_record_of_a_map_says_how_it_was_made_and_what_it_has_cost(folder: Path) -> None:
+    scan(load_config(config()), "s.h5")
+    StopsAt(3, "map").stop_in(config(MAP), "s.h5")
+    first = load_surface("s.h5").curvature
+    assert first is not None
+    surface = add_curvature(load_config(config(MAP)), "s.h5")
+    assert surface.curvature is not None
+    record, whole = surface.curvature.records["map"], scan(load_config(config(MAP))).curvature
+    assert whole is not None
+    assert record.cost == whole.records["map"].cost
+    assert first.records["map"].cost.products < record.cost.products
+    assert (record.method, record.settings["measure"], record.settings["split"]) == ("double backward", "map", "train")
+
+
+def test_a_section_that_is_true_can_be_changed_key_by_key(folder: Path, landscape: Landscape) -> None:
+    path = config("curvature: true\nradius: true\n")
+    changes = ("--set", "curvature.measures=[gradient]", "--set", "radius.slices=2", "--set", "radius.num=2")
+    assert landscape("scan", path, "-o", "s.h5", *changes).exit_code == 0
+    surface = load_surface("s.h5")
+    assert set(records_of(surface)) == {"gradient"}
+    assert surface.radius is not None
+    assert surface.radius.grid.shape == (2, 2)
+    outcome = landscape("scan", config("curvature: all\n"), "-o", "t.h5")
+    assert outcome.exit_code == 2
+    assert "curvature: found 'all'; expected true, false or a mapping" in " ".join(outcome.stderr.split())
+
+
+def test_curvature_that_is_switched_off_is_not_measured(folder: Path, landscape: Landscape) -> None:
+    assert landscape("scan", config(), "-o", "s.h5").exit_code == 0
+    outcome = landscape("curvature", config(), "s.h5", "--set", "curvature=false")
+    assert outcome.exit_code == 2
+    assert "is switched off; nothing to measure" in " ".join(outcome.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["scan", "validate"])
+def test_a_missing_state_of_the_optimizer_is_said_before_anything_is_computed(
+    folder: Path, landscape: Landscape, command: str
+) -> None:
+    path = config("curvature: {measures: [adam_lambda_max]}\n")
+    outcome = landscape(command, path, *(["-o", "s.h5"] if command == "scan" else []))
+    assert outcome.exit_code == 3
+    words = " ".join(outcome.stderr.split())
+    assert "a.pt: no entry 'optimizer'" in words
+    assert "{_target_: adam_lambda_max, state: optimizer}" in words
+    assert not Path("s.h5").exists()
+
+
+def test_a_state_of_the_optimizer_that_is_replaced_meanwhile_is_refused(folder: Path) -> None:
+    model = Logged()
+    model.load_state_dict(weights())
+    optimizer = torch.optim.Adam(model.parameters())
+    inputs, targets = dataset().tensors
+
+    def save() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        torch.save({"model": weights(), "optimizer": optimizer.state_dict()}, "a.pt")
+
+    save()
+    from landscape_cli.compute.after_points import reader_of
+
+    loaded = load_config(config("curvature: {measures: [adam_lambda_max]}\n"), ["checkpoint.key=model"])
+    problem = problem_from_config(loaded, Surroundings(torch.device("cpu")))
+    assert reader_of(loaded, problem, unsafe=False)("optimizer")
+    save()
+    with pytest.raises(LandscapeError, match="was replaced while the scan began"):
+        reader_of(loaded, problem, unsafe=False)("optimizer")
+
+
+@pytest.mark.usefixtures("always_kept")
+def test_a_journal_stays_until_its_record_is_saved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan(load_config(config()), "s.h5")
+    path = load_config(config("curvature: {measures: [eigenvalues]}\n"))
+    from landscape_cli.compute import fill
+    from landscape_cli.errors import OutputError
+    from landscape_cli.storage import save_surface
+
+    def full(surface: Surface, output: Path) -> None:
+        if surface.curvature is not None and "eigenvalues" in surface.curvature.records:
+            raise OutputError("the disk is full")
+        save_surface(surface, output)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fill, "save_surface", full)
+        with pytest.raises(OutputError):
+            add_curvature(path, "s.h5")
+    assert Path(".s.h5.products").exists()
+    before = num_products()
+    add_curvature(path, "s.h5")
+    assert num_products() == before  # all of them were there
+    assert not Path(".s.h5.products").exists()
