@@ -62,6 +62,7 @@ def ours(model: CifarResNet, inputs: Tensor, targets: Tensor, seed: int, product
     operator = HessianOperator(objective, Journal(None, b"", torch.float32, cpu))
     both = ends(operator, operator.size, max_products=_STEPS, device=cpu, dtype=torch.float32, seed=seed)
     found = xtrace(operator.many, operator.size, num_products=products, device=cpu, dtype=torch.float32, seed=seed)
+    objective.close()
     return {
         "lambda_max": float(both.largest[0]),
         "lambda_min": float(both.smallest[0]),
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--reference-products", type=int, default=60)
+    parser.add_argument("--reference-products", type=int, default=40)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
