@@ -86,4 +86,5 @@ def measure_curvature(
         if stage.asked.section.map is not None and not should_stop():
             MapStage(stage.asked.section.map, stage).run(surface, saver, should_stop)
     finally:
+        stage.close()
         torch.set_num_threads(before)

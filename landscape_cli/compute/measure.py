@@ -89,6 +89,11 @@ class CurvatureStage:
             self.observer.note(f"note: measured with other settings before, and now anew: {anew}")
         surface.curvature = Curvature(records, pending)
 
+    def close(self) -> None:
+        """Give back graphs and threads, where anything was measured."""
+        if "objective" in vars(self):
+            self.objective.close()
+
     # ------------------------------------------------------------ measuring
 
     def run(self, surface: Surface, saver: Saver) -> None:
