@@ -141,3 +141,32 @@ def test_a_seed_repeats_itself(estimator: Estimator) -> None:
     first, again, other = (estimate_of(estimator, matrix, 10, seed=seed) for seed in (3, 3, 4))
     assert first == again
     assert first.value != other.value
+
+
+def test_xtrace_stops_early_only_where_its_error_is_small_and_a_longer_one_goes_on_from_there() -> None:
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(80, 80, dtype=torch.float64))[0]
+    steep, flat = (
+        basis * 0.5 ** torch.arange(80.0).double() @ basis.T,
+        basis @ torch.diag(torch.randn(80).double()) @ basis.T,
+    )
+    counts = []
+    for matrix in (steep, flat):
+        asked: list[int] = []
+
+        def products(vectors: Sequence[Tensor], matrix: Tensor = matrix, asked: list[int] = asked) -> list[Tensor]:
+            asked.append(len(vectors))
+            return [matrix @ vector for vector in vectors]
+
+        device = torch.device("cpu")
+        options = {"num_products": 30, "device": device, "dtype": torch.float64}
+        found = xtrace(products, 80, tolerance=0.03, **options)  # type: ignore[arg-type]
+        counts.append((found.num_probes, sum(asked)))
+        if found.num_probes == 15:  # all of them: as if nobody had looked in between
+            whole = xtrace(products, 80, **options)  # type: ignore[arg-type]
+            assert found.value == pytest.approx(whole.value, rel=1e-9)
+            assert found.standard_error == pytest.approx(whole.standard_error, rel=1e-6)
+        else:
+            assert found.standard_error <= 0.03 * abs(found.value)
+            assert found.value == pytest.approx(float(matrix.trace()), rel=0.1)
+    assert counts == [(8, 16), (15, 30)]

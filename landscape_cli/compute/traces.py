@@ -39,6 +39,7 @@ def xtrace(
     seed: int = 0,
     memory: int | None = None,
     symmetric_to: float = 0.05,
+    tolerance: float = 0.0,
 ) -> Estimate:
     """Tr A by XTrace (Epperly, Tropp & Webber 2024, SIAM J. Matrix Anal. Appl. 45(1), arXiv:2301.07825, section 2.2).
 
@@ -57,38 +58,72 @@ def xtrace(
         memory: Bytes that Q may take; None for 40 % of what is free.
         symmetric_to: By how much products may contradict each other, relative to the largest |λ|.
 
+        tolerance: Stops before, after half or three quarters of the products, where the standard error is at most this
+            share of the value; 0 for never.
+
     Raises:
         EvaluationError: Q does not fit in memory.
     """
-    num_probes = max(1, min(num_products // 2, size))
-    place = place_for(num_probes * size * dtype.itemsize, device, memory)
+    most = max(1, min(num_products // 2, size))
+    place = place_for(most * size * dtype.itemsize, device, memory)
     if place is None:
         raise EvaluationError(
-            f"curvature: XTrace needs {num_probes} vectors of {size:,} numbers, more than fit in memory",
+            f"curvature: XTrace needs {most} vectors of {size:,} numbers, more than fit in memory",
             hint="Use {_target_: trace, estimator: hutchinson}, which needs one at a time, or fewer products.",
         )
-    basis = Basis(num_probes, size, place, dtype)
+    basis = Basis(most, size, place, dtype)
     own: list[float] = []  # ωᵢᵀAωᵢ
     lengths: list[float] = []
-    columns: list[FloatArray] = []
-    for group in _groups(num_probes, size):
-        probes = [gaussian(seed, i, size).to(device) for i in group]
-        for probe, product in zip(probes, products([probe.to(dtype) for probe in probes]), strict=True):
-            own.append(float(probe @ product.double()))
-            lengths.append(float(probe @ probe))
-            columns.append(basis.include(product).cpu().numpy())
-    rank = len(basis)
+    columns: list[FloatArray] = []  # of QᵀAΩ
+    h = np.zeros((0, 0))  # QᵀAQ
+    found = Estimate(math.nan, math.nan, 0)
+    for count in _counts(most, at_once=not tolerance):
+        for group in _groups(len(own), count, size):
+            probes = [gaussian(seed, i, size).to(device) for i in group]
+            for probe, product in zip(probes, products([probe.to(dtype) for probe in probes]), strict=True):
+                own.append(float(probe @ product.double()))
+                lengths.append(float(probe @ probe))
+                columns.append(basis.include(product).cpu().numpy())
+        h = _projected(products, basis, h, device)
+        largest = float(np.abs(np.linalg.eigvalsh((h + h.T) / 2)).max(initial=0.0))
+        check_symmetry(h, largest, symmetric_to)
+        found = _combined(size, seed, basis, columns, (h + h.T) / 2, own, lengths)
+        if found.standard_error <= tolerance * abs(found.value):
+            break
+    return found
+
+
+def _counts(most: int, *, at_once: bool) -> list[int]:
+    """Numbers of probes after which the error is looked at: about half, three quarters and all of them."""
+    return [most] if at_once else sorted({max(1, math.ceil(most * share)) for share in (0.5, 0.75, 1.0)})
+
+
+def _projected(products: Products, basis: Basis, known: FloatArray, device: torch.device) -> FloatArray:
+    """QᵀAQ, of which the first rows and columns are known: the basis grows, but does not change."""
+    old, rank = len(known), len(basis)
+    h = np.zeros((rank, rank))
+    h[:old, :old] = known
+    for group in _groups(old, rank, basis.size):
+        for i, product in zip(group, products([basis[i].to(device) for i in group]), strict=True):
+            h[:, i] = basis.products(product).cpu().numpy()
+    h[old:, :old] = h[:old, old:].T
+    return h
+
+
+def _combined(
+    size: int,
+    seed: int,
+    basis: Basis,
+    columns: Sequence[FloatArray],
+    h: FloatArray,
+    own: Sequence[float],
+    lengths: Sequence[float],
+) -> Estimate:
+    num_probes, rank = len(own), len(basis)
     r = np.zeros((rank, num_probes))  # QᵀAΩ
     for i, column in enumerate(columns):
         r[: len(column), i] = column
     w = np.stack([basis.products(gaussian(seed, i, size)).cpu().numpy() for i in range(num_probes)], axis=1)  # QᵀΩ
-    h = np.zeros((rank, rank))  # QᵀAQ
-    for group in _groups(rank, size):
-        found = products([basis[i].to(device) for i in group])
-        for i, product in zip(group, found, strict=True):
-            h[:, i] = basis.products(product).cpu().numpy()
-    check_symmetry(h, float(np.abs(np.linalg.eigvalsh((h + h.T) / 2)).max(initial=0.0)), symmetric_to)
-    h = (h + h.T) / 2
     estimates = [_without(i, size, r, w, h, own[i], lengths[i]) for i in range(num_probes)]
     return _estimate(estimates, is_exact=rank == size)
 
@@ -123,7 +158,7 @@ def hutchinson(
         seed: Of the probes.
     """
     found: list[float] = []
-    for group in _groups(num_products, size):
+    for group in _groups(0, num_products, size):
         probes = [torch.sign(gaussian(seed, i, size)).to(device) for i in group]
         for probe, product in zip(probes, products([probe.to(dtype) for probe in probes]), strict=True):
             found.append(float(probe @ product.double()))
@@ -140,9 +175,9 @@ def gaussian(seed: int, number: int, size: int) -> Tensor:
 _NUMBERS_AT_ONCE = 1 << 27
 
 
-def _groups(count: int, size: int) -> list[range]:
+def _groups(first: int, count: int, size: int) -> list[range]:
     step = max(1, min(16, _NUMBERS_AT_ONCE // size))
-    return [range(start, min(start + step, count)) for start in range(0, count, step)]
+    return [range(start, min(start + step, count)) for start in range(first, count, step)]
 
 
 def _estimate(values: Sequence[float], *, is_exact: bool = False) -> Estimate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from landscape_cli.compute.basis import place_for
 from landscape_cli.compute.curvature.context import Context, Found
@@ -15,46 +15,67 @@ Estimator = Literal["xtrace", "hutchinson"]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 
 
-def trace(context: Context, *, products: AtLeastTwo = 30, estimator: Estimator = "xtrace", seed: int = 0) -> Found:
-    """Tr H with its standard error.
+def trace(
+    context: Context,
+    *,
+    products: AtLeastTwo = 30,
+    tolerance: NonNegativeFloat = 0.03,
+    estimator: Estimator = "xtrace",
+    seed: int = 0,
+) -> Found:
+    """The trace tr H with its standard error.
 
-    Cost: ``products`` products.
+    Cost: at most ``products`` products; XTrace stops after half or three quarters of them where the standard error is
+    small enough.
 
     Args:
         context: The loss.
-        products: With the Hessian.
+        products: With the Hessian, at most.
+        tolerance: Of the standard error, relative to the trace; 0 makes all products.
         estimator: xtrace, or hutchinson, which needs next to no memory.
         seed: Of the probes.
     """
-    return _trace(context, context.operator, products, estimator, seed)
+    return _trace(context, context.operator, products, tolerance, estimator, seed)
 
 
 def adaptive_trace(
-    context: Context, *, products: AtLeastTwo = 30, estimator: Estimator = "xtrace", seed: int = 0
+    context: Context,
+    *,
+    products: AtLeastTwo = 30,
+    tolerance: NonNegativeFloat = 0.03,
+    estimator: Estimator = "xtrace",
+    seed: int = 0,
 ) -> Found:
     """tr(T H T) with T = diag |θ| and its standard error: the loss rises by s²/2 of it under relative weight noise s,
     for small s (Jiang et al. 2019, arXiv:1912.02178); invariant to every rescaling that leaves the network as it is.
 
-    Cost: ``products`` products.
+    Cost: as for `trace`.
     """
-    return _trace(context, context.operator.scaled(context.magnitude()), products, estimator, seed)
+    return _trace(context, context.operator.scaled(context.magnitude()), products, tolerance, estimator, seed)
 
 
-def _trace(context: Context, operator: HessianOperator, products: int, estimator: Estimator, seed: int) -> Found:
-    estimate = xtrace if estimator == "xtrace" else hutchinson
+def _trace(
+    context: Context, operator: HessianOperator, products: int, tolerance: float, estimator: Estimator, seed: int
+) -> Found:
+    is_xtrace = estimator == "xtrace"
     needed = products // 2 * operator.size * operator.dtype.itemsize
-    if estimator == "xtrace" and place_for(needed, operator.device, None) is None:
+    if is_xtrace and place_for(needed, operator.device, None) is None:
         context.note("the vectors of XTrace did not fit in memory: estimated by Hutchinson's method")
-        estimate = hutchinson
-    found = estimate(
-        operator.many,
-        operator.size,
-        num_products=products,
-        device=operator.device,
-        dtype=operator.dtype,
-        seed=seed,
-        **({"symmetric_to": operator.symmetric_to} if estimate is xtrace else {}),
-    )
+        is_xtrace = False
+    device, dtype = operator.device, operator.dtype
+    if not is_xtrace:
+        found = hutchinson(operator.many, operator.size, num_products=products, device=device, dtype=dtype, seed=seed)
+    else:
+        found = xtrace(
+            operator.many,
+            operator.size,
+            num_products=products,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            symmetric_to=operator.symmetric_to,
+            tolerance=tolerance,
+        )
     return {
         "value": found.value,
         "standard_error": found.standard_error,
