@@ -231,6 +231,7 @@ runtime: {{save_every: 0s, engine: sequential, processes: 2}}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_a_scan_that_is_ended_in_the_middle_of_the_radius_goes_on(
     tmp_path: Path, landscape: Landscape, number: signal.Signals, exit_code: int
