@@ -6,7 +6,6 @@ pip install pyhessian first; it is no dependency of ours. Both see the same netw
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import json
 import statistics
@@ -34,6 +33,9 @@ from landscape_cli.compute.traces import xtrace
 from landscape_cli.examples import CifarResNet, digits
 
 _STEPS, _PRODUCTS, _TOLERANCE = 40, 30, 0.03  # the defaults of eigenvalues and trace
+
+
+Round = dict[str, dict[str, float]]
 
 
 def trained(epochs: int) -> tuple[CifarResNet, Tensor, Tensor]:
@@ -112,6 +114,34 @@ def timed(run: Callable[[], dict[str, float]]) -> dict[str, float]:
     return {**found, "seconds": time.perf_counter() - start}
 
 
+def report_of(facts: dict[str, float], exact: dict[str, float], rounds: list[Round]) -> dict[str, object]:
+    """All rounds so far, and their medians."""
+
+    def error(name: str, what: str) -> float:
+        return statistics.median(abs(each[name][what] / exact[what] - 1) for each in rounds)
+
+    return {
+        "network": "CifarResNet(20), trained on scikit-learn's digits at 32x32",
+        **facts,
+        "num_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "pyhessian": version("pyhessian"),
+        "reference": exact,
+        "rounds": rounds,
+        "median_ratio_of_seconds": statistics.median(r["ours"]["seconds"] / r["pyhessian"]["seconds"] for r in rounds),
+        "median_relative_error_of_trace": {name: error(name, "trace") for name in ("ours", "pyhessian")},
+        "median_relative_error_of_lambda_max": {name: error(name, "lambda_max") for name in ("ours", "pyhessian")},
+    }
+
+
+def write(report: dict[str, object], out: Path | None) -> None:
+    """Print the medians; write everything."""
+    print(json.dumps({key: value for key, value in report.items() if key.startswith("median")}), flush=True)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=2) + "\n")
+
+
 def main() -> None:
     """Print and write the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,7 +158,8 @@ def main() -> None:
     loss = float(F.cross_entropy(model(inputs), targets))
     exact = ours(model, inputs, targets, 1000, options.reference_products, 0.0)
     print(f"loss {loss:.5f}, reference {exact}", flush=True)
-    rounds = []
+    model_facts = {"num_examples": len(inputs), "loss": loss}
+    rounds: list[Round] = []
     for seed in range(options.rounds):
         turn = {
             "ours": timed(lambda seed=seed: ours(model, inputs, targets, seed, _PRODUCTS, _TOLERANCE)),  # type: ignore[misc]
@@ -136,30 +167,7 @@ def main() -> None:
         }
         rounds.append(turn)
         print(json.dumps(turn), flush=True)
-    report = {
-        "network": "CifarResNet(20), trained on scikit-learn's digits at 32x32",
-        "num_examples": len(inputs),
-        "num_threads": torch.get_num_threads(),
-        "loss": loss,
-        "torch": torch.__version__,
-        "pyhessian": version("pyhessian"),
-        "reference": exact,
-        "rounds": rounds,
-        "median_ratio_of_seconds": statistics.median(r["ours"]["seconds"] / r["pyhessian"]["seconds"] for r in rounds),
-        "median_relative_error_of_trace": {
-            name: statistics.median(abs(r[name]["trace"] / exact["trace"] - 1) for r in rounds)
-            for name in ("ours", "pyhessian")
-        },
-        "median_relative_error_of_lambda_max": {
-            name: statistics.median(abs(r[name]["lambda_max"] / exact["lambda_max"] - 1) for r in rounds)
-            for name in ("ours", "pyhessian")
-        },
-    }
-    print(json.dumps({key: value for key, value in report.items() if key.startswith("median")}, indent=2))
-    if options.out is not None:
-        with contextlib.suppress(FileExistsError):
-            options.out.parent.mkdir(parents=True)
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
+        write(report_of(model_facts, exact, rounds), options.out)
 
 
 if __name__ == "__main__":
