@@ -32,7 +32,7 @@ from landscape_cli.compute.residency import place
 from landscape_cli.compute.traces import xtrace
 from landscape_cli.examples import CifarResNet, digits
 
-_STEPS, _PRODUCTS, _TOLERANCE = 40, 30, 0.03  # the defaults of eigenvalues and trace
+_STEPS, _STEPS_TO, _PRODUCTS, _TOLERANCE = 40, 1e-4, 30, 0.03  # the defaults of eigenvalues and trace
 
 
 Round = dict[str, dict[str, float]]
@@ -64,7 +64,9 @@ def ours(
     objective = Objective(model, cross_entropy, split, keeps_graphs=True)
     cpu = torch.device("cpu")
     operator = HessianOperator(objective, Journal(None, b"", torch.float32, cpu))
-    both = ends(operator, operator.size, max_products=_STEPS, device=cpu, dtype=torch.float32, seed=seed)
+    both = ends(
+        operator, operator.size, max_products=_STEPS, tolerance=_STEPS_TO, device=cpu, dtype=torch.float32, seed=seed
+    )
     found = xtrace(
         operator.many,
         operator.size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from landscape_cli.compute.curvature.adam import preconditioner
 from landscape_cli.compute.curvature.context import Context, Found
@@ -11,15 +11,23 @@ from landscape_cli.compute.lanczos import Ends, ends
 from landscape_cli.errors import EvaluationError
 
 
-def eigenvalues(context: Context, *, count: PositiveInt = 1, steps: PositiveInt = 40, seed: int = 0) -> Found:
+def eigenvalues(
+    context: Context,
+    *,
+    count: PositiveInt = 1,
+    steps: PositiveInt = 40,
+    tolerance: NonNegativeFloat = 1e-4,
+    seed: int = 0,
+) -> Found:
     """λ_max and λ_min, or the ``count`` largest and smallest, by Lanczos' method, each with its residual.
 
-    Cost: ``steps`` products.
+    Cost: at most ``steps`` products; fewer where both ends have converged before.
 
     Args:
         context: The loss.
         count: Pairs at each end; raise ``steps`` with it.
-        steps: Products with the Hessian.
+        steps: Products with the Hessian, at most. More of them bound better what was missed.
+        tolerance: Of all residuals, relative to the largest eigenvalue in size; 0 makes all steps.
         seed: Of the start vector.
     """
     if steps < 2 * count and context.operator.size > steps:
@@ -28,7 +36,7 @@ def eigenvalues(context: Context, *, count: PositiveInt = 1, steps: PositiveInt 
             "many steps",
             hint="Ritz values in the middle are no eigenvalues: 20 steps more than that are better.",
         )
-    found = _ends(context, context.operator, count, steps, seed)
+    found = _ends(context, context.operator, count, steps, seed, tolerance)
     return {
         "lambda_max": found.largest[0],
         "lambda_max_residual": found.largest_residuals[0],
@@ -79,12 +87,15 @@ def _largest(context: Context, operator: HessianOperator, steps: int, seed: int)
     }
 
 
-def _ends(context: Context, operator: HessianOperator, count: int, steps: int, seed: int) -> Ends:
+def _ends(
+    context: Context, operator: HessianOperator, count: int, steps: int, seed: int, tolerance: float = 0.0
+) -> Ends:
     found = ends(
         operator,
         operator.size,
         count=count,
         max_products=steps,
+        tolerance=tolerance,
         device=operator.device,
         dtype=operator.dtype,
         seed=seed,
