@@ -1,4 +1,4 @@
-"""What is measured from the model beside the grid: the curvature at the checkpoint, and the map of it."""
+"""The curvature at the checkpoint that a config asks for: measured one after the other, into the file."""
 
 from __future__ import annotations
 
