@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,35 @@ class Surface:
         """Points not yet evaluated, in scan order."""
         order = self.grid.scan_order()
         return order[~self.evaluated.ravel()[order]]
+
+    def of_slices(self, slices: Sequence[int]) -> Surface:
+        """The grid in these slices alone, with the path of checkpoints; what lies beside the grid is left as it is.
+
+        Args:
+            slices: From 0, in any order.
+        """
+        chosen = list(slices)
+        metrics = {
+            name: replace(metric, values=metric.values[chosen], std=metric.std[chosen])
+            for name, metric in self.metrics.items()
+        }
+        directions = {
+            name: replace(direction, norm=tuple(direction.norm[index] for index in chosen))
+            for name, direction in self.directions.items()
+        }
+        path = self.trajectory
+        if path is not None:
+            path = replace(path, coordinates=path.coordinates[chosen], missed=path.missed[chosen])
+        return replace(
+            self,
+            grid=Grid(self.grid.axes, len(chosen)),
+            metrics=metrics,
+            directions=directions,
+            evaluated=self.evaluated[chosen],
+            cosine=None if self.cosine is None else self.cosine[chosen],
+            trajectory=path,
+            curvature_map=None if self.curvature_map is None else self.curvature_map.of_slices(chosen),
+        )
 
     def __repr__(self) -> str:
         """What it is, in a line."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from landscape_cli.analysis.measurement import Bound, Measurement, interval, joined
+from landscape_cli.analysis.measurement import Bound, Measurement, interval, jackknife, joined
 from landscape_cli.analysis.relative_noise import (
     NOT_FILLED,
     SCOPE,
@@ -90,7 +90,8 @@ def adaptive_radius(
     found = crossing(radii, rises.mean(axis=0), tau)
     if not _is_known(found, filled):
         return Measurement("adaptive_radius", settings=settings, scope=SCOPE, note=NOT_FILLED)
-    error = _jackknife_of_log(radii, rises, tau, filled) if found.censored is None else None
+    left_out = _left_out(radii, rises, tau, filled)
+    error = _jackknife_of_log(left_out) if found.censored is None else None
     singly = [crossing(radii, rise, tau) for rise in rises]
     per_slice = [math.nan if each.censored or not _is_known(each, filled) else each.radius for each in singly]
     known = np.asarray([each for each in per_slice if not math.isnan(each)])
@@ -101,6 +102,7 @@ def adaptive_radius(
         standard_error=found.radius * error if error is not None else None,
         unit="relative noise",
         per_slice=tuple(per_slice),
+        left_out=left_out,
         range=(float(known.min()), float(known.max())) if known.size else None,
         spread=float(known.std(ddof=1) / known.mean()) if known.size > 1 else None,
         interval=(math.exp(limits[0]), math.exp(limits[1])) if limits else None,
@@ -134,18 +136,22 @@ def _is_known(found: Crossing, filled: BoolArray) -> bool:
     return bool(filled.all() if found.end == len(filled) else filled[found.end])
 
 
-def _jackknife_of_log(radii: FloatArray, rises: FloatArray, tau: float, filled: BoolArray) -> float | None:
-    """Standard error of log r, each slice left out in turn; None where one of these radii lies beyond the grid, or
-    between points that are no neighbours.
+def _left_out(radii: FloatArray, rises: FloatArray, tau: float, filled: BoolArray) -> tuple[float, ...]:
+    """The radius without each slice in turn; NaN where it lies beyond the grid, or between points that are no
+    neighbours. None of them for a single slice.
     """
     num_slices = len(rises)
     if num_slices < 2:
+        return ()
+    found = [crossing(radii, np.delete(rises, i, axis=0).mean(axis=0), tau) for i in range(num_slices)]
+    return tuple(math.nan if each.censored or not _is_known(each, filled) else each.radius for each in found)
+
+
+def _jackknife_of_log(left_out: tuple[float, ...]) -> float | None:
+    """Standard error of log r; None where one of these radii is not known."""
+    if not left_out or any(map(math.isnan, left_out)):
         return None
-    left_out = [crossing(radii, np.delete(rises, i, axis=0).mean(axis=0), tau) for i in range(num_slices)]
-    if any(each.censored or not _is_known(each, filled) for each in left_out):
-        return None
-    logs = np.log([each.radius for each in left_out])
-    return float(np.sqrt((num_slices - 1) / num_slices * ((logs - logs.mean()) ** 2).sum()))
+    return jackknife(np.log(left_out))
 
 
 def _note(

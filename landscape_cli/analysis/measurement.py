@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from landscape_cli.analysis.student import t_quantile
+from landscape_cli.surface import FloatArray
 
 Bound = Literal["lower", "upper"]
 IN_SLICE = "in this slice"
@@ -29,6 +30,8 @@ class Measurement:
         standard_error: Of the value, over slices: sd / √S, or as the measure says. None where there is no error bar.
         unit: Of the value; ``""`` for a plain number.
         per_slice: What each slice gives; NaN where it gives nothing.
+        left_out: (S,) the value without each slice in turn, where it is no mean over the slices; NaN where there is
+            none.
         range: Lowest and highest of ``per_slice``.
         spread: sd / |mean| over slices.
         interval: 95 % confidence interval, Student's t with S - 1 degrees of freedom; None for fewer than 3 slices.
@@ -51,6 +54,7 @@ class Measurement:
     standard_error: float | None = None
     unit: str = ""
     per_slice: tuple[float, ...] = ()
+    left_out: tuple[float, ...] = ()
     range: tuple[float, float] | None = None
     spread: float | None = None
     interval: tuple[float, float] | None = None
@@ -97,6 +101,16 @@ def interval(mean: float, standard_error: float, num_slices: int) -> tuple[float
         return None
     half = t_quantile(num_slices - 1) * standard_error
     return mean - half, mean + half
+
+
+def jackknife(left_out: FloatArray) -> float:
+    """Delete-one jackknife: the standard error of a statistic, √((S − 1)/S Σ (x₍ᵢ₎ − x̄)²) (Tukey 1958).
+
+    Args:
+        left_out: (S,) the statistic without each slice in turn, S ≥ 2.
+    """
+    num = len(left_out)
+    return float(np.sqrt((num - 1) / num * ((left_out - left_out.mean()) ** 2).sum()))
 
 
 def advice(spread: Spread) -> str:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from statistics import NormalDist
 
 
 @cache
-def t_quantile(degrees: int, *, confidence: float = 0.95) -> float:
+def t_quantile(degrees: float, *, confidence: float = 0.95) -> float:
     """Return t such that a Student variable lies between -t and t with probability ``confidence``.
+
+    Args:
+        degrees: Of freedom, at least 1; a fraction counts as the whole number below, infinity as a normal variable.
+        confidence: From 0 to 1.
 
     >>> round(t_quantile(9), 4)
     2.2622
     """
+    if math.isinf(degrees):
+        return NormalDist().inv_cdf((1 + confidence) / 2)
+    degrees = max(1, math.floor(degrees))
     low, high = 0.0, 1.0
     while two_sided(high, degrees) < confidence:
         low, high = high, 2 * high
