@@ -29,6 +29,7 @@ from landscape_cli.axes import AxesConfig, Finite
 from landscape_cli.beside import CurvatureConfig, RadiusConfig, switched
 from landscape_cli.components import Component, MetricName, Section, named_components
 from landscape_cli.errors import ConfigError, did_you_mean
+from landscape_cli.gating import GateConfig, GateFile
 from landscape_cli.grid import Grid
 from landscape_cli.quantities import AutoCount, AutoNumber, Devices, Duration, Size, auto_or
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, read_yaml
@@ -194,6 +195,7 @@ class Settings(Section):
     curvature: CurvatureConfig | None = Field(
         None, description="Beside the grid, gradient and Hessian at the checkpoint; true for the defaults"
     )
+    gate: GateConfig | None = Field(None, description="How much worse than a baseline; for landscape compare alone")
     runtime: RuntimeConfig = RuntimeConfig()
     _source: Source = PrivateAttr(default_factory=Source)
 
@@ -259,6 +261,7 @@ class Settings(Section):
 
 
 _SettingsType = TypeVar("_SettingsType", bound=Settings)
+_SectionType = TypeVar("_SectionType", bound=Section)
 
 
 class Config(Settings):
@@ -293,6 +296,22 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return _validate(Config, data, source)
 
 
+def load_gate(path: str | Path) -> GateConfig:
+    """Read the section ``gate`` of a YAML, whatever else stands there.
+
+    Raises:
+        ConfigError: There is none, or it is wrong, with file and line.
+    """
+    data, source = read_yaml(Path(path))
+    section = data.get("gate") if isinstance(data, dict) else None
+    if section is None:
+        raise ConfigError(
+            f"{source.where(())}: found no section gate", hint="Such as gate: {tolerances: {adaptive_radius: 15%}}"
+        )
+    found: GateFile = _checked(GateFile, {"gate": section}, source)
+    return found.gate
+
+
 def parse_settings(sections: Mapping[str, object]) -> Settings:
     """The settings of a scan from plain Python values, as in the YAML.
 
@@ -303,8 +322,14 @@ def parse_settings(sections: Mapping[str, object]) -> Settings:
 
 
 def _validate(model: type[_SettingsType], data: Mapping[str, object], source: Source) -> _SettingsType:
+    settings = _checked(model, data, source)
+    settings._source = source
+    return settings
+
+
+def _checked(model: type[_SectionType], data: Mapping[str, object], source: Source) -> _SectionType:
     try:
-        settings = model.model_validate(data)
+        section = model.model_validate(data)
     except ValidationError as error:
         found = error.errors()
         # a list whose entries are wrong is not too short besides
@@ -314,8 +339,7 @@ def _validate(model: type[_SettingsType], data: Mapping[str, object], source: So
         raise ConfigError(sorted(source.problems, key=_line)) from error
     if source.problems:
         raise ConfigError(source.problems)
-    settings._source = source
-    return settings
+    return section
 
 
 def _line(problem: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -91,5 +92,37 @@ Devices = Annotated[
         _devices,
         json_schema_input_type=Literal["auto", "all"]
         | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)],
+    ),
+]
+
+
+_AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(%?)\s*")
+
+
+def parse_amount(given: object) -> tuple[float, bool]:
+    """A tolerance such as ``15%``, as 0.15 and True, or one in the units of what it is of, such as ``0.02``.
+
+    Raises:
+        ValueError: For anything else.
+
+    >>> parse_amount("15%"), parse_amount(0.02)
+    ((0.15, True), (0.02, False))
+    """
+    match = _AMOUNT.fullmatch(str(given)) if isinstance(given, str | int | float) and given is not True else None
+    if match is None or math.isinf(float(match[1])):
+        raise ValueError(f"found {given!r}; expected a share such as 15%, or a number such as 0.02")
+    return (float(match[1]) / 100, True) if match[2] else (float(match[1]), False)
+
+
+def _amount(value: object) -> object:
+    parse_amount(value)
+    return str(value)
+
+
+Amount = Annotated[
+    str,
+    BeforeValidator(
+        _amount,
+        json_schema_input_type=Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=rf"^{_AMOUNT.pattern}$")],
     ),
 ]

@@ -57,7 +57,7 @@ class Contrast:
 
     @property
     def log_ratio(self) -> float:
-        """log (new / base); NaN where one of them is not above 0."""
+        """The logarithm of new / base; NaN where one of them is not above 0."""
         return math.log(self.new) - math.log(self.base) if self.has_ratio else math.nan
 
     @property
@@ -94,16 +94,20 @@ def contrast(base: Measurement, new: Measurement, *, is_paired: bool) -> Contras
     Args:
         base: What is compared with.
         new: What is compared.
-        is_paired: Whether slice i of both is along the same random direction, before normalization.
+        is_paired: Whether slice i of both is along the same random direction, before normalization. Where the value is
+            no mean over the slices, both must have the same slices; else it is over the first ones, that both have.
 
     Returns:
-        None where one of them is not measured, or both lie beyond their lines on the same side.
+        None where one of them is not measured. Of two bounds on the same side there is no error bar.
     """
-    if base.value is None or new.value is None or (base.bound is not None and base.bound == new.bound):
+    if base.value is None or new.value is None:
         return None
-    bound = new.bound or _opposite(base.bound)
-    if is_paired and len(base.per_slice) == len(new.per_slice) >= _FEWEST_PAIRED:
-        return _paired(base, new, bound)
+    if base.bound is not None and base.bound == new.bound:
+        return Contrast(base.value, new.value, "none")
+    bound = new.bound or _OPPOSITE[base.bound]
+    num_common = min(len(base.per_slice), len(new.per_slice))
+    if is_paired and num_common >= _FEWEST_PAIRED and len(base.left_out) == len(new.left_out):
+        return _paired(base, new, num_common, bound)
     if base.standard_error is not None and new.standard_error is not None:
         return _unpaired(base, new, bound)
     is_exact = not any(each.per_slice or each.standard_error is not None for each in (base, new))
@@ -111,54 +115,56 @@ def contrast(base: Measurement, new: Measurement, *, is_paired: bool) -> Contras
     return Contrast(base.value, new.value, "exact" if is_exact else "none", method_errors=methods, bound=bound)
 
 
-def _paired(base: Measurement, new: Measurement, bound: Bound | None) -> Contrast:
+def _paired(base: Measurement, new: Measurement, num_common: int, bound: Bound | None) -> Contrast:
     """Delete-one jackknife over the slices, each left out on both sides at once (Tukey 1958); a mean of slices has the
     error of the paired t test then.
     """
-    values = [each.value for each in (base, new) if each.value is not None]
-    left_out = [np.asarray(each.left_out) if each.left_out else np.empty(0) for each in (base, new)]
-    if not any(map(len, left_out)):  # means over the slices: of those that both have
-        slices = np.asarray([base.per_slice, new.per_slice])  # (2, S)
+    values, left_out = (_value(base), _value(new)), (_without_each(base), _without_each(new))
+    if not (base.left_out or new.left_out):  # means over the slices: of those that both have
+        slices = np.asarray([base.per_slice[:num_common], new.per_slice[:num_common]])  # (2, S)
         common = slices[:, ~np.isnan(slices).any(axis=0)]
         if common.shape[1] < _FEWEST_PAIRED or not np.isfinite(common).all():
-            return Contrast(values[0], values[1], "none", bound=bound)
-        values = common.mean(axis=1).tolist()
-        left_out = list((common.sum(axis=1, keepdims=True) - common) / (common.shape[1] - 1))
-    elif bound is not None:  # the end of a line stays what it is
-        left_out = [
-            np.full(len(each.per_slice), each.value) if each.bound else without
-            for each, without in zip((base, new), left_out, strict=True)
-        ]
-    without_base, without_new = left_out
-    num = len(without_new)
+            return Contrast(*values, "none", bound=bound)
+        values = (float(common[0].mean()), float(common[1].mean()))
+        without = (common.sum(axis=1, keepdims=True) - common) / (common.shape[1] - 1)
+        left_out = (without[0], without[1])
+    num = len(left_out[0])
     return Contrast(
         *values,
         pairing="paired",
         num_slices=num,
         degrees=num - 1,
-        error=_jackknife(without_new - without_base),
-        error_of_log=_jackknife(_log(without_new) - _log(without_base)),
+        error=_jackknife(left_out[1] - left_out[0]),
+        error_of_log=_jackknife(_log(left_out[1]) - _log(left_out[0])),
         bound=bound,
     )
 
 
+def _without_each(measurement: Measurement) -> FloatArray:
+    """(S,) the value without each slice; the end of a line stays what it is."""
+    if measurement.left_out and measurement.bound is not None:
+        return np.full(len(measurement.left_out), _value(measurement))
+    return np.asarray(measurement.left_out)
+
+
 def _unpaired(base: Measurement, new: Measurement, bound: Bound | None) -> Contrast:
     """From both standard errors, with the degrees of freedom of Welch (1947)."""
-    assert base.value is not None and new.value is not None
-    assert base.standard_error is not None and new.standard_error is not None
-    errors = np.asarray([base.standard_error, new.standard_error])
-    sizes = [len(each.per_slice) for each in (base, new)]
-    relative = errors / np.abs([base.value, new.value])
+    values, errors = (_value(base), _value(new)), np.asarray([base.standard_error, new.standard_error])
+    relative = errors / np.abs(np.where(values, values, np.nan))
     return Contrast(
-        base.value,
-        new.value,
-        "unpaired",
-        degrees=_welch(errors, sizes),
+        *values,
+        pairing="unpaired",
+        degrees=_welch(errors, [len(each.per_slice) for each in (base, new)]),
         error=float(np.hypot(*errors)),
         error_of_log=float(np.hypot(*relative)),
         method_errors=(base.method_error or 0.0, new.method_error or 0.0),
         bound=bound,
     )
+
+
+def _value(measurement: Measurement) -> float:
+    assert measurement.value is not None  # nothing else is put side by side
+    return measurement.value
 
 
 def _welch(errors: FloatArray, sizes: list[int]) -> float:
@@ -177,5 +183,4 @@ def _log(values: FloatArray) -> FloatArray:
     return np.log(np.where(values > 0, values, np.nan))
 
 
-def _opposite(bound: Bound | None) -> Bound | None:
-    return {"lower": "upper", "upper": "lower", None: None}[bound]  # type: ignore[return-value]
+_OPPOSITE: dict[Bound | None, Bound | None] = {"lower": "upper", "upper": "lower", None: None}

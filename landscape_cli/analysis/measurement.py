@@ -43,6 +43,7 @@ class Measurement:
         invariant_to: Which function-preserving changes of the network leave it as it is; None where that is not known.
         num_examples: n; 0 where it is not known.
         scope: Of what it holds.
+        split: Of the data, of a measure from the model; ``""`` where it does not say, and of others.
         holds_for: Of a measure from the model, in words: which parameters, split, n, weight decay and precision, one
             each; ``""`` where it does not say.
         settings: The options it was measured with, such as τ.
@@ -64,6 +65,7 @@ class Measurement:
     invariant_to: tuple[str, ...] | None = None
     num_examples: int = 0
     scope: str = IN_SLICE
+    split: str = ""
     holds_for: tuple[str, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
     note: str = ""

@@ -54,6 +54,6 @@ def better_when(name: str) -> Better | None:
     found = _BETTER_WHEN.get(name.partition("(")[0])
     if found is not None:
         return found
-    if name.endswith("_loss") or name.endswith("_error"):
+    if name.endswith(("_loss", "_error")):
         return "lower"
     return "higher" if is_share(name) else None

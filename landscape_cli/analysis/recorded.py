@@ -199,6 +199,7 @@ def measurement(
         invariant_to=invariant_to,
         num_examples=found.conditions.num_examples,
         scope=found.conditions.scope,
+        split=found.conditions.split,
         holds_for=found.conditions.words,
         settings=settings,
         note=joined(note, found.note),

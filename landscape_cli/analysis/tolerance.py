@@ -27,7 +27,12 @@ class Tolerance:
     is_relative: bool = True
 
     def __str__(self) -> str:
-        return f"{self.measure}:{100 * self.amount:g}%" if self.is_relative else f"{self.measure}:{self.amount:g}"
+        return f"{self.measure}:{self.amount_as_given}"
+
+    @property
+    def amount_as_given(self) -> str:
+        """``15%``, or ``0.02`` in units of the measure."""
+        return f"{100 * self.amount:g}%" if self.is_relative else f"{self.amount:g}"
 
     def limit(self, better: Better) -> float:
         """The worst change that is within the tolerance: log (new / base), or new − base; 15 % less of a radius is

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import asdict
 
@@ -36,7 +38,11 @@ def draw_first(problem: Problem, settings: Settings, num_devices: int, cores: in
 
 def fresh_surface(problem: Problem, settings: Settings, device: torch.device) -> Surface:
     """The surface that a config makes, with nothing evaluated yet."""
-    found = {"has_batchnorm": problem.has_batchnorm, **(asdict(problem.loaded) if problem.loaded else {})}
+    found = {
+        "has_batchnorm": problem.has_batchnorm,
+        "parameters": {"num": problem.num_parameters, "sha256": _sha256_of_shapes(problem)},
+        **(asdict(problem.loaded) if problem.loaded else {}),
+    }
     provenance = Provenance(
         settings.text, {**settings.resolved(), "found": found}, problem.identity, [environment(device)]
     )
@@ -44,6 +50,12 @@ def fresh_surface(problem: Problem, settings: Settings, device: torch.device) ->
     surface.created = timestamp()
     surface.radius = None if problem.radius is None else _empty(problem.radius, provenance)
     return surface
+
+
+def _sha256_of_shapes(problem: Problem) -> str:
+    """Of the names and shapes of the parameters: with equal ones the random directions are the same, up to scale."""
+    shapes = {name: list(tensor.shape) for name, tensor in problem.drawing.params.items()}
+    return hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
 
 
 def _empty(problem: Problem, provenance: Provenance) -> Surface:

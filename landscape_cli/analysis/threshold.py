@@ -1,0 +1,154 @@
+"""Threshold: a bound on a measure of one surface, and whether it is surely kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from landscape_cli.analysis.compare import View
+from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.question import Named, check_decidable, lacks
+from landscape_cli.analysis.sharpness import NAMES
+from landscape_cli.analysis.student import t_quantile
+from landscape_cli.analysis.verdict import Outcome, Verdict
+from landscape_cli.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The most or the least that a measure may be.
+
+    Attributes:
+        measure: Its name.
+        side: Whether ``value`` is the most or the least.
+        value: In units of the measure.
+    """
+
+    measure: str
+    side: Literal["max", "min"]
+    value: float
+
+    def __str__(self) -> str:
+        return f"--{self.side} {self.measure}={self.value:g}"
+
+    @property
+    def in_words(self) -> str:
+        """``at most 30``."""
+        return f"at {'most' if self.side == 'max' else 'least'} {self.value:g}"
+
+
+def check_thresholds(
+    named: Named,
+    thresholds: Sequence[Threshold],
+    *,
+    loss: str | None = None,
+    confidence: float = 0.95,
+    **options: float | None,
+) -> list[Verdict]:
+    """Decide whether a surface keeps bounds: it fails where it surely does not, and passes where it surely does.
+
+    Args:
+        named: The surface.
+        thresholds: They share the probability of an error (Bonferroni).
+        loss: As for `landscape_cli.analysis.sharpness.sharpness`.
+        confidence: One-sided, of all of them together.
+        options: As for `landscape_cli.analysis.sharpness.sharpness`.
+
+    Raises:
+        UsageError: An unknown measure, or one that no decision may rest on.
+    """
+    view = View.of([named.surface], loss=loss, **options)
+    known = [*NAMES, *view.metrics]
+    for threshold in thresholds:
+        if threshold.measure not in known:
+            raise UsageError(f"{threshold}: unknown measure{did_you_mean(threshold.measure, known)}")
+        check_decidable(threshold.measure, str(threshold))
+    num_uncertain = sum(threshold.measure in NAMES for threshold in thresholds)
+    shared = 1 - (1 - confidence) / max(1, num_uncertain)
+    return [_verdict(view, named, threshold, shared) for threshold in thresholds]
+
+
+def _verdict(view: View, named: Named, threshold: Threshold, confidence: float) -> Verdict:
+    name, found = threshold.measure, view.measurement(named.surface, threshold.measure)
+    reasons = list(lacks(view, named.surface, name))
+    limits = None if reasons else one_sided_limits(found, confidence)
+    if found.value is None or limits is None:
+        reasons = reasons or [f"{name} has no error bar: {found.note}"]
+        return Verdict(name, "not comparable", f"{named.name}: {'; '.join(reasons)}", limit=threshold.in_words)
+    worst, best = limits if threshold.side == "min" else (limits[1], limits[0])
+    outcome: Outcome = "inconclusive"
+    if _keeps(threshold, worst):
+        outcome = "pass"
+    elif not _keeps(threshold, best):
+        outcome = "fail"
+    return Verdict(
+        measure=name,
+        outcome=outcome,
+        sentence=_sentence(named, threshold, found, limits, outcome, confidence),
+        advice=_advice(found, outcome),
+        limit=threshold.in_words,
+        new=found.value,
+        bounds=limits,
+        confidence=confidence,
+        num_slices=len(found.per_slice),
+    )
+
+
+def _advice(found: Measurement, outcome: Outcome) -> str:
+    if outcome == "inconclusive" and found.per_slice:
+        return "Add random directions, then measure again: landscape scan CONFIG -o FILE --more-slices TOTAL"
+    if outcome == "inconclusive":
+        return "The bound lies within the error of the measure: look at other measures, or move the bound."
+    return (
+        ""
+        if outcome == "pass"
+        else "See the other measures with landscape sharpness, or what it was before with landscape compare."
+    )
+
+
+def _keeps(threshold: Threshold, value: float) -> bool:
+    return value >= threshold.value if threshold.side == "min" else value <= threshold.value
+
+
+def one_sided_limits(found: Measurement, confidence: float) -> tuple[float, float] | None:
+    """The value is at least the first and at most the second, each with this confidence; None without an error bar.
+
+    Args:
+        found: With a value.
+        confidence: One-sided, from 0.5 to 1.
+    """
+    assert found.value is not None
+    if found.bound is not None:
+        return (found.value, math.inf) if found.bound == "lower" else (-math.inf, found.value)
+    method = found.method_error or 0.0
+    if found.standard_error is None:
+        return None if found.per_slice else (found.value - method, found.value + method)
+    degrees = len(found.per_slice) - 1 if len(found.per_slice) > 1 else math.inf
+    half = t_quantile(degrees, confidence=2 * confidence - 1) * found.standard_error
+    if found.left_out:  # its error is that of its logarithm
+        factor = math.exp(half / found.value)
+        return found.value / factor, found.value * factor
+    return found.value - half - method, found.value + half + method
+
+
+def _sentence(
+    named: Named,
+    threshold: Threshold,
+    found: Measurement,
+    limits: tuple[float, float],
+    outcome: Outcome,
+    confidence: float,
+) -> str:
+    value, percent = found.value or 0.0, f"{100 * confidence:.3g} %"
+    low, high = limits
+    if low == high:
+        sure = f"exactly, on these {found.num_examples:,} examples" if found.num_examples else "exactly"
+    elif outcome == "inconclusive":
+        sure = f"with {100 * (2 * confidence - 1):.3g} % confidence between {low:.4g} and {high:.4g}"
+    else:
+        is_upper = (outcome == "pass") == (threshold.side == "max")
+        sure = f"with {percent} confidence at {'most' if is_upper else 'least'} {high if is_upper else low:.4g}"
+    sign = {"lower": "at least ", "upper": "at most ", None: ""}[found.bound]
+    return f"{threshold.measure} of {named.name} is {sign}{value:.4g}, {sure}; allowed: {threshold.in_words}"
