@@ -17,6 +17,13 @@ class GateConfig(Section):
         default_factory=lambda: {"adaptive_radius": "15%"},
         description="Measure, or metric such as test_loss → a share of the baseline such as 15%, or a number",
     )
+    looks: int = Field(
+        1,
+        gt=0,
+        le=20,
+        description="How often files are compared at most, with directions added in between, such as 3 for 20, 40 and "
+        "80: every look gets its share of the 5 % probability of an error",
+    )
     on_inconclusive: Literal["pass", "fail"] = Field(
         "pass", description="What it means where the error bars do not allow a decision: exit code 0, or 6"
     )

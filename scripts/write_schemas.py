@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from landscape_cli.cli.reports import output_schema
+from landscape_cli.cli.output_schema import output_schema
 from landscape_cli.config import config_schema
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -61,9 +61,9 @@ class Contrast:
         return math.log(self.new) - math.log(self.base) if self.has_ratio else math.nan
 
     @property
-    def has_limits(self) -> bool:
-        """Whether anything is known of the error."""
-        return self.pairing == "exact" or not math.isnan(self.error)
+    def ratio(self) -> float:
+        """New / base; NaN where one of them is not above 0."""
+        return self.new / self.base if self.has_ratio else math.nan
 
     def limits_of_difference(self, confidence: float) -> Limits | None:
         """Between which new − base lies with this probability; None without an error bar."""
@@ -76,6 +76,11 @@ class Contrast:
             return None
         relative = [error / value for error, value in zip(self.method_errors, (self.base, self.new), strict=True)]
         return self._limits(self.log_ratio, self.error_of_log, sum(relative), confidence)
+
+    def limits_of_ratio(self, confidence: float) -> Limits | None:
+        """Between which new / base lies with this probability; None without an error bar, or a ratio."""
+        limits = self.limits_of_log(confidence)
+        return None if limits is None else (_exp(limits[0]), _exp(limits[1]))
 
     def _limits(self, value: float, error: float, half: float, confidence: float) -> Limits | None:
         if self.pairing != "exact":
@@ -173,6 +178,11 @@ def _welch(errors: FloatArray, sizes: list[int]) -> float:
         return math.inf
     variances = errors**2
     return float(variances.sum() ** 2 / sum(v**2 / (s - 1) for v, s in zip(variances, sizes, strict=True)))
+
+
+def _exp(value: float) -> float:
+    """Infinite where it would overflow."""
+    return math.exp(value) if value < 700 else math.inf
 
 
 def _jackknife(left_out: FloatArray) -> float:

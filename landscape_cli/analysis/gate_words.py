@@ -109,12 +109,17 @@ def why_undecided(question: Question, decision: Decision | None) -> list[str]:
 
 def share_of(limits: Limits) -> Limits:
     """Of logarithms of ratios, the changes as shares: −0.15 for 15 % less."""
-    return math.expm1(limits[0]), math.expm1(limits[1])
+    return _expm1(limits[0]), _expm1(limits[1])
+
+
+def _expm1(value: float) -> float:
+    """Infinite where it would overflow."""
+    return math.expm1(value) if value < 700 else math.inf
 
 
 def _words(question: Question, change: float) -> str:
     """A change, log (new / base) or new − base, as ``15 % less`` or ``0.02 more``."""
-    return _amount(question, math.expm1(change) if question.tolerance.is_relative else change)
+    return _amount(question, _expm1(change) if question.tolerance.is_relative else change)
 
 
 def _amount(question: Question, change: float) -> str:

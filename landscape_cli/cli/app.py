@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from landscape_cli import __version__
-from landscape_cli.cli import adding, convert, measuring, read, scanning
+from landscape_cli.cli import adding, comparing, convert, measuring, read, scanning
+from landscape_cli.cli.arguments import expanded
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.signals import StopRequested
 from landscape_cli.errors import LandscapeError, OutputError
@@ -23,7 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done · 1 a bug · 2 usage or config · 3 an input file is wrong · 4 evaluation failed · "
+    epilog="Exit codes: 0 done, gate passed · 1 a bug · 2 usage or config · 3 an input file is wrong or not "
+    "comparable · 4 evaluation failed · 5 gate failed · 6 gate inconclusive, where that is to fail · "
     "75 stopped early and saved: run the same command again · 130 Ctrl-C, saved.",
 )
 app.command()(scanning.scan)
@@ -32,6 +34,7 @@ app.command()(adding.curvature)
 app.command()(read.info)
 app.command()(read.plot)
 app.command()(measuring.sharpness)
+app.command()(comparing.compare)
 app.command()(convert.convert)
 app.command()(convert.export)
 
@@ -50,8 +53,8 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file, and add its curvature; info, plot and sharpness read it; convert and export
-    exchange it with other programs.
+    scan a checkpoint into a surface file, and add its curvature; info, plot and sharpness read it,
+    compare decides between several; convert and export exchange it with other programs.
     """
 
 
@@ -62,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     try:
         try:
-            app(args=args, prog_name="landscape")
+            app(args=expanded(sys.argv[1:] if args is None else args), prog_name="landscape")
         finally:
             sys.stdout.flush()
     except LandscapeError as error:

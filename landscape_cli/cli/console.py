@@ -169,11 +169,20 @@ def print_words(heading: str, lines: Iterable[str]) -> None:
 
 def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """Print a table in Markdown on stdout, below a heading where there is a title."""
-    if title:
-        _write(f"## {printable(title)}\n\n")
+    heading = f"## {printable(title)}\n\n" if title else ""
+    _write(heading + markdown_table(columns, rows))
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
-    cells = [[printable(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    _write("".join(f"| {' | '.join(line)} |\n" for line in cells))
+    cells = [[markdown_text(cell).replace("\n", " ") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def markdown_text(text: str) -> str:
+    """Text from files for a page in Markdown: without what would end a cell of a table or begin a tag of HTML."""
+    return printable(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def print_markdown_title(title: str) -> None:
@@ -185,6 +194,11 @@ def print_markdown_words(heading: str, lines: Iterable[str]) -> None:
     """Print a sentence in Markdown on stdout and what it rests on below it."""
     listed = "".join(f"- {printable(line)}\n" for line in lines)
     _write(f"\n**{printable(heading)}**\n" + (f"\n{listed}" if listed else ""))
+
+
+def print_text(text: str) -> None:
+    """Print several lines on stdout, as they are."""
+    _write(text)
 
 
 def print_line(text: str) -> None:

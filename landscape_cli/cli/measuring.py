@@ -6,8 +6,9 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -22,14 +23,33 @@ from landscape_cli.cli.console import (
     print_markdown,
     print_markdown_title,
     print_markdown_words,
+    print_text,
     print_words,
     with_error,
 )
 from landscape_cli.cli.from_model import COLUMNS, Words, errors_in_words, model_rows, shared_notes, title, verdicts
-from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
-from landscape_cli.cli.reports import SharpnessReport, sharpness_report
+from landscape_cli.cli.options import (
+    GithubSummary,
+    Json,
+    JUnit,
+    Loss,
+    OnInconclusive,
+    Quiet,
+    SurfaceFile,
+    Tau,
+    Verbose,
+    check_tau,
+)
+from landscape_cli.cli.sharpness_reports import SharpnessReport, sharpness_report
 from landscape_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from landscape_cli.analysis.question import Named
+    from landscape_cli.analysis.threshold import Threshold
+    from landscape_cli.analysis.verdict import Verdict
+    from landscape_cli.surface import Surface
+
+_Form: TypeAlias = Literal["json", "markdown", "words"]
 _ONE_SLICE = "this slice of the grid; one slice: no error bar"  # that in /radius has slices of its own
 _BY_NAME = re.compile(r"(?<=curvature\.measures=\[)\w+(?=\]'$)")
 _COLUMNS = ("measure", "value ± SE", "unit", "range", "spread", "invariant to", "n", "note")
@@ -40,13 +60,8 @@ def sharpness(
     metric: Annotated[
         str | None, typer.Option("--metric", "-m", metavar="NAME", help="Print this number alone: adaptive_radius, …")
     ] = None,
-    loss: Annotated[
-        str | None, typer.Option("--loss", metavar="NAME", help="Such as test_loss; by default the first loss.")
-    ] = None,
-    tau: Annotated[
-        float | None,
-        typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius; default 0.1, or as scanned."),
-    ] = None,
+    loss: Loss = None,
+    tau: Tau = None,
     momentum: Annotated[
         float, typer.Option("--momentum", metavar="B", help="Of SGD, for lr_limit_momentum and lr_limit_nesterov.")
     ] = 0.9,
@@ -54,6 +69,17 @@ def sharpness(
         float, typer.Option("--curv-tol", metavar="C", help="What counts as curvature, as a share of the largest.")
     ] = 0.01,
     slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="One slice only, from 0.")] = None,
+    most: Annotated[
+        list[str] | None,
+        typer.Option("--max", metavar="NAME=VALUE", help="Fail where it is surely more: eps_sharpness=30."),
+    ] = None,
+    least: Annotated[
+        list[str] | None,
+        typer.Option("--min", metavar="NAME=VALUE", help="Fail where it is surely less: adaptive_radius=0.2."),
+    ] = None,
+    on_inconclusive: OnInconclusive = None,
+    junit: JUnit = None,
+    github_summary: GithubSummary = False,
     markdown: Annotated[bool, typer.Option("--markdown", metavar="", help="Print a table in Markdown.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -61,46 +87,108 @@ def sharpness(
 ) -> None:
     """Measure FILE: how flat the loss is around the checkpoint, each number with its error bar (docs/measures.md)."""
     TALK.configure(quiet=quiet, verbose=verbose)
-    from landscape_cli.analysis.critical_point import critical_point
-    from landscape_cli.analysis.learning_rate import learning_rates
-    from landscape_cli.analysis.sharpness import FROM_MODEL, measured
-    from landscape_cli.analysis.sharpness import sharpness as measure_all
-    from landscape_cli.analysis.slices import name_of_loss
+    from landscape_cli.analysis.question import Named
+    from landscape_cli.cli.gate_options import parse_on_inconclusive, threshold_of
+    from landscape_cli.cli.verdicts import Delivery, markdown_of, print_verdicts
     from landscape_cli.storage import load_surface
 
     if sum((json, markdown, metric is not None)) > 1:
         raise UsageError("--json, --markdown and --metric print different things; choose one")
-    if tau is not None and not (tau > 0 and math.isfinite(tau)):
-        raise UsageError(f"--tau: found {tau:g}; expected a number above 0")
-    if not 0 <= momentum < 1:
-        raise UsageError(f"--momentum: found {momentum:g}; expected a number from 0 to 1, and below it")
-    if not (curv_tol >= 0 and math.isfinite(curv_tol)):
-        raise UsageError(f"--curv-tol: found {curv_tol:g}; expected a number of at least 0")
+    asked = _Asked(loss, slice_index, tau, momentum, curv_tol)
+    asked.check()
+    thresholds = [threshold_of(side, text) for side, given in (("max", most), ("min", least)) for text in given or ()]
+    if not thresholds and (on_inconclusive, junit, github_summary) != (None, None, False):
+        raise UsageError(
+            "--on-inconclusive, --junit and --github-summary belong to thresholds", hint="Add --max or --min."
+        )
+    if thresholds and (metric is not None or slice_index is not None):
+        raise UsageError("--max and --min decide on all slices of a measure; leave out --metric and --slice")
+    delivery = Delivery(junit, github_summary, parse_on_inconclusive(on_inconclusive, "pass"))
     surface = load_surface(file)
     if metric is not None:
-        options = {"tau": tau, "momentum": momentum, "curv_tol": curv_tol}
-        _print_number(measured(surface, metric, loss=loss, slice_index=slice_index, **options), file)
+        _print_number(asked.measured(surface, metric), file)
         return
-    found = measure_all(surface, loss=loss, slice_index=slice_index, tau=tau, momentum=momentum, curv_tol=curv_tol)
-    num_slices = surface.grid.num_slices if slice_index is None else 1
-    point = critical_point(surface, loss=loss, curv_tol=curv_tol)
-    rates = learning_rates(surface, found, momentum=momentum)
-    report = sharpness_report(
-        surface, file, found, point, rates, loss=name_of_loss(surface, loss), num_slices=num_slices
-    )
-    if json:
+    judged = asked.judged(Named(file.name, surface), thresholds)
+    if judged and not (json or markdown):
+        print_verdicts(judged, inconclusive_fails=delivery.inconclusive_fails, quiet=quiet)
+    else:
+        form: _Form = "json" if json else "markdown" if markdown else "words"
+        _print_all(surface, file, asked, judged, form, quiet=quiet)
+    if judged:
+        delivery.deliver(file.name, judged, lambda: markdown_of(file.name, judged))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be measured, as given."""
+
+    loss: str | None
+    slice_index: int | None
+    tau: float | None
+    momentum: float
+    curv_tol: float
+
+    def check(self) -> None:
+        check_tau(self.tau)
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"--momentum: found {self.momentum:g}; expected a number from 0 to 1, and below it")
+        if not (self.curv_tol >= 0 and math.isfinite(self.curv_tol)):
+            raise UsageError(f"--curv-tol: found {self.curv_tol:g}; expected a number of at least 0")
+
+    def measured(self, surface: Surface, name: str) -> Measurement:
+        from landscape_cli.analysis.sharpness import measured
+
+        return measured(
+            surface,
+            name,
+            loss=self.loss,
+            slice_index=self.slice_index,
+            tau=self.tau,
+            momentum=self.momentum,
+            curv_tol=self.curv_tol,
+        )
+
+    def judged(self, named: Named, thresholds: Sequence[Threshold]) -> list[Verdict]:
+        from landscape_cli.analysis.threshold import check_thresholds
+
+        if not thresholds:
+            return []
+        return check_thresholds(
+            named, thresholds, loss=self.loss, tau=self.tau, momentum=self.momentum, curv_tol=self.curv_tol
+        )
+
+
+def _print_all(
+    surface: Surface, file: Path, asked: _Asked, judged: Sequence[Verdict], form: _Form, *, quiet: bool
+) -> None:
+    """Every measure, and in Markdown the verdicts before them."""
+    from landscape_cli.analysis.critical_point import critical_point
+    from landscape_cli.analysis.learning_rate import learning_rates
+    from landscape_cli.analysis.sharpness import FROM_MODEL, NAMES
+    from landscape_cli.analysis.slices import name_of_loss
+    from landscape_cli.cli.verdicts import markdown_of
+
+    found = [asked.measured(surface, name) for name in NAMES]
+    num_slices = surface.grid.num_slices if asked.slice_index is None else 1
+    point = critical_point(surface, loss=asked.loss, curv_tol=asked.curv_tol)
+    rates = learning_rates(surface, found, momentum=asked.momentum)
+    loss = name_of_loss(surface, asked.loss)
+    report = sharpness_report(surface, file, found, point, rates, loss=loss, num_slices=num_slices, verdicts=judged)
+    if form == "json":
         print_json(report)
-    elif markdown or not quiet:
-        on_grid = [each for each in found if each.name not in FROM_MODEL]
-        from_model = [each for each in found if each.name in FROM_MODEL and each.value is not None]
-        words = list(verdicts(point, rates, shared_notes(from_model))) if from_model else []
-        words = [(_addressed(sentence, file), lines) for sentence, lines in words]
-        if markdown:
-            _print_in_markdown(report, on_grid, from_model, words)
-        else:
-            _print_for_people(report, on_grid, from_model, words)
-            for each in _not_measured(found):
-                TALK.paragraph(_addressed(each, file))
+        return
+    on_grid = [each for each in found if each.name not in FROM_MODEL]
+    from_model = [each for each in found if each.name in FROM_MODEL and each.value is not None]
+    words = list(verdicts(point, rates, shared_notes(from_model))) if from_model else []
+    words = [(_addressed(sentence, file), lines) for sentence, lines in words]
+    if form == "markdown":
+        if judged:
+            print_text(markdown_of(file.name, judged) + "\n")
+        _print_in_markdown(report, on_grid, from_model, words)
+    elif not quiet:
+        _print_for_people(report, on_grid, from_model, words)
+        for each in _not_measured(found):
+            TALK.paragraph(_addressed(each, file))
 
 
 def _print_in_markdown(

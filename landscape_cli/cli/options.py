@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
+
+from landscape_cli.errors import UsageError
 
 ConfigFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML that describes model, checkpoint, data and axes.")
@@ -30,3 +33,33 @@ UnsafeLoad: TypeAlias = Annotated[
         help="Unpickle a checkpoint that holds more than tensors. This runs whatever code it contains.",
     ),
 ]
+OnInconclusive: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="pass|fail", help="Exit code where the error bars allow no decision: 0 (default), or 6."),
+]
+JUnit: TypeAlias = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdicts as a JUnit report.")
+]
+GithubSummary: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--github-summary", metavar="", help="Append the verdicts to $GITHUB_STEP_SUMMARY, where that is set."
+    ),
+]
+Loss: TypeAlias = Annotated[
+    str | None, typer.Option("--loss", metavar="NAME", help="Such as test_loss; by default the first loss.")
+]
+Tau: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius; default 0.1, or as scanned."),
+]
+
+
+def check_tau(tau: float | None) -> None:
+    """Refuse what is no rise of a loss.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if tau is not None and not (tau > 0 and math.isfinite(tau)):
+        raise UsageError(f"--tau: found {tau:g}; expected a number above 0")

@@ -1,0 +1,153 @@
+"""Surface files side by side, and the gate: what is printed of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from landscape_cli.analysis.bottleneck import Bottleneck, bottleneck
+from landscape_cli.analysis.compare import Comparison, View
+from landscape_cli.analysis.compare import compare as compare_surfaces
+from landscape_cli.analysis.gate import gate as judge
+from landscape_cli.analysis.question import Named
+from landscape_cli.analysis.verdict import Verdict
+from landscape_cli.cli.comparison_reports import ComparisonReport, comparison_report
+from landscape_cli.cli.comparison_tables import (
+    bottleneck_in_words,
+    columns_of,
+    common_in_words,
+    ranking_in_words,
+    table_rows,
+)
+from landscape_cli.cli.console import (
+    markdown_table,
+    markdown_text,
+    print_columns,
+    print_json,
+    print_text,
+    print_words,
+)
+from landscape_cli.cli.gate_options import GateOptions
+from landscape_cli.cli.verdicts import Delivery, markdown_of, print_verdicts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured and printed.
+
+    Attributes:
+        loss: As given.
+        tau: As given.
+        metric: That is shown alone; None for all.
+        form: JSON, Markdown, or words.
+        quiet: Whether words are left out.
+    """
+
+    loss: str | None
+    tau: float | None
+    metric: str | None
+    form: Literal["json", "markdown", "words"]
+    quiet: bool
+
+
+def compare(paths: Sequence[Path], asked: Asked) -> None:
+    """Print a comparison with the first of these files."""
+    named = _load(paths)
+    if asked.form == "json":
+        print_json(_report(named, paths, asked, ()))
+    elif asked.form == "markdown":
+        print_text(_in_markdown(named, asked, ()))
+    elif not asked.quiet:
+        _print_for_people(named, *_compared(named, asked))
+
+
+def gate(paths: Sequence[Path], asked: Asked, options: GateOptions, junit: Path | None, *, to_github: bool) -> None:
+    """Decide whether the last of these files may pass, print that, and leave with the exit code."""
+    named = _load(paths)
+    verdicts = judge(
+        named[:-1],
+        named[-1],
+        options.tolerances,
+        loss=asked.loss,
+        tau=asked.tau,
+        confidence=options.confidence,
+    )
+    if asked.form == "json":
+        print_json(_report(named, paths, asked, verdicts))
+    elif asked.form == "markdown":
+        print_text(_in_markdown(named, asked, verdicts))
+    else:
+        print_verdicts(verdicts, inconclusive_fails=options.inconclusive_fails, quiet=asked.quiet)
+    delivery = Delivery(junit, to_github, options.inconclusive_fails)
+    delivery.deliver(_title(named), verdicts, lambda: _in_markdown(named, asked, verdicts))
+
+
+def _report(
+    named: Sequence[Named], paths: Sequence[Path], asked: Asked, verdicts: Sequence[Verdict]
+) -> ComparisonReport:
+    comparison, distances = _compared(named, asked)
+    return comparison_report(named, list(map(str, paths)), comparison, distances, verdicts)
+
+
+def _load(paths: Sequence[Path]) -> list[Named]:
+    """The surfaces, each by its file name, or by its path where others have that name."""
+    from landscape_cli.storage import load_surface
+
+    times = Counter(path.name for path in paths)
+    return [Named(path.name if times[path.name] == 1 else str(path), load_surface(path)) for path in paths]
+
+
+def _compared(named: Sequence[Named], asked: Asked) -> tuple[Comparison, list[Bottleneck]]:
+    """All measures, or the one that was asked for; with all of them also the distance of the basins."""
+    surfaces = [each.surface for each in named]
+    found = compare_surfaces(surfaces, loss=asked.loss, tau=asked.tau, rank_by=asked.metric)
+    if asked.metric is not None:
+        return replace(found, rows=tuple(row for row in found.rows if row.name == asked.metric), lacking=()), []
+    view = View.of(surfaces, loss=asked.loss, tau=asked.tau)
+    return found, [bottleneck(surfaces[0], other, view) for other in surfaces[1:]]
+
+
+def _title(named: Sequence[Named]) -> str:
+    """``new.h5 against base.h5``."""
+    *others, last = [each.name for each in named]
+    return f"{last} against {', '.join(others)}"
+
+
+def _print_for_people(named: Sequence[Named], comparison: Comparison, distances: Sequence[Bottleneck]) -> None:
+    title = f"{', '.join(each.name for each in named)}: measured on {comparison.loss}"
+    print_columns(title, columns_of(named), table_rows(named, comparison.rows))
+    for heading, lines in _words(named, comparison, distances):
+        print_words(heading, lines)
+
+
+def _words(
+    named: Sequence[Named], comparison: Comparison, distances: Sequence[Bottleneck]
+) -> Iterator[tuple[str, list[str]]]:
+    """What is the same, what is not, and the ranking."""
+    same, different, unknown = common_in_words(comparison)
+    if same:
+        yield f"the same: {'; '.join(same)}", []
+    if unknown:
+        yield f"not known of every file: {', '.join(unknown)}", []
+    if different:
+        yield "not the same:", different
+    yield from ((words, []) for words in bottleneck_in_words(named, distances))
+    ranking = ranking_in_words(named, comparison)
+    yield ranking or "no ranking: there is no measure of flatness that all files have and that may be compared", []
+
+
+def _in_markdown(named: Sequence[Named], asked: Asked, verdicts: Sequence[Verdict]) -> str:
+    """The comparison, or for a gate the verdicts with the comparison folded up below them."""
+    comparison, distances = _compared(named, asked)
+    table = markdown_table(columns_of(named), table_rows(named, comparison.rows))
+    words = "\n".join(
+        f"{markdown_text(heading)}\n" + "".join(f"- {markdown_text(line)}\n" for line in lines)
+        for heading, lines in _words(named, comparison, distances)
+    )
+    if not verdicts:
+        return f"# {markdown_text(_title(named))}: measured on {comparison.loss}\n\n{table}\n{words}"
+    folded = f"<details><summary>All measures</summary>\n\n{table}\n{words}\n</details>\n"
+    return f"{markdown_of(_title(named), verdicts)}\n{folded}"

@@ -1,0 +1,105 @@
+"""The options of a gate and of thresholds, as given on the command line and in the YAML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from landscape_cli.analysis.compare import CONFIDENCE
+from landscape_cli.analysis.gate import DEFAULT
+from landscape_cli.analysis.threshold import Threshold
+from landscape_cli.analysis.tolerance import Tolerance
+from landscape_cli.cli.arguments import NO_VALUE
+from landscape_cli.config import load_gate
+from landscape_cli.errors import UsageError
+from landscape_cli.gating import GateConfig
+from landscape_cli.quantities import parse_amount
+
+_EXAMPLE = "Such as: --gate adaptive_radius:15% --gate test_loss:2%"
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """How a gate decides.
+
+    Attributes:
+        tolerances: At least one.
+        confidence: One-sided, of this look.
+        inconclusive_fails: Whether an open question ends with exit code 6.
+    """
+
+    tolerances: tuple[Tolerance, ...]
+    confidence: float
+    inconclusive_fails: bool
+
+
+def gate_options(
+    given: Sequence[str], config: Path | None, looks: int | None, on_inconclusive: str | None
+) -> GateOptions | None:
+    """What the command line says, else the section ``gate`` of the config; None where there is no gate.
+
+    Raises:
+        UsageError: A tolerance is none.
+        ConfigError: The config has no section ``gate``, or it is wrong.
+    """
+    if not given and config is None:
+        return None
+    section = load_gate(config) if config is not None else None
+    tolerances = [tolerance_of(text) for text in given if text != NO_VALUE]
+    if not tolerances and section is not None:
+        tolerances = [Tolerance(name, *parse_amount(amount)) for name, amount in section.tolerances.items()]
+    elif NO_VALUE in given and all(each.measure != DEFAULT.measure for each in tolerances):
+        tolerances.insert(0, DEFAULT)
+    twice = [each.measure for each in tolerances if sum(each.measure == other.measure for other in tolerances) > 1]
+    if twice:
+        raise UsageError(f"--gate: {twice[0]} is given twice; expected one tolerance for each measure")
+    section = section or GateConfig()
+    looks = section.looks if looks is None else looks
+    if looks < 1:
+        raise UsageError(f"--looks: found {looks}; expected at least 1")
+    fails = parse_on_inconclusive(on_inconclusive, section.on_inconclusive)
+    return GateOptions(tuple(tolerances), 1 - (1 - CONFIDENCE) / looks, fails)
+
+
+def parse_on_inconclusive(given: str | None, default: str) -> bool:
+    """Whether an open question fails.
+
+    Raises:
+        UsageError: It is neither pass nor fail.
+    """
+    if given not in (None, "pass", "fail"):
+        raise UsageError(f"--on-inconclusive: found {given!r}; expected pass or fail")
+    return (given or default) == "fail"
+
+
+def tolerance_of(text: str) -> Tolerance:
+    """``adaptive_radius:15%``, ``test_loss:2%`` or ``test_accuracy:0.01``.
+
+    Raises:
+        UsageError: It is none.
+    """
+    measure, _, amount = text.partition(":")
+    try:
+        return Tolerance(measure.strip(), *parse_amount(amount))
+    except ValueError as error:
+        raise UsageError(f"--gate {text}: {error}", hint=_EXAMPLE) from error
+
+
+def threshold_of(side: str, text: str) -> Threshold:
+    """``eps_sharpness=30`` of ``--max`` or ``--min``.
+
+    Raises:
+        UsageError: It is none.
+    """
+    measure, equals, value = text.partition("=")
+    try:
+        number = float(value) if equals else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(
+            f"--{side} {text}: expected a measure and a number", hint=f"Such as: --{side} adaptive_radius=0.2"
+        )
+    return Threshold(measure.strip(), "max" if side == "max" else "min", number)
