@@ -294,12 +294,19 @@ def _on_line(problem: Problem, settings: Settings, section: RadiusConfig) -> Pro
     seed = settings.slices.seed if section.seed is None else section.seed
     function = cast(DirectionFunction, bind(axis.direction, where, DIRECTIONS, num_positional=1))
     direction = AxisDirection("x", function, where(), axis.direction)
+    num_parts = section.num_parts(settings.evaluation.batchnorm)
+    slices: dict[str, JsonValue] = {"num": section.slices, "seed": seed}
+    drawing = Drawing(problem.drawing.params, layout_of(problem.model), seed, [direction], problem.sources)
+    if num_parts > 1:
+        slices["parts"] = num_parts
+        drawing.found["x"]["parts"] = num_parts
     axes: dict[str, JsonValue] = {"x": axis.model_dump(mode="json", by_alias=True)}
     return replace(
         problem,
         grid=Grid((axis.axis("x"),), section.slices),
-        drawing=Drawing(problem.drawing.params, layout_of(problem.model), seed, [direction], problem.sources),
-        identity={**problem.identity, "axes": axes, "slices": {"num": section.slices, "seed": seed}},
+        drawing=drawing,
+        num_parts=num_parts,
+        identity={**problem.identity, "axes": axes, "slices": slices},
     )
 
 

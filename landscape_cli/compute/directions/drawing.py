@@ -15,6 +15,7 @@ from landscape_cli.compute.directions.context import Context, Sources
 from landscape_cli.compute.directions.orthogonal import orthogonalize
 from landscape_cli.compute.directions.table import DIRECTIONS, FIXED, recipe
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
+from landscape_cli.compute.parts import random_bits
 from landscape_cli.compute.selection import is_selected, select
 from landscape_cli.compute.subspace import FloatArray, Params, cosines, inner, norm
 from landscape_cli.errors import ConfigError, LandscapeError, located
@@ -98,6 +99,12 @@ class Drawing:
                 found.append(self._direction(axis, number, slice_index, found))
             self._drawn[slice_index] = tuple(found)
         return self._drawn[slice_index]
+
+    def bits(self, slice_index: int) -> Params:
+        """Random bits for every element that moves along the only axis; see `landscape_cli.compute.parts`."""
+        (direction,) = self.draw(slice_index)
+        (axis,) = self._axes
+        return random_bits(direction, self._seed, slice_index, axis.name)
 
     def fixed(self) -> tuple[dict[str, Params], dict[str, dict[str, JsonValue]]]:
         """The directions that are the same in every slice, by axis, as drawn, and what they have found."""
