@@ -284,7 +284,7 @@ def _problem_beside(
     output: Path | None,
     observer: Observer,
 ) -> tuple[Problem, _SettingsType]:
-    """The problem, and the settings with the number of slices that there shall be; a file of another scan is refused."""
+    """The problem, and the settings with as many slices as there shall be; a file of another scan is refused."""
     numbers = SliceNumbers(settings, existing, more_slices)
     settings = numbers.settle()
     problem = make_problem(settings, device, saved_directions(existing, output))
