@@ -450,6 +450,33 @@ def test_saved_directions_grow_and_those_of_old_slices_are_read_again(
     assert saved[0] == saved[1]
 
 
+def test_old_slices_keep_their_directions_where_another_machine_computes_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from landscape_cli.compute.directions import curved
+
+    section = {"_target_": "hessian", "num_examples": 8, "max_products": 30, "orthogonal": True}
+    axes = "axes=" + json.dumps({"x": {"num": 3}, "y": {"num": 3, "direction": section}})
+    saving = config("directions: save\n", axes)
+    scan(saving, "s.h5", should_stop=StopAfter(20))
+    before, norm = load_file("s.h5.directions.safetensors"), load_surface("s.h5").directions["y"].norm
+    eigenpair = curved.eigenpair
+
+    def elsewhere(*args: object, **options: object) -> object:
+        found = eigenpair(*args, **options)  # type: ignore[arg-type]
+        return replace(found, vector=found.vector + 1e-4)
+
+    monkeypatch.setattr(curved, "eigenpair", elsewhere)
+    assert scan(saving, "s.h5", more_slices=4).finished
+    after = load_file("s.h5.directions.safetensors")
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+    assert load_surface("s.h5").directions["y"].norm[:2] == norm
+    scan(config("directions: save\n", axes, "slices.num=4"), "there.h5")
+    there = load_file("there.h5.directions.safetensors")
+    assert not torch.equal(after["1/y/4.weight"], there["1/y/4.weight"])
+    assert torch.equal(after["3/y/4.weight"], there["3/y/4.weight"])
+
+
 def test_a_range_that_was_found_is_kept() -> None:
     span = ("axes={x: {span: {rise: 0.3}, num: 5}}", "slices.num=1")
     scan(config("", *span), "s.h5")
