@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from landscape_cli.axes import AxesConfig, AxisConfig, Selection
 from landscape_cli.components import Component, MetricName, Section, named_components
+from landscape_cli.grid import MAX_SLICES
 
 _PARTS = 16
 
@@ -19,7 +20,7 @@ class RadiusConfig(Section):
     direction: {_target_: random, normalization: weight}}``.
     """
 
-    slices: int = Field(20, gt=0, le=8000, description="Random directions; one gives no error bar")
+    slices: int = Field(20, gt=0, le=MAX_SLICES, description="Random directions; one gives no error bar")
     seed: int | None = Field(None, ge=0, description="Of the directions; by default that of slices")
     tau: PositiveFloat = Field(0.1, allow_inf_nan=False, description="The rise of the loss at the radius")
     start: PositiveFloat = Field(0.01, allow_inf_nan=False, description="The least noise, relative to the weights")
