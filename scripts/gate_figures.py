@@ -52,15 +52,22 @@ def rounded(value: float) -> float:
 
 def policies(found: Sequence[Looks]) -> Facts:
     """What the gate says with a fixed number of directions, with either confidence, and with the sequential rule."""
-    ends = [sequential(each) for each in found]
     return {
         "trials": len(found),
         "fixed": {str(size): shares([each[size].at[CONFIDENCE] for each in found]) for size in SIZES},
         "strict": {str(size): shares([each[size].at[STRICT] for each in found]) for size in SIZES},
-        "sequential": {
-            **shares([outcome for outcome, _ in ends]),
-            "mean_directions": rounded(statistics.fmean(size for _, size in ends)),
-        },
+        "sequential": in_turns(found, STRICT),
+        "sequential_uncorrected": in_turns(found, CONFIDENCE),
+        "median_error": {str(size): rounded(statistics.median(each[size].error for each in found)) for size in SIZES},
+    }
+
+
+def in_turns(found: Sequence[Looks], confidence: float) -> Facts:
+    """How often each outcome came by the sequential rule, and how many directions it took."""
+    ends = [sequential(each, confidence) for each in found]
+    return {
+        **shares([outcome for outcome, _ in ends]),
+        "mean_directions": rounded(statistics.fmean(size for _, size in ends)),
     }
 
 

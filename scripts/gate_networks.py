@@ -61,9 +61,9 @@ def convolutional(width: int) -> nn.Module:
 
 
 ARCHITECTURES = {
-    "perceptron 64-32-10": Architecture(partial(perceptron, 32), "mlp", 8, 480, seed=0),
-    "perceptron 64-64-10": Architecture(partial(perceptron, 64), "mlp", 8, 480, seed=1),
-    "convolutional": Architecture(partial(convolutional, 4), "folded", 6, 320, seed=2),
+    "perceptron 64-32-10": Architecture(partial(perceptron, 32), "mlp", 8, 400, seed=0),
+    "perceptron 64-64-10": Architecture(partial(perceptron, 64), "mlp", 6, 400, seed=1),
+    "convolutional": Architecture(partial(convolutional, 4), "folded", 6, 280, seed=2),
 }
 QUICK = {"perceptron 64-32-10": Architecture(partial(perceptron, 32), "mlp", 4, 160, seed=0)}
 

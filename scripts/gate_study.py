@@ -196,7 +196,7 @@ def about(study: Study) -> Facts:
 def main() -> None:
     """Run the study; write its figures and the tables of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000, help="of every bin")
+    parser.add_argument("--trials", type=int, default=500, help="of every bin")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="few networks and trials, in under a minute")
     parser.add_argument("--tables", action="store_true", help="write the tables from the figures that are there")

@@ -171,11 +171,11 @@ def pairs(drawn: Iterable[Case], rng: Generator) -> Iterator[tuple[Surface, Surf
         yield case.base.lines[case.half].of_slices(chosen), case.new.lines[case.half].of_slices(chosen)
 
 
-def sequential(found: Looks) -> tuple[Outcome, int]:
-    """Look at 20, 40 and 80 directions, each time at 1 − 0.05/3, until it is decided; with how many it was."""
+def sequential(found: Looks, confidence: float = STRICT) -> tuple[Outcome, int]:
+    """Look at 20, 40 and 80 directions, each time with this confidence, until it is decided; with how many it was."""
     for size in LOOKS:
-        if found[size].at[STRICT] != "inconclusive":
-            return found[size].at[STRICT], size
+        if found[size].at[confidence] != "inconclusive":
+            return found[size].at[confidence], size
     return "inconclusive", LOOKS[-1]
 
 
