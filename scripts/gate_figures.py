@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 from pydantic import JsonValue
 
 from scripts.gate_trials import (
@@ -58,7 +59,9 @@ def policies(found: Sequence[Looks]) -> Facts:
         "strict": {str(size): shares([each[size].at[STRICT] for each in found]) for size in SIZES},
         "sequential": in_turns(found, STRICT),
         "sequential_uncorrected": in_turns(found, CONFIDENCE),
-        "median_error": {str(size): rounded(statistics.median(each[size].error for each in found)) for size in SIZES},
+        "median_error": {
+            str(size): rounded(float(np.nanmedian([each[size].error for each in found]))) for size in SIZES
+        },
     }
 
 

@@ -36,6 +36,24 @@ def test_the_targets_are_read_off_the_bins(report: Any) -> None:
     assert report["targets"] == gate_figures.targets(report["bins"])
 
 
+def test_the_sequential_rule_reaches_every_target_and_20_directions_that_of_false_alarms(report: Any) -> None:
+    """What the page says in words: that power needs more directions than 20 is said, too."""
+    reached = {(each["bin"], each["policy"]): each["reached"] for each in report["targets"]}
+    assert reached == {
+        **{("equal", policy): True for policy in ("fixed", "strict", "sequential")},
+        **{(name, "sequential"): True for name in ("1.3-1.5", "1.5-")},
+        **{(name, policy): False for name in ("1.3-1.5", "1.5-") for policy in ("fixed", "strict")},
+    }
+    assert all(report["bins"][name]["trials"] >= 500 for name in gate_figures.BINS)
+
+
+def test_the_error_bar_holds_and_the_level_at_the_boundary_is_the_nominal_one(report: Any) -> None:
+    found, standard_error = report["quadratics"], math.sqrt(0.05 * 0.95 / report["quadratics"]["trials"])
+    for shares in (found["fixed"]["20"], found["sequential"]):
+        assert shares["fail"] <= 0.05 + 2 * standard_error
+    assert all(0.86 <= report["coverage"][str(size)] <= 0.94 for size in gate_trials.SIZES)
+
+
 def test_outcomes_of_every_bin_add_up(report: Any) -> None:
     for each in [*report["bins"].values(), report["retrained"], report["quadratics"]]:
         for shares in [*each["fixed"].values(), *each["strict"].values(), each["sequential"]]:
