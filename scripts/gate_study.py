@@ -212,7 +212,7 @@ def main() -> None:
         with ProcessPoolExecutor(
             options.processes, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
-            report = report_of(Study(50 if options.quick else options.trials, pool), architectures)
+            report = report_of(Study(20 if options.quick else options.trials, pool), architectures)
         options.out.write_text(json.dumps(report, indent=1) + "\n")
     if not options.quick:
         gate_tables.update(options.page, options.out)
