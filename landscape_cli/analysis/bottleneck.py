@@ -8,7 +8,7 @@ import numpy as np
 
 from landscape_cli.analysis.comparability import aspects, relation
 from landscape_cli.analysis.compare import View
-from landscape_cli.analysis.measurement import Spread, over_slices
+from landscape_cli.analysis.measurement import Spread, joined, over_slices
 from landscape_cli.analysis.slices import Slices, slices_of
 from landscape_cli.analysis.topology import basins
 from landscape_cli.surface import FloatArray, Surface
@@ -56,7 +56,8 @@ def bottleneck(base: Surface, new: Surface, view: View) -> Bottleneck:
         return Bottleneck(None, note="needs gudhi: pip install 'landscape-cli[topology]'")
     diagrams = [[_diagram(values) for values in each.values] for each in both]
     per_slice = [float(gudhi.bottleneck_distance(*pair)) for pair in zip(*diagrams, strict=False)]
-    return Bottleneck(over_slices(per_slice), tuple(per_slice), _partial(both))
+    unknown = f"not known to be the same: {', '.join(found.unknown)}" if found.unknown else ""
+    return Bottleneck(over_slices(per_slice), tuple(per_slice), joined(*found.unequal, unknown, _partial(both)))
 
 
 def _diagram(values: FloatArray) -> FloatArray:
