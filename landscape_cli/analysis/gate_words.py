@@ -107,11 +107,10 @@ def why_undecided(question: Question, decision: Decision | None) -> list[str]:
     """Why there are no limits, where nothing else was in the way."""
     found = None if decision is None else decision.contrast
     named = (*question.bases, question.new)
-    diverged = [
-        each.name for each in named if question.view.measurement(each.surface, question.measure).value == math.inf
-    ]
-    if diverged:
-        return [f"the loss diverges within what is measured of {', '.join(diverged)}"]
+    values = {each.name: question.view.measurement(each.surface, question.measure).value for each in named}
+    if math.inf in values.values():
+        diverged = ", ".join(name for name, value in values.items() if value == math.inf)
+        return [f"the loss diverges within what is measured of {diverged}"]
     if _is_beyond(question):
         return [f"radii lie beyond their lines. {_farther(question)}"]
     if question.tolerance.is_relative and (found is None or min(found.base, found.new) <= 0):

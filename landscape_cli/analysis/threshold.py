@@ -142,9 +142,9 @@ def one_sided_limits(found: Measurement, confidence: float) -> tuple[float, floa
 
 def _error_of_bound(found: Measurement) -> float | None:
     """Standard error of a value that counts what lies beyond the line as its end; None where it is over no slices."""
+    value, left_out = found.value or 0.0, np.asarray(found.left_out)
     if found.left_out:
-        left_out = np.asarray(found.left_out)
-        return float(found.value or 0.0) * jackknife(np.log(np.where(np.isnan(left_out), found.value, left_out)))
+        return value * jackknife(np.log(np.where(np.isnan(left_out), value, left_out)))
     return over_slices(found.per_slice).standard_error if found.per_slice else None
 
 
