@@ -41,7 +41,7 @@ def identified(surface: Surface, **told: object) -> Surface:
     data = {"fingerprint": say["data"], "num_examples": say["num_examples"]}
     identity = {
         "loss": say["loss"],
-        "metrics": {"accuracy": say["accuracy"]},
+        "metrics": {"accuracy": say["accuracy"], "error": {"_target_": "error"}},
         "data": {split: data for split in splits} if say["data"] is not None else {},
     }
     return replace(surface, provenance=Provenance(resolved=resolved, identity=identity))  # type: ignore[arg-type]

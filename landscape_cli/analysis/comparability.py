@@ -203,8 +203,8 @@ def _facts(surface: Surface) -> _Facts:
         "grid": _points(surface.grid),
         "seed": _seed(surface, _section(resolved, "slices").get("seed")),
     }
-    facts |= {f"data {split_of(surface, name)}": ("", "") for name in surface.metrics}
-    facts |= {f"data {name}": _data(given) for name, given in _section(identity, "data").items()}
+    data = _section(identity, "data") or {split_of(surface, name): None for name in surface.metrics}
+    facts |= {f"data {name}": _data(given) for name, given in data.items()}
     facts |= {f"metric {name}": _component(given) for name, given in _section(identity, "metrics").items()}
     line = line_of(surface)
     if len(line.grid.axes) == 1 and is_relative_noise(line.directions["x"].recipe):

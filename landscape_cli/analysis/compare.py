@@ -217,8 +217,12 @@ class View:
 
     def against(self, base: Surface, new: Surface, name: str) -> Against:
         """One measure of two surfaces, side by side."""
+        return self._against((base, self.measurement(base, name)), (new, self.measurement(new, name)))
+
+    def _against(self, first: tuple[Surface, Measurement], second: tuple[Surface, Measurement]) -> Against:
+        (base, before), (new, after) = first, second
+        name = before.name
         metric = name if family_of(name) == "centre" else self.loss
-        before, after = self.measurement(base, name), self.measurement(new, name)
         if before.value is None or after.value is None:
             return Against(None, Relation())
         found = relation(aspects((base, new)), before, after, metric)
@@ -231,12 +235,12 @@ class View:
 
     def row(self, surfaces: Sequence[Surface], name: str) -> Row:
         """One measure of all surfaces."""
-        first, *others = surfaces
+        first, *others = [(surface, self.measurement(surface, name)) for surface in surfaces]
         return Row(
             name=name,
             better=better_when(name),
-            measurements=tuple(self.measurement(surface, name) for surface in surfaces),
-            against_first=tuple(self.against(first, other, name) for other in others),
+            measurements=(first[1], *(found for _, found in others)),
+            against_first=tuple(self._against(first, other) for other in others),
         )
 
 
