@@ -77,7 +77,8 @@ def test_first_slices_of_both_are_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"), [({"data": "e" * 64}, "data train: "), ({"seed": 1}, "seed: 0 → 1"), ({"network": "m" * 64}, "network")]
+    ("told", "words"),
+    [({"data": "e" * 64}, "data train: "), ({"seed": 1}, "seed: 0 → 1"), ({"network": "m" * 64}, "network")],
 )
 def test_what_may_not_be_compared_has_no_distance(told: dict[str, object], words: str) -> None:
     values = np.random.default_rng(0).uniform(0, 1, SHAPE)

@@ -71,7 +71,9 @@ def test_each_difference_is_noticed_named_and_refused(told: dict[str, object], w
     assert "base.h5 → new.h5" in sentence
 
 
-@pytest.mark.parametrize("key", [key for key in TOLD if key not in ("accuracy", "recalibration", "has_batchnorm", "num_examples")])
+@pytest.mark.parametrize(
+    "key", [key for key in TOLD if key not in ("accuracy", "recalibration", "has_batchnorm", "num_examples")]
+)
 def test_what_a_file_does_not_say_is_unknown_and_refused(key: str) -> None:
     base, new = noise_line(CURVATURES), noise_line(CURVATURES, **{key: None})
     found = against(base, new)
@@ -160,7 +162,9 @@ def test_file_of_a_direction_is_what_it_holds() -> None:
 
     assert not against(towards("a/ref.pt", "1f"), towards("b/ref.pt", "1f"), "barrier").relation.differences
     found = against(towards("ref.pt", "1f"), towards("ref.pt", "2e"), "barrier").relation
-    assert found.unequal == ("axes: x between (checkpoint: ref.pt) → x between (checkpoint: ref.pt) (not quite the same)",)
+    assert found.unequal == (
+        "axes: x between (checkpoint: ref.pt) → x between (checkpoint: ref.pt) (not quite the same)",
+    )
     assert not found.why_unpaired
 
 
@@ -271,7 +275,9 @@ def test_converted_surfaces_are_compared_but_never_paired_or_decided_on() -> Non
     assert sentence_of(base, new, "mean_rise")[0] == "not comparable"
 
 
-@pytest.mark.parametrize("name", ["1.0/line.h5", "1.1/plane_partial.h5", "1.3/line_radius.h5", "1.3/plane_curvature.h5"])
+@pytest.mark.parametrize(
+    "name", ["1.0/line.h5", "1.1/plane_partial.h5", "1.3/line_radius.h5", "1.3/plane_curvature.h5"]
+)
 def test_files_of_old_releases_are_compared_and_the_gate_says_what_they_lack(name: str) -> None:
     from conftest import ROOT
 
@@ -321,7 +327,9 @@ def base() -> Surface:
 
 def test_radius_of_a_scan_is_paired_with_a_scan_along_the_same_line(base: Surface) -> None:
     axis = {"start": 0.01, "stop": 3, "num": 15, "spacing": "log"}
-    line = scanned(1, axes={"x": {**axis, "direction": {"_target_": "random", "normalization": "weight"}}}, slices={"num": 8})
+    line = scanned(
+        1, axes={"x": {**axis, "direction": {"_target_": "random", "normalization": "weight"}}}, slices={"num": 8}
+    )
     found = against(base, line)
     assert found.relation.differences == ()
     assert found.contrast is not None
@@ -339,7 +347,12 @@ def test_rescaled_twin_passes_by_the_adaptive_radius_and_fails_by_a_naive_measur
 def test_network_of_another_shape_has_another_fingerprint(base: Surface) -> None:
     parameters = base.provenance.resolved["found"]["parameters"]  # type: ignore[index,call-overload]
     assert parameters["num"] == 4 * 6 + 6 + 6 * 2 + 2  # type: ignore[index,call-overload]
-    assert relation(aspects([base, base]), *[View.of([base]).measurement(base, "adaptive_radius")] * 2, "train_loss").differences == ()
+    assert (
+        relation(
+            aspects([base, base]), *[View.of([base]).measurement(base, "adaptive_radius")] * 2, "train_loss"
+        ).differences
+        == ()
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1)
         wider = nn.Sequential(nn.Linear(4, 7), nn.ReLU(), nn.Linear(7, 2)).double()

@@ -131,9 +131,7 @@ def test_slices_without_a_value_count_on_neither_side() -> None:
 def test_first_slices_that_both_have_are_paired() -> None:
     rng = np.random.default_rng(3)
     base, new = rng.uniform(1, 2, 20), rng.uniform(1, 3, 12)
-    assert put(mean_of(base.tolist()), mean_of(new.tolist())) == put(
-        mean_of(base[:12].tolist()), mean_of(new.tolist())
-    )
+    assert put(mean_of(base.tolist()), mean_of(new.tolist())) == put(mean_of(base[:12].tolist()), mean_of(new.tolist()))
 
 
 @pytest.mark.parametrize("values", [[1.0, math.inf, 2.0, 3.0], [math.nan, math.nan, 1.0, 2.0], [1.0, 2.0]])
@@ -167,9 +165,7 @@ def test_paired_radii_have_the_jackknife_by_brute_force() -> None:
 def test_on_quadratics_the_ratio_is_the_root_of_that_of_the_curvatures() -> None:
     curvatures = chi_squares(20, 4)
     fine = np.geomspace(0.05, 5, 800).tolist()
-    found = put(
-        radius_of(noise_line(curvatures, radii=fine)), radius_of(noise_line(curvatures / 0.85**2, radii=fine))
-    )
+    found = put(radius_of(noise_line(curvatures, radii=fine)), radius_of(noise_line(curvatures / 0.85**2, radii=fine)))
     assert found.ratio == pytest.approx(0.85, rel=1e-3)
     assert found.error_of_log < 2e-3  # what is left of it is interpolation: scaling all directions is no noise
 
@@ -193,7 +189,9 @@ def test_interval_of_paired_radii_holds_the_truth_in_91_to_98_of_100_cases(num: 
     radii = np.geomspace(0.1, 1.2, 25).tolist()
     for seed in range(200):
         squares = np.random.default_rng(seed).standard_normal((num, 39)) ** 2
-        found = put(radius_of(noise_line(squares @ one, radii=radii)), radius_of(noise_line(squares @ other, radii=radii)))
+        found = put(
+            radius_of(noise_line(squares @ one, radii=radii)), radius_of(noise_line(squares @ other, radii=radii))
+        )
         limits = found.limits_of_log(0.95)
         assert limits is not None
         hits += limits[0] <= truth <= limits[1]
@@ -205,7 +203,9 @@ def test_interval_of_the_ratio_of_means_holds_the_truth_in_91_to_98_of_100_cases
     rng, hits = np.random.default_rng(0), 0
     for _ in range(2000):
         common = rng.gamma(4.0, 0.25, 5)
-        limits = put(mean_of((common * rng.gamma(16, 1 / 16, 5)).tolist()), mean_of((1.3 * common).tolist())).limits_of_log(0.95)
+        limits = put(
+            mean_of((common * rng.gamma(16, 1 / 16, 5)).tolist()), mean_of((1.3 * common).tolist())
+        ).limits_of_log(0.95)
         assert limits is not None
         hits += limits[0] <= math.log(1.3) <= limits[1]
     assert 0.91 <= hits / 2000 <= 0.98
@@ -371,7 +371,13 @@ def test_exact_values_of_any_size_have_limits_or_say_that_they_have_none(base: f
         assert logs == (0.0, 0.0)
     else:
         assert logs is not None
-        expected = math.inf if base == 0 or new == math.inf else -math.inf if new == 0 or base == math.inf else math.log(new / base)
+        expected = (
+            math.inf
+            if base == 0 or new == math.inf
+            else -math.inf
+            if new == 0 or base == math.inf
+            else math.log(new / base)
+        )
         assert logs == pytest.approx((expected, expected))
 
 

@@ -80,7 +80,9 @@ def test_false_failures_are_rarer_than_one_in_twenty() -> None:
     outcomes = []
     for seed in range(150):
         squares = np.random.default_rng(seed).standard_normal((10, 29)) ** 2
-        outcomes.append(judged(noise_line(squares @ one, radii=RADII[::3]), noise_line(squares @ other, radii=RADII[::3])).outcome)
+        outcomes.append(
+            judged(noise_line(squares @ one, radii=RADII[::3]), noise_line(squares @ other, radii=RADII[::3])).outcome
+        )
     assert outcomes.count("fail") / 150 < 0.09  # 5 % ± 2 standard errors
     assert outcomes.count("pass") / 150 < 0.09
 
@@ -101,7 +103,11 @@ def test_tolerances_share_the_probability_of_an_error(looks: int) -> None:
     view = View.of([base])
     values = [np.asarray(view.measurement(each, "mean_rise").per_slice) for each in (base, new)]
     confidence = 1 - 0.05 / looks
-    named = [Tolerance("mean_rise", 0.1, is_relative=False), Tolerance("flat_radius", 0.1), Tolerance("train_loss", 0.1)]
+    named = [
+        Tolerance("mean_rise", 0.1, is_relative=False),
+        Tolerance("flat_radius", 0.1),
+        Tolerance("train_loss", 0.1),
+    ]
     found = gate([Named("a", base)], Named("b", new), named, confidence=confidence)
     one_sided = 1 - 0.05 / looks / 2  # the loss is exact, and takes no share
     expected = stats.ttest_rel(values[1], values[0]).confidence_interval(2 * one_sided - 1)
@@ -140,7 +146,9 @@ USUAL, NEAR_END = noise_line([1.0, 1.5, 2.0, 1.2, 0.8, 1.1]), noise_line([0.009,
         (FLAT, NEAR_END, "inconclusive", "is at most this"),
     ],
 )
-def test_radius_beyond_its_line_decides_where_it_is_sure(base: Surface, new: Surface, expected: str, words: str) -> None:
+def test_radius_beyond_its_line_decides_where_it_is_sure(
+    base: Surface, new: Surface, expected: str, words: str
+) -> None:
     found = judged(base, new)
     assert found.outcome == expected
     assert words in " ".join(found.notes)
@@ -255,7 +263,9 @@ def test_map_that_is_not_finished_is_partial() -> None:
 
 def test_error_of_the_mean_of_several_estimates_is_never_smaller_than_it_may_be() -> None:
     def traced(value: float, error: float) -> Surface:
-        estimate = record({"value": value, "standard_error": error, "num_probes": 30}, options={"estimator": "hutchinson"})
+        estimate = record(
+            {"value": value, "standard_error": error, "num_probes": 30}, options={"estimator": "hutchinson"}
+        )
         surface = surface_with({"trace": estimate})
         return replace(identified(surface), curvature=surface.curvature)
 
@@ -290,7 +300,9 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("base", "new", "tolerance"), SENTENCES)
-def test_sentence_says_what_by_how_much_how_sure_and_what_is_tolerated(base: Surface, new: Surface, tolerance: str) -> None:
+def test_sentence_says_what_by_how_much_how_sure_and_what_is_tolerated(
+    base: Surface, new: Surface, tolerance: str
+) -> None:
     found = judged(base, new, tolerance)
     text = found.sentence
     assert text.startswith("adaptive_radius of new.h5 is ")
@@ -385,7 +397,9 @@ def test_measure_that_only_one_file_has_names_the_other() -> None:
 def test_centre_that_is_not_a_number_is_named() -> None:
     new = noise_line(BASE)
     new.metrics["train_loss"].centre = math.nan
-    assert "new.h5: adaptive_radius is not measured: the loss at the checkpoint" in judged(noise_line(BASE), new).sentence
+    assert (
+        "new.h5: adaptive_radius is not measured: the loss at the checkpoint" in judged(noise_line(BASE), new).sentence
+    )
     assert "new.h5: train_loss is not measured" in judged(noise_line(BASE), new, "train_loss:1%").sentence
 
 
@@ -414,7 +428,10 @@ def test_diverged_slices_are_said_to_diverge() -> None:
     new = identified(surface_of(rising, line(-1, 1, 11), num_slices=6))
     for bases in ([bowl([1.0] * 6)], [bowl([1.0] * 6)] * 2):
         found = judged(bases, new, "mean_rise:15%")
-        assert (found.outcome, "the loss diverges within what is measured of new.h5" in found.sentence) == ("not comparable", True)
+        assert (found.outcome, "the loss diverges within what is measured of new.h5" in found.sentence) == (
+            "not comparable",
+            True,
+        )
 
 
 def test_extreme_values_do_not_overflow() -> None:
@@ -431,7 +448,10 @@ def test_eigenvalue_of_few_examples_is_refused_and_of_all_is_decided() -> None:
 
     found = judged(curved(512, 2.0), curved(512, 2.0), "lambda_max:15%")
     assert "a part of the data" in found.sentence
-    assert [judged(curved(2000, 2.0), curved(2000, top), "lambda_max:15%").outcome for top in (2.2, 2.4)] == ["pass", "fail"]
+    assert [judged(curved(2000, 2.0), curved(2000, top), "lambda_max:15%").outcome for top in (2.2, 2.4)] == [
+        "pass",
+        "fail",
+    ]
     assert judged(curved(2000, 2.0, 0.2), curved(2000, 2.2, 0.2), "lambda_max:15%").outcome == "inconclusive"
 
 

@@ -33,9 +33,7 @@ ORDER = ("fail", "inconclusive", "pass")
 
 @given(CONTRASTS, st.floats(0, 0.9), st.floats(0, 0.09), st.booleans(), st.sampled_from(["higher", "lower"]))
 def test_larger_tolerance_is_never_worse(found, amount, more, is_relative, better) -> None:
-    small, large = (
-        outcome(found, Tolerance("m", each, is_relative), better, 0.95) for each in (amount, amount + more)
-    )
+    small, large = (outcome(found, Tolerance("m", each, is_relative), better, 0.95) for each in (amount, amount + more))
     assert ORDER.index(large) >= ORDER.index(small)
 
 
