@@ -8,27 +8,43 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from landscape_cli.axes import AxesConfig, AxisConfig, Selection
 from landscape_cli.components import Component, MetricName, Section, named_components
+from landscape_cli.grid import MAX_SLICES
+
+_PARTS = 16
 
 
 class RadiusConfig(Section):
     """A line of relative noise on the weights in many directions, for the adaptive radius: fills /radius of the file.
 
-    The same as a scan of its own with the axis ``{start: 0.01, stop: 3, num: 25, spacing: log, direction: {_target_:
-    random, normalization: weight}}``.
+    With ``parts: 1`` the same as a scan of its own with the axis ``{start: 0.01, stop: 3, num: 25, spacing: log,
+    direction: {_target_: random, normalization: weight}}``.
     """
 
-    slices: int = Field(20, gt=0, le=8000, description="Random directions; one gives no error bar")
+    slices: int = Field(20, gt=0, le=MAX_SLICES, description="Random directions; one gives no error bar")
     seed: int | None = Field(None, ge=0, description="Of the directions; by default that of slices")
     tau: PositiveFloat = Field(0.1, allow_inf_nan=False, description="The rise of the loss at the radius")
     start: PositiveFloat = Field(0.01, allow_inf_nan=False, description="The least noise, relative to the weights")
     stop: PositiveFloat = Field(3.0, allow_inf_nan=False, description="The most")
     num: int = Field(25, gt=1, le=1_000_000, description="Points from start to stop, evenly spaced on a log scale")
     parameters: Selection | None = Field(None, description="Only these get noise")
+    parts: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="Of the data, each with signs of its own for the noise of every direction, which makes the error "
+        "bar smaller; by default 16, and 1 where batchnorm is recalibrate",
+    )
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
         self.axes()  # with the checks of an axis
         return self
+
+    def num_parts(self, batchnorm: str) -> int:
+        """The parts of the data, for a policy of BatchNorm: to estimate its statistics costs as much for each part."""
+        if self.parts is not None:
+            return self.parts
+        return 1 if batchnorm == "recalibrate" else _PARTS
 
     def axes(self) -> AxesConfig:
         """The line as axes of a scan."""

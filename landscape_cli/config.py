@@ -30,11 +30,12 @@ from landscape_cli.beside import CurvatureConfig, RadiusConfig, switched
 from landscape_cli.components import Component, MetricName, Section, named_components
 from landscape_cli.errors import ConfigError, did_you_mean
 from landscape_cli.gating import GateConfig, GateFile
-from landscape_cli.grid import Grid
+from landscape_cli.grid import MAX_SLICES, Grid
 from landscape_cli.quantities import AutoCount, AutoNumber, Devices, Duration, Size, auto_or
 from landscape_cli.yaml_source import KeyPath, Source, apply_overrides, read_yaml
 
 MAX_POINTS_PER_CALL = 1024
+MAX_POINTS = 100_000_000
 
 # ---------------------------------------------------------------- sections
 
@@ -87,7 +88,7 @@ class SplitConfig(Section):
 class SlicesConfig(Section):
     """Independent draws of the random directions."""
 
-    num: int = Field(1, gt=0, le=8000)
+    num: int = Field(1, gt=0, le=MAX_SLICES)
     seed: int = Field(0, ge=0)
 
 
@@ -172,9 +173,6 @@ class TrajectoryConfig(Section):
     prefix: str | None = Field(None, description="As for checkpoint; by default that of checkpoint")
 
 
-_MAX_POINTS = 100_000_000
-
-
 class Settings(Section):
     """What to measure and where in weight space; the part of a config that needs no checkpoint and no data."""
 
@@ -226,9 +224,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
-        num_points = self.slices.num * math.prod(axis.size for _, axis in self.axes.items())
-        if num_points > _MAX_POINTS:
-            raise ValueError(f"axes and slices make {num_points:,} points; at most {_MAX_POINTS:,} are possible")
+        num_points = self.slices.num * self.num_points_per_slice
+        if num_points > MAX_POINTS:
+            raise ValueError(f"axes and slices make {num_points:,} points; at most {MAX_POINTS:,} are possible")
         return self
 
     def where(self, *path: str | int) -> str:
@@ -254,6 +252,17 @@ class Settings(Section):
         ranges = found or {}
         axes = tuple(axis.axis(name, *ranges.get(name, (None, None))) for name, axis in self.axes.items())
         return Grid(axes, self.slices.num)
+
+    @property
+    def num_points_per_slice(self) -> int:
+        """Of the grid."""
+        return math.prod(axis.size for _, axis in self.axes.items())
+
+    def with_num_slices(self, num: int, num_of_radius: int) -> Self:
+        """The same with other numbers of slices, of the grid and, where there is one, of the radius."""
+        slices = self.slices.model_copy(update={"num": num})
+        radius = self.radius and self.radius.model_copy(update={"slices": num_of_radius})
+        return self.model_copy(update={"slices": slices, "radius": radius})
 
     def resolved(self) -> dict[str, JsonValue]:
         """The config as plain JSON with all defaults filled in."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 AXES = ("x", "y", "z")
+MAX_SLICES = 8000
 
 
 @dataclass(frozen=True)

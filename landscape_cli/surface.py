@@ -71,7 +71,7 @@ class Trajectory:
 
     Attributes:
         names: Of the T checkpoint files, in the order of the path.
-        coordinates: (S, T, A) where the projection lies on the A axes.
+        coordinates: (S, T, A) where the projection lies on the A axes; NaN, as ``missed``, where it is not known.
         missed: (S, T) how much of the displacement from the centre the projection misses: ‖r‖ / ‖θ_t − θ*‖ with r
             what is left over, from 0 (it lies in the plane) to 1; 0 for the centre itself.
         distance: (T,) ‖θ_t − θ*‖, Euclidean.
@@ -84,6 +84,10 @@ class Trajectory:
     missed: FloatArray
     distance: FloatArray
     explained_variance_ratio: FloatArray
+
+    def is_known_in(self, slice_index: int) -> bool:
+        """Whether it was projected into a slice, and not left out when that was added."""
+        return bool(np.isfinite(self.coordinates[slice_index]).all())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
@@ -30,6 +31,19 @@ class Network(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(4, 4))
+
+
+class Slow(Network):
+    """Takes its time for every batch."""
+
+    def __init__(self, seconds: float = 0.002) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        time.sleep(self.seconds)
+        outputs: Tensor = super().forward(inputs)
+        return outputs
 
 
 def network(seed: int, scale: float = 1.0) -> dict[str, Tensor]:

@@ -43,6 +43,7 @@ from landscape_cli.errors import ConfigError, ResumeMismatchError, UsageError
 Landscape = Callable[..., Outcome]
 SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 SMALL = {"slices": 3, "num": 5}
+PLAIN = {**SMALL, "parts": 1}  # as a scan of its own
 NOISE = {"_target_": "random", "normalization": "weight"}
 PLANE = {"x": {"num": 3}, "y": {"num": 3}}
 
@@ -81,11 +82,11 @@ def run(engine: str, output: Path | None = None, **options: object) -> Surface:
 @pytest.mark.parametrize(
     ("section", "axes", "slices"),
     [
-        (SMALL, line(), {"num": 3, "seed": 4}),
-        ({**SMALL, "seed": 1}, line(), {"num": 3, "seed": 1}),
-        ({**SMALL, "parameters": "head"}, line(parameters="head"), {"num": 3, "seed": 4}),
+        (PLAIN, line(), {"num": 3, "seed": 4}),
+        ({**PLAIN, "seed": 1}, line(), {"num": 3, "seed": 1}),
+        ({**PLAIN, "parameters": "head"}, line(parameters="head"), {"num": 3, "seed": 4}),
         (
-            {"slices": 2, "start": 0.1, "stop": 1, "num": 3},
+            {"slices": 2, "start": 0.1, "stop": 1, "num": 3, "parts": 1},
             {"x": {**line()["x"], "start": 0.1, "stop": 1, "num": 3}},  # type: ignore[dict-item]
             {"num": 2, "seed": 4},
         ),
@@ -133,7 +134,7 @@ def test_every_engine_gives_the_radius_of_sequential(engine: str) -> None:
         model, {"a": dataset}, axes=line(), metrics=["accuracy"], batch_size=16, slices={"num": 3},
         runtime={"engine": "sequential"},
     )  # fmt: skip
-    found = run(engine)
+    found = run(engine, radius=PLAIN)
     assert found.provenance.engine["radius"]["engine"] == engine  # type: ignore[index,call-overload]
     np.testing.assert_allclose(beside(found)["a_loss"], plain["a_loss"], rtol=1e-5)
 

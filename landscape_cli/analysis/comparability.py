@@ -210,7 +210,9 @@ def _facts(surface: Surface) -> _Facts:
     if len(line.grid.axes) == 1 and is_relative_noise(line.directions["x"].recipe):
         seed = _section(resolved, "slices").get("seed")
         own = _section(resolved, "radius").get("seed") if surface.radius is not None else None
-        facts |= {"noise": _recipes(line), "line of noise": _points(line.grid)}
+        parts = line.directions["x"].found.get("parts", 1)
+        key, words = _recipes(line)
+        facts |= {"noise": (f"{key} {parts}", f"{words}, {parts} parts"), "line of noise": _points(line.grid)}
         facts["seed of the noise"] = _seed(line, seed if own is None else own)
     return facts
 

@@ -66,7 +66,7 @@ def contour(surface: Surface, ax: Axes, *, metric: str | None = None, slice_inde
     handles: list[Patch | Line2D] = []
     if evaluated.any() and not np.isfinite(values[evaluated]).all():
         handles.append(Patch(**_HATCHED, label="diverged (NaN or inf)"))
-    if surface.trajectory is not None:
+    if surface.trajectory is not None and surface.trajectory.is_known_in(index):
         handles.append(_draw_path(ax, surface.trajectory, index))
     if handles:
         ax.legend(handles=handles, fontsize=7, loc="upper right", frameon=True)

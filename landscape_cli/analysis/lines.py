@@ -62,7 +62,7 @@ def line(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index: 
         each.spines["top"].set_visible(False)
     ax.spines["right"].set_visible(False)
     handles = _handles(surface, left, right, colors, slice_index)
-    if surface.trajectory is not None:
+    if surface.trajectory is not None and surface.trajectory.is_known_in(slice_index or 0):
         handles.append(_draw_path(ax, surface.trajectory, slice_index or 0))
     ax.legend(
         handles=handles,

@@ -35,6 +35,14 @@ def scan(
     ] = None,
     overrides: Overrides = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Start anew instead of resuming.")] = False,
+    more_slices: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOTAL",
+            help="How many slices there shall be in all; a FILE with fewer gets the others. Of the radius where CONFIG "
+            "asks for one, else of the grid.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar="", help="Only measure what the scan would take; write nothing.")
     ] = False,
@@ -59,7 +67,7 @@ def scan(
     TALK.configure(quiet=quiet, verbose=verbose)
     start = time.perf_counter()
     budget = None if time_budget is None else seconds_of(time_budget)
-    options = ScanOptions(overwrite, dry_run, unsafe_load, start, budget, as_json=json)
+    options = ScanOptions(overwrite, more_slices, dry_run, unsafe_load, start, budget, as_json=json)
     if more_checkpoints and not checkpoints:
         raise UsageError(f"{more_checkpoints[0]}: unexpected argument", hint="Checkpoints come after --checkpoint.")
     if more_checkpoints and len(checkpoints or ()) > 1:

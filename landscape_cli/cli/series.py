@@ -34,6 +34,7 @@ class ScanOptions:
 
     Attributes:
         overwrite: Start anew.
+        more_slices: How many there shall be in all; None for those of config and file.
         dry_run: Write nothing.
         unsafe_load: Unpickle what is no plain archive of tensors.
         start: On the clock of `time.perf_counter`.
@@ -42,6 +43,7 @@ class ScanOptions:
     """
 
     overwrite: bool
+    more_slices: int | None
     dry_run: bool
     unsafe_load: bool
     start: float
@@ -112,6 +114,7 @@ def _scan_one(
             config,
             output,
             overwrite=options.overwrite,
+            more_slices=options.more_slices,
             unsafe_load=options.unsafe_load,
             dry_run=options.dry_run,
             shared=shared,

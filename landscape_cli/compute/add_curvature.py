@@ -21,6 +21,7 @@ from landscape_cli.compute.prepare import make_worker, one_thread_per_process
 from landscape_cli.compute.resume import check_identity, resume
 from landscape_cli.compute.saved import saved_directions
 from landscape_cli.compute.selfcheck import check_labels
+from landscape_cli.compute.slice_numbers import SliceNumbers
 from landscape_cli.config import Config
 from landscape_cli.errors import UsageError
 from landscape_cli.storage import exclusive, load_surface
@@ -67,11 +68,15 @@ def add_curvature(
     device = choose_devices(runtime.device, config.where("runtime", "device"), runtime.devices)[0]
     with exclusive(path), one_thread_per_process(runtime, device) as cores:
         existing = load_surface(path)
+        numbers = SliceNumbers(config, existing)
+        config = numbers.settle()
         surroundings = Surroundings(
             device, unsafe_load, observer.note, observer.decoding, saved_directions(existing, path)
         )
         problem = problem_from_config(config, surroundings)
         check_identity(existing, problem.identity, path, hint=_HINT)
+        for note in numbers.notes():
+            observer.note(note)
         draw_first(problem, config, 1, cores)
         problem.release()
         problem.grid = existing.grid  # its range may have been found

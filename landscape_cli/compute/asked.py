@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from pydantic import JsonValue
 
 from landscape_cli.axes import Selection
@@ -84,9 +85,21 @@ class Asked:
         return {**self.common, "measure": component.target, "options": options_of(component)}
 
     def pending(self, surface: Surface) -> tuple[str, ...]:
-        """The measures that a surface lacks, or has with other settings."""
+        """The measures that a surface lacks, or has with other settings or of fewer slices than it would now."""
         known = surface.curvature.records if surface.curvature else {}
-        return tuple(n for n in self.measures if n not in known or dict(known[n].settings) != self.settings_of(n))
+        return tuple(
+            n
+            for n in self.measures
+            if n not in known or dict(known[n].settings) != self.settings_of(n) or self.is_short(n, surface)
+        )
+
+    def is_short(self, name: str, surface: Surface) -> bool:
+        """Whether the record of a measure has fewer slices than it would have now: the grid has grown since."""
+        record = surface.curvature.records.get(name) if surface.curvature else None
+        slices = options_of(self.measures[name]).get("slices")
+        if record is None or self.measures[name].target != "slice_curvature" or not isinstance(slices, int):
+            return False
+        return len(np.atleast_1d(record.values.get("per_slice", ()))) < min(slices, surface.grid.num_slices)
 
     @cached_property
     def decayed(self) -> list[str]:

@@ -21,8 +21,9 @@ from landscape_cli.components import NAME_PATTERN
 from landscape_cli.compute.checkpoint import Loaded, load_weights
 from landscape_cli.compute.curvature.table import CURVATURE, expanded
 from landscape_cli.compute.data import Batches, tensor_bytes
+from landscape_cli.compute.directions.context import Context
 from landscape_cli.compute.directions.drawing import AxisDirection, DirectionFunction, Drawing
-from landscape_cli.compute.directions.files import from_file
+from landscape_cli.compute.directions.files import from_file, num_saved_slices
 from landscape_cli.compute.directions.table import COMPUTED, DIRECTIONS, FILES, files_of
 from landscape_cli.compute.instantiate import Target, bind, check, instantiate
 from landscape_cli.compute.metrics import CLASS_INDEX_METRICS, METRICS, PerExample
@@ -31,7 +32,7 @@ from landscape_cli.compute.precision import DTYPES
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.sources import ModelSources, sha256_of_input, split_or_default
 from landscape_cli.compute.splits import Decoder, Progress, SharedData, unseen
-from landscape_cli.compute.subspace import copy_to_cpu, parameters_of, statistics_of
+from landscape_cli.compute.subspace import Params, copy_to_cpu, parameters_of, statistics_of
 from landscape_cli.config import Config, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean, located
 from landscape_cli.grid import Grid
@@ -294,12 +295,19 @@ def _on_line(problem: Problem, settings: Settings, section: RadiusConfig) -> Pro
     seed = settings.slices.seed if section.seed is None else section.seed
     function = cast(DirectionFunction, bind(axis.direction, where, DIRECTIONS, num_positional=1))
     direction = AxisDirection("x", function, where(), axis.direction)
+    num_parts = section.num_parts(settings.evaluation.batchnorm)
+    slices: dict[str, JsonValue] = {"num": section.slices, "seed": seed}
+    drawing = Drawing(problem.drawing.params, layout_of(problem.model), seed, [direction], problem.sources)
+    if num_parts > 1:
+        slices["parts"] = num_parts
+        drawing.found["x"]["parts"] = num_parts
     axes: dict[str, JsonValue] = {"x": axis.model_dump(mode="json", by_alias=True)}
     return replace(
         problem,
         grid=Grid((axis.axis("x"),), section.slices),
-        drawing=Drawing(problem.drawing.params, layout_of(problem.model), seed, [direction], problem.sources),
-        identity={**problem.identity, "axes": axes, "slices": {"num": section.slices, "seed": seed}},
+        drawing=drawing,
+        num_parts=num_parts,
+        identity={**problem.identity, "axes": axes, "slices": slices},
     )
 
 
@@ -307,12 +315,22 @@ def _axis_direction(
     settings: Settings, name: str, config: DirectionConfig, own: Mapping[str, Target], surroundings: Surroundings
 ) -> AxisDirection:
     where = partial(settings.where, "axes", name, "direction")
-    if surroundings.saved is not None and config.target in COMPUTED:
-        again = partial(from_file, path=str(surroundings.saved), name=name)
-        # as target file: made orthogonal to other axes, it is another one in every slice
-        return AxisDirection(name, again, where(), config.model_copy(update={"target": "file", "orthogonal": False}))
     function = cast(DirectionFunction, bind(config, where, {**DIRECTIONS, **own}, num_positional=1))
-    return AxisDirection(name, function, where(), config)
+    drawn = AxisDirection(name, function, where(), config)
+    if surroundings.saved is None or config.target not in COMPUTED:
+        return drawn
+    again = partial(_from_saved, path=surroundings.saved, name=name, is_fixed=not config.orthogonal)
+    # as target file: made orthogonal to other axes, it is another one in every slice
+    saved = AxisDirection(name, again, where(), config.model_copy(update={"target": "file", "orthogonal": False}))
+    num_saved = num_saved_slices(surroundings.saved)
+    if not config.orthogonal or num_saved >= settings.slices.num:
+        return saved
+    return replace(drawn, saved=saved, num_saved=num_saved)
+
+
+def _from_saved(context: Context, *, path: Path, name: str, is_fixed: bool) -> Params:
+    """A direction that the scan has saved; one that is the same in every slice also in those that were added since."""
+    return from_file(replace(context, slice_index=0) if is_fixed else context, path=str(path), name=name)
 
 
 def _name_by_content(identity: dict[str, JsonValue], settings: Settings) -> dict[Path, str]:

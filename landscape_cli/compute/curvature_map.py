@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,11 @@ from landscape_cli.surface import Metric, Surface
 _METRICS = ("lambda_max", "lambda_max_residual", "lambda_min", "lambda_min_residual")
 
 
+def fingerprint_of_map(settings: Mapping[str, JsonValue], scan: str) -> str:
+    """Of the map with these settings beside the grid of the scan with that fingerprint."""
+    return fingerprint({**settings, "scan": scan})
+
+
 @dataclass
 class MapStage:
     """λ_min and λ_max at every point of the grid (Li et al. 2018, arXiv:1712.09913, fig. 7).
@@ -39,7 +44,7 @@ class MapStage:
 
     def begin(self, surface: Surface) -> None:
         """Enter an empty map, unless there is this one."""
-        own, existing = fingerprint({**self._settings, "scan": surface.fingerprint}), surface.curvature_map
+        own, existing = fingerprint_of_map(self._settings, surface.fingerprint), surface.curvature_map
         if existing is not None and existing.fingerprint == own:
             return
         if existing is not None:

@@ -11,6 +11,7 @@ from landscape_cli.compute.device import OUT_OF_MEMORY, device_errors, is_out_of
 from landscape_cli.compute.engines.contract import Engine
 from landscape_cli.compute.engines.table import ENGINES
 from landscape_cli.compute.network import Network
+from landscape_cli.compute.parts import Parted
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.precision import Precision, arithmetic
 from landscape_cli.compute.residency import Split
@@ -56,9 +57,10 @@ class Evaluator:
             self._engine = None
 
     def evaluate(
-        self, subspace: Subspace, coordinates: Sequence[Coordinates], should_stop: Callable[[], bool] = never
+        self, subspace: Subspace | Parted, coordinates: Sequence[Coordinates], should_stop: Callable[[], bool] = never
     ) -> list[Values] | None:
-        """Evaluate every metric on every split, exactly, at some points of one subspace.
+        """Evaluate every metric on every split, exactly, at some points of one subspace, or on each part of the data of
+        its own.
 
         Where memory does not suffice, the plan is halved for good and the points are evaluated again.
 
@@ -90,7 +92,7 @@ class Evaluator:
             torch.cuda.empty_cache()
 
     def _evaluate(
-        self, subspace: Subspace, coordinates: Sequence[Coordinates], should_stop: Callable[[], bool]
+        self, subspace: Subspace | Parted, coordinates: Sequence[Coordinates], should_stop: Callable[[], bool]
     ) -> list[Values] | None:
         engine = self._engine = self._engine or ENGINES[self.plan.engine](self._network, self.plan.points_per_call)
         groups = _groups(coordinates, self.plan.points_per_call)
@@ -99,11 +101,15 @@ class Evaluator:
         totals = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name in self._splits}
         with torch.inference_mode(), arithmetic(self._precision, device):
             for name, split in self._splits.items():
-                for chunk in split.chunks(self.plan.chunk_sizes[name]):
+                size, here, part = split.part_size(subspace.num_parts), subspace.of_part(0), 0
+                for chunk in split.chunks(self.plan.chunk_sizes[name], subspace.num_parts):
+                    if chunk.start // size != part:
+                        part = chunk.start // size
+                        here = subspace.of_part(part)
                     for i, group in enumerate(groups):
                         if should_stop():
                             return None
-                        engine.move_to(subspace, group)
+                        engine.move_to(here, group)
                         totals[name][i] += engine.sums(name, chunk)
             with device_errors("evaluating the model"):
                 host = torch.stack(list(totals.values())).cpu()  # (splits, groups, K, metrics, 2)

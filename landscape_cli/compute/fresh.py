@@ -31,6 +31,8 @@ def draw_first(problem: Problem, settings: Settings, num_devices: int, cores: in
     try:
         if num_devices > 1:  # gradients would start CUDA in this process, which the helpers are forked from
             problem.drawing.adopt(*run_apart(problem.drawing.fixed))
+        else:  # also where the first slice is read from a file, and only those that are added need them
+            problem.drawing.fixed()
         problem.drawing.check_repeats()
     finally:
         torch.set_num_threads(before)

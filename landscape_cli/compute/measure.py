@@ -84,9 +84,11 @@ class CurvatureStage:
         """Enter what is missing, which a surface says of itself until it is there."""
         records = dict(surface.curvature.records) if surface.curvature else {}
         pending = self.asked.pending(surface)
-        anew = ", ".join(name for name in pending if name in records)
-        if anew:
-            self.observer.note(f"note: measured with other settings before, and now anew: {anew}")
+        short = [name for name in pending if self.asked.is_short(name, surface)]
+        anew = [name for name in pending if name in records and name not in short]
+        for names, how in ((anew, "with other settings"), (short, "in fewer slices")):
+            if names:
+                self.observer.note(f"note: measured {how} before, and now anew: {', '.join(names)}")
         surface.curvature = Curvature(records, pending)
 
     def close(self) -> None:

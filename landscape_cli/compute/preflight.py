@@ -212,7 +212,7 @@ def _evaluate(evaluator: Evaluator, worker: Worker, point: int | None) -> Values
         values = evaluator.evaluate(worker.centre, [()])
     else:
         slice_index, coordinates = worker.problem.grid.location(point)
-        values = evaluator.evaluate(worker.plane(slice_index), [coordinates])
+        values = evaluator.evaluate(worker.place(slice_index), [coordinates])
     assert values is not None  # nobody can stop it
     return values[0]
 

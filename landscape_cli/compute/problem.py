@@ -34,6 +34,7 @@ class Problem:
         loaded: How the checkpoint fitted; None for a model that came with its weights.
         recalibration: The split and how many of its examples BatchNorm is estimated on anew at every point, if it is.
         sources: Of the directions; None where they need none.
+        num_parts: Of the data, each with signs of the noise of its own; see `landscape_cli.compute.parts`.
         radius: The same model and data on a line of relative noise, in directions of its own; None for none.
     """
 
@@ -48,6 +49,7 @@ class Problem:
     loaded: Loaded | None = None
     recalibration: tuple[str, int] | None = None
     sources: ModelSources | None = None
+    num_parts: int = 1
     radius: Problem | None = None
 
     @property

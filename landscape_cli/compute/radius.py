@@ -11,6 +11,8 @@ from pydantic import JsonValue
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.preflight import reason_against, reference_of
 from landscape_cli.compute.problem import Problem
+from landscape_cli.compute.resume import at_slices_of
+from landscape_cli.compute.slice_numbers import how_to_grow
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Settings
 from landscape_cli.errors import ResumeMismatchError
@@ -23,27 +25,39 @@ _HINT = (
 )
 
 
-def check_radius(existing: Surface, problem: Problem, settings: Settings, output: Path) -> None:
+def check_radius(
+    existing: Surface, problem: Problem, settings: Settings, output: Path, *, may_grow: bool = False
+) -> None:
     """Refuse a file whose radius is another one than the config asks for, with the differing keys.
 
     τ is none of them: it only decides how the line is read.
+
+    Args:
+        existing: The surface in the file.
+        problem: Of the scan.
+        settings: The config.
+        output: The file.
+        may_grow: Whether the radius gets the slices that it lacks, so that their number is no difference.
 
     Raises:
         ResumeMismatchError: It is another one.
     """
     if existing.radius is None or problem.radius is None or settings.radius is None:
         return
-    here = fingerprint(problem.radius.identity)
+    at_slices = at_slices_of(existing.radius, problem.radius.identity)
+    here = fingerprint(at_slices if may_grow else problem.radius.identity)
     if existing.radius.fingerprint == here:
         return
+    has_fewer = existing.radius.fingerprint == fingerprint(at_slices)
     seed = settings.slices.seed  # that of the file too: it is in the identity of the grid
     before = _deciding(existing.provenance.resolved.get("radius"), seed)
-    now = _deciding(settings.radius.model_dump(mode="json"), seed)
+    section = settings.radius.model_dump(mode="json")
+    now = _deciding({**section, "slices": existing.radius.grid.num_slices} if may_grow else section, seed)
     unknown = [f"fingerprint: {existing.radius.fingerprint[:12]}… → {here[:12]}…"]
     raise ResumeMismatchError(
         f"{output}: its radius was made by another config (file → now):\n"
         + "\n".join(f"  {line}" for line in differing_keys(before, now, "radius") or unknown),
-        hint=_HINT,
+        hint=f"{how_to_grow(settings.radius.slices)}{_HINT}" if has_fewer else _HINT,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,9 +78,20 @@ class Split:
         with torch.inference_mode(mode=False):
             return dense(_cast(self._columns[-1], self.dtype))
 
-    def chunks(self, size: int) -> Generator[Chunk]:
-        """Yield all examples in order, ``size`` at a time; the last chunk may be smaller."""
-        return self._chunks([(start, min(start + size, len(self))) for start in range(0, len(self), size)])
+    def chunks(self, size: int, num_parts: int = 1) -> Generator[Chunk]:
+        """Yield all examples in order, ``size`` at a time; the last chunk of every part may be smaller.
+
+        Args:
+            size: Of a chunk, at most.
+            num_parts: The data are cut into, see `part_size`; no chunk belongs to two of them.
+        """
+        step = self.part_size(num_parts)
+        ends = [(start, min(start + step, len(self))) for start in range(0, len(self), step)]
+        return self._chunks([(i, min(i + size, stop)) for start, stop in ends for i in range(start, stop, size)])
+
+    def part_size(self, num_parts: int) -> int:
+        """How many examples each part has; the last one may be smaller, or missing where there are few examples."""
+        return math.ceil(len(self) / num_parts)
 
     def first(self, size: int) -> Chunk:
         """The first ``size`` examples."""

@@ -33,20 +33,46 @@ def existing_surface(output: Path | None, *, overwrite: bool) -> Surface | None:
     return load_surface(output)
 
 
-def check_identity(existing: Surface, identity: Mapping[str, JsonValue], output: Path, *, hint: str = _HINT) -> None:
+def check_identity(
+    existing: Surface,
+    identity: Mapping[str, JsonValue],
+    output: Path,
+    *,
+    may_grow: bool = False,
+    how_to_grow: str = "",
+    hint: str = _HINT,
+) -> None:
     """Refuse a file that was made by another config, checkpoint or data, with the differing keys.
+
+    Args:
+        existing: The surface in the file.
+        identity: Of the scan.
+        output: The file.
+        may_grow: Whether it gets the slices that it lacks, so that their number is no difference.
+        how_to_grow: Said before the hint where that number is the only one.
+        hint: What to do about others.
 
     Raises:
         ResumeMismatchError: It was.
     """
-    if existing.fingerprint == fingerprint(identity):
+    at_slices = at_slices_of(existing, identity)
+    wanted = at_slices if may_grow else dict(identity)
+    if existing.fingerprint == fingerprint(wanted):
         return
-    differences = differing_keys(dict(existing.provenance.identity), dict(identity))
+    if existing.fingerprint == fingerprint(at_slices):
+        hint = f"{how_to_grow}{hint}"
+    differences = differing_keys(dict(existing.provenance.identity), wanted)
     raise ResumeMismatchError(
         f"{output}: was made by another config, checkpoint or data (file → now):\n"
         + "\n".join(f"  {line}" for line in differences),
         hint=hint,
     )
+
+
+def at_slices_of(existing: Surface, identity: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """An identity with the number of slices of a surface in place of its own."""
+    slices = identity.get("slices")
+    return {**identity, "slices": {**(slices if isinstance(slices, dict) else {}), "num": existing.grid.num_slices}}
 
 
 def resume(

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.evaluate import Values, never
 from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.fresh import draw_first, fresh_surface
+from landscape_cli.compute.grow import grow
 from landscape_cli.compute.instantiate import Target
 from landscape_cli.compute.observer import Observer, Preflight, Silent
 from landscape_cli.compute.preflight import check_centre
@@ -31,6 +32,7 @@ from landscape_cli.compute.radius import check_radius, use_plan_of_radius
 from landscape_cli.compute.resume import check_identity, existing_surface
 from landscape_cli.compute.saved import save_directions, saved_directions
 from landscape_cli.compute.selfcheck import check_labels
+from landscape_cli.compute.slice_numbers import SliceNumbers
 from landscape_cli.compute.span import find_ranges
 from landscape_cli.compute.splits import SharedData
 from landscape_cli.compute.team import Team
@@ -41,12 +43,15 @@ from landscape_cli.grid import Grid
 from landscape_cli.storage import exclusive
 from landscape_cli.surface import Surface, Trajectory
 
+_SettingsType = TypeVar("_SettingsType", bound=Settings)
+
 
 def scan(
     config: Config,
     output: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    more_slices: int | None = None,
     unsafe_load: bool = False,
     dry_run: bool = False,
     time_budget: float | None = None,
@@ -63,6 +68,8 @@ def scan(
         config: From `landscape_cli.load_config`.
         output: Surface file to fill; None keeps the surface in memory.
         overwrite: Start anew instead of resuming; an existing surface file is replaced at the first save.
+        more_slices: How many slices there shall be in all, of the radius where the config asks for one, else of the
+            grid. A file with fewer gets the others, one with that many stays; never fewer than the config asks for.
         unsafe_load: Unpickle a checkpoint that is not a plain archive of tensors, which runs whatever code it contains.
         dry_run: Do everything up to the first point, tell the observer what the scan would take, and write nothing.
         time_budget: Seconds after which what is finished is saved and returned: a whole surface, but a coarser one.
@@ -78,14 +85,15 @@ def scan(
     """
     observer = observer or Silent()
     return _scan(
-        lambda device, saved: problem_from_config(
-            config, Surroundings(device, unsafe_load, observer.note, observer.decoding, saved), shared
+        lambda settings, device, saved: problem_from_config(
+            settings, Surroundings(device, unsafe_load, observer.note, observer.decoding, saved), shared
         ),
         config,
         Path(output) if output is not None else None,
         make_reader=lambda problem: reader_of(config, problem, unsafe=unsafe_load),
         expect=config.checkpoint.expect,
         overwrite=overwrite,
+        more_slices=more_slices,
         dry_run=dry_run,
         time_budget=time_budget,
         observer=observer,
@@ -110,6 +118,7 @@ def scan_model(
     batch_size: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    more_slices: int | None = None,
     time_budget: float | None = None,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
@@ -132,6 +141,7 @@ def scan_model(
         batch_size: Examples per forward pass; auto measures what is fastest.
         output: As for `scan`.
         overwrite: As for `scan`.
+        more_slices: As for `scan`.
         time_budget: As for `scan`.
         observer: As for `scan`.
         should_stop: As for `scan`.
@@ -155,10 +165,9 @@ def scan_model(
         "curvature": _by_name(curvature, own),
         "runtime": runtime or {},
     }
-    settings = parse_settings(sections)
     observer = observer or Silent()
     return _scan(
-        lambda device, saved: problem_from_model(
+        lambda settings, device, saved: problem_from_model(
             model,
             data,
             settings,
@@ -166,11 +175,12 @@ def scan_model(
             Surroundings(device, note=observer.note, progress=observer.decoding, saved=saved),
             batch_size=batch_size,
         ),
-        settings,
+        parse_settings(sections),
         Path(output) if output is not None else None,
         own=own,
         expect=None,
         overwrite=overwrite,
+        more_slices=more_slices,
         dry_run=False,
         time_budget=time_budget,
         observer=observer,
@@ -193,14 +203,15 @@ def _by_name(value: object, own: dict[str, Target]) -> object:
 
 
 def _scan(
-    make_problem: Callable[[torch.device, Path | None], Problem],
-    settings: Settings,
+    make_problem: Callable[[_SettingsType, torch.device, Path | None], Problem],
+    settings: _SettingsType,
     output: Path | None,
     *,
     own: Mapping[str, Target] | None = None,
     make_reader: Callable[[Problem], Callable[[str], object]] | None = None,
     expect: Expect | None,
     overwrite: bool,
+    more_slices: int | None,
     dry_run: bool,
     time_budget: float | None,
     observer: Observer,
@@ -214,11 +225,7 @@ def _scan(
             stack.enter_context(exclusive(output))
         cores = stack.enter_context(one_thread_per_process(runtime, devices[0]))
         existing = existing_surface(output, overwrite=overwrite)
-        problem = make_problem(devices[0], saved_directions(existing, output))
-        if existing is not None:
-            assert output is not None  # where it was read from
-            check_identity(existing, problem.identity, output)
-            check_radius(existing, problem, settings, output)
+        problem, settings = _problem_beside(existing, make_problem, settings, more_slices, devices[0], output, observer)
         draw_first(problem, settings, len(devices), cores)
         trajectory = trajectory_of(problem, settings)
         problem.release()
@@ -237,8 +244,11 @@ def _scan(
         read = None if make_reader is None else make_reader(problem)
         curvature = curvature_of(worker, settings, output, own or {}, read, observer, is_over)
         if any(axis.search is not None for _, axis in settings.axes.items()):
-            problem.grid = existing.grid if existing else _found_grid(worker, settings, trajectory, expect)
+            found = Grid(existing.grid.axes, settings.slices.num) if existing else None
+            problem.grid = found or _found_grid(worker, settings, trajectory, expect)
         surface = fresh_surface(problem, settings, devices[0])
+        grown = existing and grow(existing, surface, trajectory)
+        is_changed, existing = grown is not existing, grown
         for note in notes_on(problem, settings, surface.cosine, trajectory):
             observer.note(note)
         surface, preflight, corner = prepare(
@@ -251,7 +261,7 @@ def _scan(
             return surface
         _assemble_team(team, worker, preflight, corner)
         observer.preflight(preflight)
-        is_changed = _add_beside_points(surface, problem, settings, output, trajectory, observer.note)
+        is_changed |= _add_beside_points(surface, problem, settings, output, trajectory, observer.note)
         is_changed |= begin_curvature(surface, settings, curvature)
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
         seconds = preflight.seconds_per_point
@@ -263,6 +273,29 @@ def _scan(
         if curvature is not None and not is_over():
             measure_curvature(surface, curvature, saver, cores, is_over)
         return surface
+
+
+def _problem_beside(
+    existing: Surface | None,
+    make_problem: Callable[[_SettingsType, torch.device, Path | None], Problem],
+    settings: _SettingsType,
+    more_slices: int | None,
+    device: torch.device,
+    output: Path | None,
+    observer: Observer,
+) -> tuple[Problem, _SettingsType]:
+    """The problem, and the settings with as many slices as there shall be; a file of another scan is refused."""
+    numbers = SliceNumbers(settings, existing, more_slices)
+    settings = numbers.settle()
+    problem = make_problem(settings, device, saved_directions(existing, output))
+    if existing is not None:
+        assert output is not None  # where it was read from
+        may_grow, how = numbers.grid_may_grow, numbers.how_to_grow_grid
+        check_identity(existing, problem.identity, output, may_grow=may_grow, how_to_grow=how)
+        check_radius(existing, problem, settings, output, may_grow=numbers.radius_may_grow)
+    for note in numbers.notes():
+        observer.note(note)
+    return problem, settings
 
 
 def _assemble_team(team: Team, worker: Worker, preflight: Preflight, corner: tuple[int, Values]) -> None:

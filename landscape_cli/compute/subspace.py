@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -92,6 +92,11 @@ class Subspace:
 
     origin: Params
     directions: tuple[Params, ...]
+    num_parts: ClassVar[int] = 1
+
+    def of_part(self, index: int) -> Subspace:  # noqa: ARG002  # as that of `Parted`
+        """The same for all data."""
+        return self
 
     def write(self, coordinates: Coordinates, into: Params) -> None:
         """Overwrite the tensors of ``into`` with θ(c), computed from θ* each time.

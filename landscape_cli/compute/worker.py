@@ -12,6 +12,7 @@ from landscape_cli.compute.device import device_errors, settle
 from landscape_cli.compute.evaluate import Evaluator, Values, never
 from landscape_cli.compute.memory import budget, free_bytes
 from landscape_cli.compute.network import Network
+from landscape_cli.compute.parts import Parted
 from landscape_cli.compute.plan import DEFAULT_CHUNK, Plan
 from landscape_cli.compute.precision import DTYPES, Precision
 from landscape_cli.compute.problem import Problem
@@ -59,6 +60,7 @@ class Worker:
                 self.network.recalibrate = Recalibration(model, self.splits[name], num_examples)
         self._centre = Subspace(self._weights, ())
         self._planes: dict[int, Subspace] = {}
+        self._bits: dict[int, Params] = {}
         self._memory_format = self.network.memory_format
         self._evaluator = self.evaluator(self.reference_plan)
 
@@ -67,7 +69,7 @@ class Worker:
         """The same network, data and plan on the line of the radius."""
         assert self.problem.radius is not None  # who asks has one
         beside = copy.copy(self)
-        beside.problem, beside._planes = self.problem.radius, {}
+        beside.problem, beside._planes, beside._bits = self.problem.radius, {}, {}
         return beside
 
     @property
@@ -110,11 +112,11 @@ class Worker:
         """Evaluate every metric at points of one slice of the grid; None when stopped."""
         slices, coordinates = zip(*map(self.problem.grid.location, points), strict=True)
         assert len(set(slices)) == 1
-        return self._evaluator.evaluate(self.plane(slices[0]), coordinates, should_stop)
+        return self._evaluator.evaluate(self.place(slices[0]), coordinates, should_stop)
 
     def measure_at(self, slice_index: int, coordinates: Coordinates) -> Values:
         """Evaluate every metric anywhere in the line or plane of a slice, one point at a time."""
-        values = self._evaluator.evaluate(self.plane(slice_index), [coordinates])
+        values = self._evaluator.evaluate(self.place(slice_index), [coordinates])
         assert values is not None  # nobody can stop it
         return values[0]
 
@@ -128,6 +130,19 @@ class Worker:
         """The checkpoint alone: a subspace without directions, whose one point has the coordinates ()."""
         self._lay_out()
         return self._centre
+
+    def place(self, slice_index: int) -> Subspace | Parted:
+        """Where the points of one slice lie: its line or plane, or a line for every part of the data."""
+        plane = self.plane(slice_index)
+        if self.problem.num_parts == 1:
+            return plane
+        if slice_index not in self._bits:
+            drawn = self.problem.drawing.bits(slice_index)
+            size = sum(tensor.nbytes for tensor in drawn.values())
+            if size * (len(self._bits) + 1) > _PLANE_CACHE_BYTES:
+                self._bits.clear()
+            self._bits[slice_index] = self._move(drawn)
+        return Parted(plane, self._bits[slice_index], self.problem.num_parts)
 
     def plane(self, slice_index: int) -> Subspace:
         """The line or plane of one slice, on the device."""

@@ -15,6 +15,7 @@ from landscape_cli.compute.directions.context import Context, Sources
 from landscape_cli.compute.directions.orthogonal import orthogonalize
 from landscape_cli.compute.directions.table import DIRECTIONS, FIXED, recipe
 from landscape_cli.compute.normalization import NORMALIZATIONS, Layout
+from landscape_cli.compute.parts import random_bits
 from landscape_cli.compute.selection import is_selected, select
 from landscape_cli.compute.subspace import FloatArray, Params, cosines, inner, norm
 from landscape_cli.errors import ConfigError, LandscapeError, located
@@ -39,12 +40,20 @@ class AxisDirection:
         function: ``f(context) -> Params``.
         where: ``file:line: key``, for messages.
         config: Which parameters it may move, and whether it is made orthogonal.
+        saved: What stands in for it in the first slices: read from a file, as it was when the scan began.
+        num_saved: How many these are.
     """
 
     name: str
     function: DirectionFunction
     where: str
     config: DirectionConfig
+    saved: AxisDirection | None = None
+    num_saved: int = 0
+
+    def in_slice(self, slice_index: int) -> AxisDirection:
+        """What is drawn in one slice."""
+        return self.saved if self.saved is not None and slice_index < self.num_saved else self
 
 
 class Drawing:
@@ -99,6 +108,12 @@ class Drawing:
             self._drawn[slice_index] = tuple(found)
         return self._drawn[slice_index]
 
+    def bits(self, slice_index: int) -> Params:
+        """Random bits for every element that moves along the only axis; see `landscape_cli.compute.parts`."""
+        (direction,) = self.draw(slice_index)
+        (axis,) = self._axes
+        return random_bits(direction, self._seed, slice_index, axis.name)
+
     def fixed(self) -> tuple[dict[str, Params], dict[str, dict[str, JsonValue]]]:
         """The directions that are the same in every slice, by axis, as drawn, and what they have found."""
         for number, axis in enumerate(self._axes):
@@ -145,6 +160,7 @@ class Drawing:
                 )
 
     def _direction(self, axis: AxisDirection, number: int, slice_index: int, earlier: Sequence[Params]) -> Params:
+        axis = axis.in_slice(slice_index)
         direction = self._as_drawn(axis, number, slice_index)
         if axis.config.orthogonal:
             direction = self._orthogonal(axis, direction, earlier)
@@ -152,12 +168,11 @@ class Drawing:
 
     def _as_drawn(self, axis: AxisDirection, number: int, slice_index: int) -> Params:
         """The direction before it is made orthogonal; called once where it is the same in every slice."""
-        if axis.name in self._fixed:
-            return self._fixed[axis.name]
-        direction = self._call(axis, number, slice_index)
-        if axis.config.target in FIXED:
-            self._fixed[axis.name] = direction
-        return direction
+        if axis.config.target not in FIXED:
+            return self._call(axis, number, slice_index)
+        if axis.name not in self._fixed:
+            self._fixed[axis.name] = self._call(axis, number, slice_index)
+        return self._fixed[axis.name]
 
     def _call(self, axis: AxisDirection, number: int, slice_index: int) -> Params:
         # its own copy: a direction that works in place must not change θ*

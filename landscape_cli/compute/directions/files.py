@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -111,7 +112,7 @@ def _saved(path: Path, name: str, context: Context, sources: Sources) -> Params:
             axes = sorted({key.split("/")[1] for key in names if key.count("/") >= 2})
             if name not in axes:
                 raise DirectionError(f"{path}: there is no direction {name!r}{did_you_mean(name, axes)}")
-            num_slices = len({key.split("/")[0] for key in names})
+            num_slices = _num_slices(names)
             prefix = f"{context.slice_index if num_slices > 1 else 0}/{name}/"
             if not any(key.startswith(prefix) for key in names):
                 raise DirectionError(
@@ -137,6 +138,16 @@ def _saved(path: Path, name: str, context: Context, sources: Sources) -> Params:
             _check(tensor, known[entry], f"{path}: {prefix}{entry}", entry)
     whole = {entry: tensors.get(entry, torch.zeros_like(tensor)) for entry, tensor in known.items()}
     return _movable(whole, context, sources)
+
+
+def num_saved_slices(path: Path) -> int:
+    """How many slices a file of ``directions: save`` has."""
+    with safe_open(path, framework="pt") as file:
+        return _num_slices(file.keys())
+
+
+def _num_slices(names: Iterable[str]) -> int:
+    return len({name.split("/")[0] for name in names})
 
 
 def image_of(directions: dict[tuple[int, str], Params]) -> bytes:
