@@ -42,7 +42,7 @@ def identified(surface: Surface, **told: object) -> Surface:
     identity = {
         "loss": say["loss"],
         "metrics": {"accuracy": say["accuracy"], "error": {"_target_": "error"}},
-        "data": {split: data for split in splits} if say["data"] is not None else {},
+        "data": dict.fromkeys(splits, data) if say["data"] is not None else {},
     }
     return replace(surface, provenance=Provenance(resolved=resolved, identity=identity))  # type: ignore[arg-type]
 

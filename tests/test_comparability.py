@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from landscape_cli import scan_model
-from landscape_cli.analysis.compare import View
 from landscape_cli.analysis.comparability import aspects, relation
+from landscape_cli.analysis.compare import View
 from landscape_cli.analysis.gate import gate
 from landscape_cli.analysis.question import Named
 from landscape_cli.analysis.tolerance import Tolerance
@@ -317,7 +317,7 @@ def scanned(seed: int, *, scale: float = 1.0, **options: object) -> Surface:
 
 
 AXES = {"x": {"start": -1, "stop": 1, "num": 9, "direction": {"_target_": "random", "normalization": "unit"}}}
-RADIUS = {"slices": 8, "num": 15}
+RADIUS = {"slices": 8, "num": 15, "parts": 1}
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +342,14 @@ def test_rescaled_twin_passes_by_the_adaptive_radius_and_fails_by_a_naive_measur
     twin = scanned(1, scale=10.0, axes=AXES, slices={"num": 6}, radius=RADIUS)
     outcomes = [sentence_of(base, twin, name)[0] for name in ("adaptive_radius", "train_loss", "mean_rise")]
     assert outcomes == ["pass", "pass", "fail"]
+
+
+def test_parts_of_the_data_make_other_noise_of_the_same_size(base: Surface) -> None:
+    other = scanned(1, axes=AXES, radius={**RADIUS, "parts": 4})
+    found = against(base, other)
+    assert found.relation.differences == ("parts of the data: 1 → 4",)
+    assert found.contrast is not None
+    assert found.contrast.pairing == "unpaired"
 
 
 def test_network_of_another_shape_has_another_fingerprint(base: Surface) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from identified import RADII, beside_a_plane, bowl, chi_squares, noise_line
+from identified import beside_a_plane, bowl, chi_squares, noise_line
 from recorded import eigenvalues, gradient, record, surface_with
 from scipy import stats
 
@@ -18,6 +18,7 @@ from landscape_cli.analysis.contrast import Contrast, contrast
 from landscape_cli.analysis.measurement import Measurement, jackknife, over_slices
 from landscape_cli.analysis.sharpness import measured
 from landscape_cli.analysis.student import t_quantile
+from landscape_cli.records import Record
 from landscape_cli.surface import Surface, Trajectory
 
 
@@ -213,8 +214,8 @@ def test_interval_of_the_ratio_of_means_holds_the_truth_in_91_to_98_of_100_cases
 
 def test_common_directions_are_those_of_files_cut_to_the_same_length() -> None:
     short, long = noise_line(chi_squares(7, 0)), noise_line(chi_squares(12, 1))
-    for given in (long, beside_a_plane(long)):
-        cut = [radius_of(each) for each in with_common_noise(given, short)]
+    for surface in (long, beside_a_plane(long)):
+        cut = [radius_of(each) for each in with_common_noise(surface, short)]
         expected = put(radius_of(long.of_slices(range(7))), radius_of(short))
         assert put(*cut) == expected
         assert expected.num_slices == 7
@@ -302,6 +303,11 @@ def of(name: str, **records: object) -> Measurement:
     return measured(curved(**records), name)
 
 
+def spectrum_of(num_probes: int, error: float, change: float) -> Record:
+    values = {"negative_sum": 1.0, "negative_sum_standard_error": error, "negative_sum_change": change}
+    return record({"nodes": np.zeros((num_probes, 80)), **values})
+
+
 def test_eigenvalues_are_exact_up_to_their_residuals() -> None:
     base, new = (of("lambda_max", eigenvalues=eigenvalues(-0.1, top, 0.5)) for top in (2.0, 4.0))
     found = put(base, new)
@@ -315,7 +321,7 @@ def test_eigenvalues_are_exact_up_to_their_residuals() -> None:
 def test_estimates_without_an_error_bar_are_not_called_exact() -> None:
     nan, probes = math.nan, {"options": {"estimator": "hutchinson"}}
     one = record({"value": 6.0, "standard_error": nan, "num_probes": 1}, **probes)  # type: ignore[arg-type]
-    density = record({"nodes": np.zeros((1, 80)), "negative_sum": 1.0, "negative_sum_standard_error": nan, "negative_sum_change": 0.1})  # fmt: skip
+    density = spectrum_of(1, nan, 0.1)
     cases = {
         "trace": {"trace": one},
         "relative_flatness": {"relative_flatness": one},
@@ -347,8 +353,7 @@ def test_error_of_few_probes_is_students() -> None:
     assert found.limits_of_difference(0.95) == pytest.approx(
         (-stats.t.ppf(0.975, 6) * math.hypot(0.1, 0.1), stats.t.ppf(0.975, 6) * math.hypot(0.1, 0.1))
     )
-    density = {"nodes": np.zeros((4, 80)), "negative_sum": 1.0, "negative_sum_standard_error": 0.1, "negative_sum_change": 0.25}  # fmt: skip
-    spectrum = of("negative_curvature", spectral_density=record(density))
+    spectrum = of("negative_curvature", spectral_density=spectrum_of(4, 0.1, 0.25))
     half = stats.t.ppf(0.975, 6) * math.hypot(0.1, 0.1) + 0.5
     assert put(spectrum, spectrum).limits_of_difference(0.95) == pytest.approx((-half, half))
 
@@ -414,4 +419,3 @@ def test_slices_of_a_surface_are_its_own() -> None:
     assert found.cosine is not None
     assert found.cosine.ravel().tolist() == [3.0, 1.0]
     assert surface.grid.num_slices == 4  # as it was
-    assert len(RADII) == 60

@@ -14,7 +14,6 @@ from landscape_cli.analysis.slices import Slices, slices_of
 from landscape_cli.analysis.topology import basins
 from landscape_cli.surface import FloatArray, Surface
 
-
 _NOTHING = 2 * sys.float_info.min  # what gudhi finds between equal diagrams: the error that it allows itself
 
 

@@ -37,6 +37,7 @@ _ALONG_NOISE: dict[str, _Effect] = {
     "line of noise": "unequal",
     "network": "unpaired",
     "seed of the noise": "unpaired",
+    "parts of the data": "unpaired",  # the signs of the noise are others
 }
 
 
@@ -210,10 +211,9 @@ def _facts(surface: Surface) -> _Facts:
     if len(line.grid.axes) == 1 and is_relative_noise(line.directions["x"].recipe):
         seed = _section(resolved, "slices").get("seed")
         own = _section(resolved, "radius").get("seed") if surface.radius is not None else None
-        parts = line.directions["x"].found.get("parts", 1)
-        key, words = _recipes(line)
-        facts |= {"noise": (f"{key} {parts}", f"{words}, {parts} parts"), "line of noise": _points(line.grid)}
+        facts |= {"noise": _recipes(line), "line of noise": _points(line.grid)}
         facts["seed of the noise"] = _seed(line, seed if own is None else own)
+        facts["parts of the data"] = _same(str(line.directions["x"].found.get("parts", 1)))
     return facts
 
 
