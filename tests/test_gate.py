@@ -5,23 +5,29 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from analytic import line, surface_of
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from identified import RADII, beside_a_plane, bowl, chi_squares, identified, noise_line, with_metric
 from recorded import eigenvalues, everything, map_of, record, surface_with
 from scipy import stats
+from typer.main import get_command
 
 from landscape_cli.analysis.compare import View
 from landscape_cli.analysis.gate import gate
 from landscape_cli.analysis.gate_words import percent
 from landscape_cli.analysis.question import Named
+from landscape_cli.analysis.threshold import Threshold, check_thresholds
 from landscape_cli.analysis.tolerance import Tolerance
 from landscape_cli.analysis.verdict import Verdict, exit_code, overall
+from landscape_cli.cli.app import app
 from landscape_cli.cli.gate_options import tolerance_of
+from landscape_cli.config import load_config
 from landscape_cli.errors import SurfaceError, UsageError
 from landscape_cli.surface import Surface
 
@@ -365,6 +371,51 @@ def test_more_directions_are_advised_where_they_help() -> None:
     surface = replace(identified(surface), curvature=surface.curvature)
     found = judged(surface, surface, "negative_curvature:0.001%")
     assert (found.outcome, "--more-slices" in found.advice) == ("inconclusive", False)
+
+
+def test_sides_that_read_the_same_are_said_once() -> None:
+    found = judged(trainings(3, 0.3), noise_line(BASE[:8] / 0.7**2))
+    assert "25 % less, with 90 % confidence about that;" in found.sentence
+
+
+def test_bounds_from_ascent_are_said_to_be_bounds() -> None:
+    surface = surface_with(everything())
+    surface = replace(identified(surface), curvature=surface.curvature)
+    assert "is known from one side only, of both" in judged(surface, surface, "adaptive_worst:15%").sentence
+
+
+def advices() -> list[str]:
+    grids = bowl([1.0, 1.2, 1.1, 1.3, 1.0]), bowl([1.1, 1.4, 1.1, 1.2, 1.3])
+    found = [
+        judged(noise_line(BASE), sharper(0.5)),
+        judged(noise_line(BASE), sharper(0.85)),
+        judged(*grids, "mean_rise:15%"),
+        judged(FLAT, NEAR_END),
+        judged(*(beside_a_plane(each) for each in (FLAT, NEAR_END))),
+        judged(trainings(3, 0.3), noise_line(BASE[:8] / 0.7**2)),
+        judged(noise_line(BASE), noise_line(BASE, data="e" * 64)),
+        judged(noise_line(BASE), noise_line(BASE, data="e" * 64), "train_loss:1%"),
+        judged(noise_line(BASE), noise_line(BASE), "trace:15%"),
+        *check_thresholds(Named("a", grids[1]), [Threshold("mean_rise", "max", 0.033)]),
+        *check_thresholds(Named("a", grids[1]), [Threshold("mean_rise", "max", 0.001)]),
+    ]
+    assert all(each.advice for each in found)
+    return [each.advice for each in found]
+
+
+def test_commands_that_are_advised_exist(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text((ROOT / "configs/sharpness.yaml").read_text() + "\nradius: true\n")
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    found = advices()
+    for advice in found:
+        named = {*re.findall(r"landscape (\w+)", advice), "compare", "scan"}  # compare is the one that advises
+        options = {option for name in named for each in commands[name].params for option in each.opts}
+        assert set(re.findall(r"--[a-z][a-z-]*", advice)) <= options
+        for override in re.findall(r"--set (\S+?)(?:[,.]? |$)", advice):
+            load_config(config, [override])
+    for each in ("--more-slices", "--set radius=null", "--set radius.stop=10", "landscape curvature"):
+        assert each in " ".join(found)
 
 
 # ---------------------------------------------------------------- not comparable

@@ -8,6 +8,7 @@ from landscape_cli.analysis.comparability import family_of
 from landscape_cli.analysis.decision import Decision
 from landscape_cli.analysis.question import Question
 
+_NO_CHANGE, _ROUNDING = "no change", 1e-12
 LOOKS = (20, 40, 80)  # numbers of random directions at which it pays to look
 
 
@@ -36,10 +37,12 @@ def _how_sure(question: Question, decision: Decision) -> str:
         return f", the same in all of these {decision.contrast.num_slices} directions"
     if decision.outcome == "inconclusive":
         both = 2 * question.confidence - 1
-        return f", with {confidence_in_words(both)} between {_words(question, low)} and {_words(question, high)}"
+        ends = _words(question, low), _words(question, high)
+        between = f"between {ends[0]} and {ends[1]}" if ends[0] != ends[1] else "about that"
+        return f", with {confidence_in_words(both)} {between}"
     worst, best = (low, high) if question.better == "higher" else (high, low)
     limit = best if decision.outcome == "fail" else worst
-    if limit == 0:
+    if _words(question, limit) == _NO_CHANGE:
         return f", with {confidence_in_words(question.confidence)} no worse"
     is_worse = limit < 0 if question.better == "higher" else limit > 0
     most = "at most" if decision.outcome == "pass" and is_worse else "at least"
@@ -81,12 +84,14 @@ def advice(question: Question, decision: Decision) -> str:
     family, num = family_of(question.measure), decision.contrast.num_slices
     more = next((look for look in LOOKS if look > num), None)
     if num and more is not None and family in ("noise", "grid"):
-        of_grid = " --set radius=null" if family == "grid" else ""
-        return (
-            "Add random directions to each file, then compare again: landscape scan CONFIG -o FILE "
-            f"--more-slices {more}{of_grid}"
-        )
+        return f"Add random directions to each file, then compare again: {more_directions(question.measure, str(more))}"
     return "The change is about as large as the tolerance: look at other measures, or move the tolerance."
+
+
+def more_directions(measure: str, total: str) -> str:
+    """The command that adds random directions to a file; without a radius they are those of the grid."""
+    of_grid = " --set radius=null" if family_of(measure) == "grid" else ""
+    return f"landscape scan CONFIG -o FILE --more-slices {total}{of_grid}"
 
 
 def advice_to_compare(question: Question) -> str:
@@ -117,7 +122,9 @@ def why_undecided(question: Question, decision: Decision | None) -> list[str]:
         amount = question.tolerance.amount_as_given
         return [f"found a value that is not above 0, of which {amount} says nothing; give a tolerance in its own units"]
     if family_of(question.measure) == "model":
-        return [f"{question.measure} has no error bar"]
+        is_bound = question.view.measurement(question.new.surface, question.measure).bound is not None
+        reason = "is known from one side only, of both" if is_bound else "has no error bar"
+        return [f"{question.measure} {reason}"]
     return [f"{question.measure} has no error bar: without one of the directions there is no such value"]
 
 
@@ -164,8 +171,8 @@ def _words(question: Question, change: float) -> str:
 def _amount(question: Question, change: float) -> str:
     if math.isinf(change):
         return "any amount less" if change < 0 else "any amount more"
-    if change == 0:
-        return "no change"
+    if change == 0 or (question.tolerance.is_relative and abs(change) < _ROUNDING):
+        return _NO_CHANGE
     size = percent(abs(change)) if question.tolerance.is_relative else f"{abs(change):.3g}"
     return f"{size} {'less' if change < 0 else 'more'}"
 

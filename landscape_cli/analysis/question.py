@@ -91,7 +91,8 @@ def obstacles(question: Question) -> list[str]:
     for named in (*question.bases, question.new):
         found += [f"{named.name}: {each}" for each in lacks(question.view, named.surface, question.measure)]
     for base in question.bases:
-        found += [f"{base.name} → {question.new.name}: {each}" for each in _between(question, base.surface)]
+        differences = "; ".join(_between(question, base.surface))
+        found += [f"{base.name} → {question.new.name}: {differences}"] if differences else []
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape_cli.analysis.comparability import OF_PATHS, family_of
 from landscape_cli.analysis.compare import View
-from landscape_cli.analysis.gate_words import confidence_in_words
+from landscape_cli.analysis.gate_words import confidence_in_words, more_directions
 from landscape_cli.analysis.measurement import Measurement, jackknife, joined, over_slices
 from landscape_cli.analysis.question import Named, check_decidable, lacks
 from landscape_cli.analysis.sharpness import NAMES
@@ -105,7 +105,7 @@ def _advice(found: Measurement, outcome: Outcome) -> str:
         most = "least" if found.bound == "lower" else "most"
         return f"Only that it is at {most} this is known: see the note of landscape sharpness, or move the bound."
     if outcome == "inconclusive" and family_of(found.name) in ("noise", "grid") and found.name not in OF_PATHS:
-        return "Add random directions, then measure again: landscape scan CONFIG -o FILE --more-slices TOTAL"
+        return f"Add random directions, then measure again: {more_directions(found.name, 'TOTAL')}"
     if outcome == "inconclusive":
         return "The bound lies within the error of the measure: look at other measures, or move the bound."
     return (
