@@ -102,23 +102,19 @@ def test_what_is_not_known_or_not_there_is_said() -> None:
     assert distance(nowhere, plane(values)).spread is None
 
 
-def test_without_gudhi_it_says_how_to_get_it() -> None:
-    """In a process of its own, where the import fails."""
-    script = """
+WITHOUT_GUDHI = """
 import sys
 sys.modules["gudhi"] = None
 sys.path.insert(0, "tests")
-import numpy as np
-from test_bottleneck_of import found
-print(found.note)
+from identified import bowl
+from landscape_cli.analysis.bottleneck import bottleneck
+from landscape_cli.analysis.compare import View
+surface = bowl([1.0, 2.0])
+print(bottleneck(surface, surface, View.of([surface])).note)
 """
-    code = script.replace(
-        "from test_bottleneck_of import found",
-        "from identified import bowl\n"
-        "from landscape_cli.analysis.bottleneck import bottleneck\n"
-        "from landscape_cli.analysis.compare import View\n"
-        "surface = bowl([1.0, 2.0])\n"
-        "found = bottleneck(surface, surface, View.of([surface]))",
-    )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+def test_without_gudhi_it_says_how_to_get_it() -> None:
+    """In a process of its own, where the import fails."""
+    ended = subprocess.run([sys.executable, "-c", WITHOUT_GUDHI], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "needs gudhi: pip install 'landscape-cli[topology]'"

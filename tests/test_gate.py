@@ -158,6 +158,9 @@ def test_radius_beyond_its_line_decides_where_it_is_sure(
     found = judged(base, new)
     assert found.outcome == expected
     assert words in " ".join(found.notes)
+    for surface, name in ((base, "of base.h5"), (new, "of new.h5 is")):
+        sign = {id(FLAT): "at least 5", id(SHARP): "at most 0.05"}.get(id(surface), "")
+        assert f"{name} {sign}" in found.sentence
     assert found.bounds is not None
     assert not any(map(math.isnan, found.bounds))
     if expected == "inconclusive":
@@ -361,7 +364,7 @@ def test_no_tolerance_is_advised_where_none_would_do() -> None:
     base.metrics["train_loss"].centre, new.metrics["train_loss"].centre = 0.0, 0.1
     found = judged(base, new, "train_loss:15%")
     assert (found.outcome, "--gate" in found.advice) == ("fail", False)
-    assert "any amount more" in found.sentence
+    assert "is 0.1, of base.h5 0: 0.1 more, exactly" in found.sentence
 
 
 def test_more_directions_are_advised_where_they_help() -> None:

@@ -6,7 +6,7 @@ import math
 
 from landscape_cli.analysis.comparability import family_of
 from landscape_cli.analysis.decision import Decision
-from landscape_cli.analysis.question import Question
+from landscape_cli.analysis.question import Named, Question
 
 _NO_CHANGE, _ROUNDING = "no change", 1e-12
 LOOKS = (20, 40, 80)  # numbers of random directions at which it pays to look
@@ -18,12 +18,20 @@ def sentence(question: Question, decision: Decision) -> str:
     """
     found, tolerance = decision.contrast, question.tolerance
     base = question.bases[0].name if len(question.bases) == 1 else f"{len(question.bases)} baselines in the mean"
-    sides = f"{question.measure} of {question.new.name} is {found.new:.4g}, of {base} {found.base:.4g}"
-    change = found.log_ratio if tolerance.is_relative else found.difference
+    of_new, of_base = (_at_least(question, each, decision) for each in (question.new, question.bases[0]))
+    sides = f"{question.measure} of {question.new.name} is {of_new}{found.new:.4g}, of {base} {of_base}{found.base:.4g}"
+    change = _words(question, found.log_ratio if tolerance.is_relative else found.difference)
+    if found.base == 0 < found.new:  # of which there is no share
+        change = f"{found.new:.3g} more"
     allowed = tolerance.amount if question.better == "lower" else -tolerance.amount
-    return (
-        f"{sides}: {_words(question, change)}{_how_sure(question, decision)}; tolerated: {_amount(question, allowed)}"
-    )
+    return f"{sides}: {change}{_how_sure(question, decision)}; tolerated: {_amount(question, allowed)}"
+
+
+def _at_least(question: Question, named: Named, decision: Decision) -> str:
+    """What comes before a value that is a bound."""
+    is_bound = decision.contrast.bound is not None
+    bound = question.view.measurement(named.surface, question.measure).bound if is_bound else None
+    return {"lower": "at least ", "upper": "at most ", None: ""}[bound]
 
 
 def _how_sure(question: Question, decision: Decision) -> str:
