@@ -248,7 +248,7 @@ def one_line(text: str) -> str:
 
 def number(value: float) -> str:
     """Four significant digits."""
-    return f"{value:.4g}".replace("inf", "∞").replace("-∞", "−∞")
+    return f"{value:.4g}"
 
 
 def with_error(value: float, standard_error: float | None) -> str:

@@ -87,7 +87,7 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
     if low == high:
         between = "exact"
     else:
-        between = range_in_words((1 + low, 1 + high)) if is_share else f"{number(low)} … {number(high)}"
+        between = range_in_words((1 + low, 1 + high)) if is_share else f"{_bound(low)} … {_bound(high)}"
     change = "" if verdict.change is None else number(verdict.change)
     return (
         _SYMBOLS[verdict.outcome],
@@ -98,6 +98,10 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
         between,
         verdict.limit,
     )
+
+
+def _bound(value: float) -> str:
+    return number(value).replace("-inf", "−∞").replace("inf", "∞")
 
 
 def write_github_summary(markdown: str) -> None:
