@@ -1,4 +1,4 @@
-"""The gate on trained networks: the same passes, so does its rescaled twin; a sharper one fails, other data are refused."""
+"""The gate on trained networks: the same function passes, a sharper one fails, other data are refused."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def markdown_text(text: str) -> str:
     return _MARKS.sub(r"\\\g<0>", shown)
 
 
-_MARKS = re.compile(r"[\\`*|~$]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")  # an underscore within a word is none
+_MARKS = re.compile(r"[\\`*|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is none
 
 
 def print_markdown_title(title: str) -> None:
