@@ -49,7 +49,7 @@ PLANE = {"x": {"num": 3}, "y": {"num": 3}}
 
 
 def line(num: int = 5, **direction: object) -> dict[str, object]:
-    """The axis of configs/sharpness.yaml."""
+    """The axis of the section radius."""
     return {"x": {"start": 0.01, "stop": 3, "num": num, "spacing": "log", "direction": {**NOISE, **direction}}}
 
 
@@ -109,14 +109,6 @@ def test_the_radius_equals_a_scan_of_its_own_bit_for_bit(
                 metric.centre_std,
                 metric.num_examples,
             )
-
-
-def test_the_defaults_are_those_of_the_shipped_config() -> None:
-    shipped = load_config(ROOT / "configs" / "sharpness.yaml", ["radius=true"])
-    assert shipped.radius is not None
-    assert shipped.radius.axes() == shipped.axes
-    assert shipped.radius.slices == shipped.slices.num
-    assert (shipped.radius.tau, shipped.radius.seed) == (0.1, None)
 
 
 def test_the_grid_is_what_it_is_without_a_radius(tmp_path: Path) -> None:
