@@ -87,16 +87,17 @@ def everything(**settings: object) -> dict[str, Record]:
     }
 
 
-def surface_with(records: Mapping[str, Record], *, pending: tuple[str, ...] = ()) -> Surface:
+def surface_with(records: Mapping[str, Record], *, pending: tuple[str, ...] = (), num_slices: int = 3) -> Surface:
     """Three slices of a bowl, with these records."""
-    surface = surface_of(lambda s, x, y: 0.5 + (1 + s / 9) * (x**2 + 2 * y**2), *[line(-1, 1, 9)] * 2, num_slices=3)
+    axes = [line(-1, 1, 9)] * 2
+    surface = surface_of(lambda s, x, y: 0.5 + (1 + s / 9) * (x**2 + 2 * y**2), *axes, num_slices=num_slices)
     surface.curvature = Curvature(dict(records), pending)
     return surface
 
 
-def map_of(least: object, largest: object) -> Surface:
+def map_of(least: object, largest: object, *, num_slices: int = 3) -> Surface:
     """λ_min and λ_max at the points of `surface_with`."""
-    surface = surface_of(lambda *_: 1.0, *[line(-1, 1, 9)] * 2, num_slices=3, names=MAP)
+    surface = surface_of(lambda *_: 1.0, *[line(-1, 1, 9)] * 2, num_slices=num_slices, names=MAP)
     for name, values in zip(MAP, (largest, 0.0, least, 0.0), strict=True):
         surface.metrics[name].values[:] = values
     return surface

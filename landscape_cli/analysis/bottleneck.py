@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from landscape_cli.analysis.comparability import aspects, relation
 from landscape_cli.analysis.compare import View
-from landscape_cli.analysis.measurement import Spread, over_slices
+from landscape_cli.analysis.measurement import Spread, joined, over_slices
 from landscape_cli.analysis.slices import Slices, slices_of
 from landscape_cli.analysis.topology import basins
 from landscape_cli.surface import FloatArray, Surface
+
+_NOTHING = 2 * sys.float_info.min  # what gudhi finds between equal diagrams: the error that it allows itself
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,10 @@ def bottleneck(base: Surface, new: Surface, view: View) -> Bottleneck:
     except ModuleNotFoundError:
         return Bottleneck(None, note="needs gudhi: pip install 'landscape-cli[topology]'")
     diagrams = [[_diagram(values) for values in each.values] for each in both]
-    per_slice = [float(gudhi.bottleneck_distance(*pair)) for pair in zip(*diagrams, strict=False)]
-    return Bottleneck(over_slices(per_slice), tuple(per_slice), _partial(both))
+    found_by_gudhi = [float(gudhi.bottleneck_distance(*pair)) for pair in zip(*diagrams, strict=False)]
+    per_slice = [each if each > _NOTHING else 0.0 for each in found_by_gudhi]
+    unknown = f"not known to be the same: {', '.join(found.unknown)}" if found.unknown else ""
+    return Bottleneck(over_slices(per_slice), tuple(per_slice), joined(*found.unequal, unknown, _partial(both)))
 
 
 def _diagram(values: FloatArray) -> FloatArray:

@@ -21,19 +21,23 @@ Family = Literal["centre", "grid", "noise", "model"]
 _Effect = Literal["obstacle", "unpaired", "unequal"]
 _Facts = dict[str, tuple[str, str]]  # aspect → what decides whether two are the same, and that in words
 
+OF_PATHS = ("barrier", "error_barrier")  # the same in all slices, with an error over the examples
 _OF_NOISE = ("adaptive_radius", "adaptive_avg")
 _ON_SLICES = ("slice_curvature", "nonconvexity")  # from the model, but along the directions of the grid
 _AT_DISTANCES = ("eps_sharpness", "mean_rise", "flat_radius", "flat_radius_min", "curvature", "asymmetry")
-_BUDGETS = ("steps", "products", "probes", "tolerance", "count", "max_products")  # how exactly, not what
-_NOT_RANDOM = ("between", "pca", "gradient", "hessian", "file", "unknown")
+_BUDGETS = ("steps", "products", "probes", "tolerance", "count", "max_products", "seed")  # how exactly, not what
+_NOT_RANDOM = ("between", "pca", "gradient", "hessian", "file")
+_FILES = {"between": "checkpoint", "pca": "checkpoints", "file": "path"}  # arguments that name files
 
 _ALWAYS: dict[str, _Effect] = {"loss": "obstacle", "BatchNorm": "obstacle", "precision": "unequal"}
 _ALONG_AXES: dict[str, _Effect] = {"axes": "obstacle", "grid": "obstacle", "network": "unpaired", "seed": "unpaired"}
+_OF_DRAWING = ("network", "seed", "seed of the noise")
 _ALONG_NOISE: dict[str, _Effect] = {
     "noise": "obstacle",
     "line of noise": "unequal",
     "network": "unpaired",
     "seed of the noise": "unpaired",
+    "parts of the data": "unpaired",  # the signs of the noise are others
 }
 
 
@@ -85,6 +89,11 @@ class Relation:
     unequal: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    @property
+    def why_unpaired(self) -> tuple[str, ...]:
+        """Why slice i of one is not, or may not be, along the random direction of slice i of the other."""
+        return (*self.unpaired, *(f"{name}: not known" for name in self.unknown if name in _OF_DRAWING))
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -144,16 +153,19 @@ def _concerns(measurement: Measurement, metric: str, pair: Mapping[str, Aspect])
     splits = [name.removeprefix("data ") for name in pair if name.startswith("data ")]
     split = measurement.split or max((each for each in splits if metric.startswith(f"{each}_")), key=len, default="")
     concerns: dict[str, _Effect] = {f"data {split}".rstrip(): "obstacle", **_ALWAYS}
-    if family == "centre" and not metric.endswith("_loss"):
+    own = metric.removeprefix(f"{split}_")
+    if family == "centre" and own != "loss":
         del concerns["loss"]
-        concerns[f"metric {metric.removeprefix(f'{split}_')}"] = "obstacle"
+        concerns[f"metric {own}"] = "obstacle"
+    if family == "model":
+        concerns["network"] = "unequal"
     if family == "noise":
         concerns |= _ALONG_NOISE
     if family == "grid" or plain in _ON_SLICES:
         concerns |= _ALONG_AXES
     if plain in _AT_DISTANCES:
         concerns["grid"] = "unequal"
-    if plain in ("barrier", "error_barrier"):
+    if plain in OF_PATHS:
         concerns["axes"] = "unequal"  # of a path, wherever it leads
     if plain == "slice_curvature":
         del concerns["grid"]
@@ -169,6 +181,8 @@ def _of_settings(base: Measurement, new: Measurement) -> tuple[list[str], list[s
         if found[0] != found[1]:
             words = f"{key}: {' → '.join('not given' if each is None else f'{each:g}' for each in found)}"
             (remarks if key in _BUDGETS else obstacles).append(words)
+    if base.kind != new.kind:
+        obstacles.append(f"{base.kind or 'not given'} → {new.kind or 'not given'}")
     *conditions, precision = [
         f"{before} → {after}" if before != after else ""
         for before, after in zip(base.holds_for or [""] * 5, new.holds_for or [""] * 5, strict=True)
@@ -190,36 +204,35 @@ def _facts(surface: Surface) -> _Facts:
         "grid": _points(surface.grid),
         "seed": _seed(surface, _section(resolved, "slices").get("seed")),
     }
-    facts |= {f"data {split_of(surface, name)}": ("", "") for name in surface.metrics}
-    facts |= {f"data {name}": _data(given) for name, given in _section(identity, "data").items()}
+    data = _section(identity, "data") or {split_of(surface, name): None for name in surface.metrics}
+    facts |= {f"data {name}": _data(given) for name, given in data.items()}
     facts |= {f"metric {name}": _component(given) for name, given in _section(identity, "metrics").items()}
     line = line_of(surface)
     if len(line.grid.axes) == 1 and is_relative_noise(line.directions["x"].recipe):
         seed = _section(resolved, "slices").get("seed")
         own = _section(resolved, "radius").get("seed") if surface.radius is not None else None
-        parts = line.directions["x"].found.get("parts", 1)
-        key, words = _recipes(line)
-        facts |= {"noise": (f"{key} {parts}", f"{words}, {parts} parts"), "line of noise": _points(line.grid)}
+        facts |= {"noise": _recipes(line), "line of noise": _points(line.grid)}
         facts["seed of the noise"] = _seed(line, seed if own is None else own)
+        facts["parts of the data"] = _same(str(line.directions["x"].found.get("parts", 1)))
     return facts
 
 
 def _component(given: JsonValue) -> tuple[str, str]:
-    target = _text(given.get("_target_")) if isinstance(given, dict) else ""
-    return (json.dumps(given, sort_keys=True), target) if target else ("", "")
+    found = given if isinstance(given, dict) else {}
+    return (json.dumps(found, sort_keys=True), _in_words(found)) if _text(found.get("_target_")) else ("", "")
 
 
 def _batchnorm(surface: Surface) -> tuple[str, str]:
     evaluation = _section(surface.provenance.resolved, "evaluation")
     if _section(surface.provenance.resolved, "found").get("has_batchnorm") is False:
         return _same("none")
-    policy, recalibration = _text(evaluation.get("batchnorm")), evaluation.get("recalibration")
-    return json.dumps([policy, recalibration]) if policy else "", policy
+    policy, recalibration = _text(evaluation.get("batchnorm")), _section(evaluation, "recalibration")
+    return _same(f"{policy}{_options_in_words(recalibration)}" if policy else "")
 
 
 def _network(parameters: Mapping[str, JsonValue]) -> tuple[str, str]:
     num, sha256 = parameters.get("num"), _text(parameters.get("sha256"))
-    return sha256, f"{num:,} parameters, {sha256[:8]}…" if isinstance(num, int) else sha256[:8]
+    return sha256, f"{num:,} parameters, {sha256[:8]}…" if isinstance(num, int) and sha256 else sha256[:8]
 
 
 def _data(given: JsonValue) -> tuple[str, str]:
@@ -239,13 +252,25 @@ def _recipes(surface: Surface) -> tuple[str, str]:
             recipe["ignore"] = recipe.get("ignore") or ("none" if recipe["normalization"] == "weight" else "biasbn")
     if any(recipe.get("_target_") in (None, "unknown") for recipe in recipes.values()):
         return "", ""
-    words = [f"{name} {_recipe_in_words(recipe)}" for name, recipe in recipes.items()]
-    return json.dumps(recipes, sort_keys=True), ", ".join(words)
+    words = [f"{name} {_in_words(recipe)}" for name, recipe in recipes.items()]
+    contents = {name: recipe | _content(surface, name, _text(recipe["_target_"])) for name, recipe in recipes.items()}
+    return json.dumps(contents, sort_keys=True), ", ".join(words)
 
 
-def _recipe_in_words(recipe: Mapping[str, JsonValue]) -> str:
-    options = [f"{key}: {_short(value)}" for key, value in recipe.items() if key not in ("_target_", "ignore")]
-    return f"{recipe['_target_']} ({', '.join(options)})" if options else str(recipe["_target_"])
+def _content(surface: Surface, axis: str, target: str) -> dict[str, JsonValue]:
+    """Of a direction that is made of files, what these hold, by their SHA-256: not where they lie."""
+    axes = _section(surface.provenance.identity, "axes")
+    argument, direction = _FILES.get(target, ""), _section(_section(axes, axis), "direction")
+    return {argument: direction[argument]} if argument in direction else {}
+
+
+def _in_words(component: Mapping[str, JsonValue]) -> str:
+    options = {key: value for key, value in component.items() if key not in ("_target_", "ignore")}
+    return f"{component['_target_']}{_options_in_words(options)}"
+
+
+def _options_in_words(options: Mapping[str, JsonValue]) -> str:
+    return f" ({', '.join(f'{key}: {_short(value)}' for key, value in options.items())})" if options else ""
 
 
 def _points(grid: Grid) -> tuple[str, str]:
@@ -256,6 +281,8 @@ def _points(grid: Grid) -> tuple[str, str]:
 def _seed(surface: Surface, seed: JsonValue) -> tuple[str, str]:
     """Of the random directions; a remark where there are none."""
     targets = [direction.recipe.get("_target_") for direction in surface.directions.values()]
+    if any(target in (None, "unknown") for target in targets):
+        return "", ""
     if all(target in _NOT_RANDOM for target in targets):
         return "nothing is random", "nothing is random"
     return _same(str(seed) if isinstance(seed, int) else "")

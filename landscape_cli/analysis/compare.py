@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from landscape_cli.analysis.captions import default_metrics, is_share
 from landscape_cli.analysis.comparability import Aspect, Relation, aspects, family_of, relation
@@ -52,10 +52,10 @@ class Against:
         found = self.contrast
         if found is None:
             return ""
-        is_unpaired = found.pairing != "paired" and self.relation.unpaired
+        why = self.relation.why_unpaired if found.pairing != "paired" else ()
         return joined(
-            "no error bar" if found.pairing == "none" else "",
-            f"unpaired: {joined(*self.relation.unpaired)}" if is_unpaired else "",
+            "no error bar" if found.limits_of_difference(CONFIDENCE) is None else "",
+            f"unpaired: {joined(*why)}" if why else "",
             *self.relation.unequal,
             *self.relation.remarks,
         )
@@ -180,7 +180,7 @@ class View:
         loss: That all of them have.
         is_asked: Whether the user has named it; else what was measured from the model has a split of its own.
         options: As for `landscape_cli.analysis.sharpness.sharpness`, such as τ.
-        metrics: That all of them have at the checkpoint.
+        metrics: That at least one of them has at the checkpoint.
     """
 
     loss: str
@@ -196,10 +196,10 @@ class View:
             UsageError: No surface has that loss.
             SurfaceError: They have no loss in common.
         """
-        first, *others = surfaces
-        metrics = [name for name in first.metrics if all(name in other.metrics for other in others)]
+        metrics = dict.fromkeys(name for surface in surfaces for name in surface.metrics)
         if loss is None:
-            common = [name for name in default_metrics(first) if name in metrics and not is_share(name)]
+            fitting = [name for name in default_metrics(surfaces[0]) if not is_share(name)]
+            common = [name for name in fitting if all(name in surface.metrics for surface in surfaces)]
             if not common:
                 found = " and ".join(", ".join(surface.metrics) for surface in surfaces)
                 raise SurfaceError(f"the surfaces have no loss in common: found {found}")
@@ -217,24 +217,30 @@ class View:
 
     def against(self, base: Surface, new: Surface, name: str) -> Against:
         """One measure of two surfaces, side by side."""
+        return self._against((base, self.measurement(base, name)), (new, self.measurement(new, name)))
+
+    def _against(self, first: tuple[Surface, Measurement], second: tuple[Surface, Measurement]) -> Against:
+        (base, before), (new, after) = first, second
+        name = before.name
         metric = name if family_of(name) == "centre" else self.loss
-        before, after = self.measurement(base, name), self.measurement(new, name)
+        if before.value is None or after.value is None:
+            return Against(None, Relation())
         found = relation(aspects((base, new)), before, after, metric)
         if found.obstacles:
             return Against(None, found)
-        is_paired = not found.unpaired
+        is_paired = not found.why_unpaired
         if is_paired and before.left_out and after.left_out:
             before, after = (self.measurement(each, name) for each in with_common_noise(base, new))
         return Against(contrast(before, after, is_paired=is_paired), found)
 
     def row(self, surfaces: Sequence[Surface], name: str) -> Row:
         """One measure of all surfaces."""
-        first, *others = surfaces
+        first, *others = [(surface, self.measurement(surface, name)) for surface in surfaces]
         return Row(
             name=name,
             better=better_when(name),
-            measurements=tuple(self.measurement(surface, name) for surface in surfaces),
-            against_first=tuple(self.against(first, other, name) for other in others),
+            measurements=(first[1], *(found for _, found in others)),
+            against_first=tuple(self._against(first, other) for other in others),
         )
 
 
@@ -251,7 +257,9 @@ def with_common_noise(*surfaces: Surface) -> list[Surface]:
 
 def _at_checkpoint(surface: Surface, name: str) -> Measurement:
     """A metric at the checkpoint: of these examples exact, whatever others would give."""
-    metric = surface.metrics[name]
+    metric = surface.metrics.get(name)
+    if metric is None:
+        return Measurement(name, scope=AT_CHECKPOINT, note=f"the file has no {name}")
     if not math.isfinite(metric.centre):
         return Measurement(name, scope=AT_CHECKPOINT, note=f"{name} at the checkpoint is not known, or not finite")
     error = metric.centre_standard_error
@@ -268,7 +276,8 @@ def _at_checkpoint(surface: Surface, name: str) -> Measurement:
 
 def _ranking(view: View, surfaces: Sequence[Surface], rows: Sequence[Row], rank_by: str | None) -> Ranking | None:
     fitting = {row.name: row for row in rows if row.is_comparable and row.better is not None}
-    chosen = next((name for name in ([rank_by] if rank_by else _FOR_RANKING) if name in fitting), None)
+    wanted = [rank_by] if rank_by else [name for name in _FOR_RANKING if name in fitting and _is_telling(fitting[name])]
+    chosen = next((name for name in wanted if name in fitting and _all_comparable(view, surfaces, name)), None)
     if chosen is None:
         return None
     better = fitting[chosen].better
@@ -279,6 +288,17 @@ def _ranking(view: View, surfaces: Sequence[Surface], rows: Sequence[Row], rank_
         found = view.against(surfaces[previous], surfaces[index], chosen).contrast
         places.append(Place(index, values[index], None if found is None else _is_worse(found, better)))
     return Ranking(chosen, tuple(places))
+
+
+def _is_telling(row: Row) -> bool:
+    """Whether no two values lie beyond their lines on the same side: nobody knows which of these is higher."""
+    bounds = [each.bound for each in row.measurements if each.bound is not None]
+    return len(set(bounds)) == len(bounds)
+
+
+def _all_comparable(view: View, surfaces: Sequence[Surface], name: str) -> bool:
+    """Whether each may be compared with each, not with the first alone: that may not say what the others differ in."""
+    return not any(view.against(*pair, name).relation.obstacles for pair in combinations(surfaces, 2))
 
 
 def _is_worse(found: Contrast, better: Better | None) -> bool | None:

@@ -28,9 +28,10 @@ class Contrast:
             once; ``"unpaired"``: from the two standard errors; ``"exact"``: both are exact up to ``method_errors``;
             ``"none"``: there is no error bar.
         num_slices: That are paired; 0 where none are.
-        degrees: Of freedom of Student's t; infinite for a normal distribution.
         error: Standard error of new − base; NaN where there is none.
+        degrees: Of freedom of its Student's t; infinite for a normal distribution.
         error_of_log: Standard error of log (new / base); NaN where there is none.
+        degrees_of_log: The same for that.
         method_errors: How far base and new may be off besides.
         bound: ``"lower"`` where the true change is at least this, because a radius lies beyond its line.
     """
@@ -39,9 +40,10 @@ class Contrast:
     new: float
     pairing: Pairing
     num_slices: int = 0
-    degrees: float = math.inf
     error: float = math.nan
+    degrees: float = math.inf
     error_of_log: float = math.nan
+    degrees_of_log: float = math.inf
     method_errors: tuple[float, float] = (0.0, 0.0)
     bound: Bound | None = None
 
@@ -57,8 +59,10 @@ class Contrast:
 
     @property
     def log_ratio(self) -> float:
-        """The logarithm of new / base; NaN where one of them is not above 0."""
-        return math.log(self.new) - math.log(self.base) if self.has_ratio else math.nan
+        """The logarithm of new / base, infinite where one of them is 0 or infinite; NaN where it says nothing."""
+        if self.base == self.new == 0:
+            return 0.0
+        return _log_of(self.new) - _log_of(self.base)
 
     @property
     def ratio(self) -> float:
@@ -68,26 +72,28 @@ class Contrast:
     def limits_of_difference(self, confidence: float) -> Limits | None:
         """Between which new − base lies with this probability; None without an error bar."""
         half = sum(self.method_errors)
-        return self._limits(self.difference, self.error, half, confidence)
+        ends = self.difference - half, self.difference + half
+        return self._limits(ends, self.error, self.degrees, confidence)
 
     def limits_of_log(self, confidence: float) -> Limits | None:
         """Between which log (new / base) lies with this probability; None without an error bar, or a ratio."""
-        if not self.has_ratio:
-            return None
-        relative = [error / value for error, value in zip(self.method_errors, (self.base, self.new), strict=True)]
-        return self._limits(self.log_ratio, self.error_of_log, sum(relative), confidence)
+        base, new = (
+            _off_by(error, value) for error, value in zip(self.method_errors, (self.base, self.new), strict=True)
+        )
+        ends = self.log_ratio + new[0] - base[1], self.log_ratio + new[1] - base[0]
+        return self._limits(ends, self.error_of_log, self.degrees_of_log, confidence)
 
     def limits_of_ratio(self, confidence: float) -> Limits | None:
         """Between which new / base lies with this probability; None without an error bar, or a ratio."""
-        limits = self.limits_of_log(confidence)
+        limits = self.limits_of_log(confidence) if self.has_ratio else None
         return None if limits is None else (_exp(limits[0]), _exp(limits[1]))
 
-    def _limits(self, value: float, error: float, half: float, confidence: float) -> Limits | None:
-        if self.pairing != "exact":
-            if math.isnan(error):
-                return None
-            half += t_quantile(self.degrees, confidence=confidence) * error
-        low, high = value - half, value + half
+    def _limits(self, ends: Limits, error: float, degrees: float, confidence: float) -> Limits | None:
+        """``ends``, which the methods allow, and the error bar beyond them."""
+        half = 0.0 if self.pairing == "exact" else t_quantile(degrees, confidence=confidence) * error
+        low, high = ends[0] - half, ends[1] + half
+        if math.isnan(low) or math.isnan(high):  # no error bar, or no difference
+            return None
         if self.bound is not None:
             return (low, math.inf) if self.bound == "lower" else (-math.inf, high)
         return low, high
@@ -115,7 +121,7 @@ def contrast(base: Measurement, new: Measurement, *, is_paired: bool) -> Contras
         return _paired(base, new, num_common, bound)
     if base.standard_error is not None and new.standard_error is not None:
         return _unpaired(base, new, bound)
-    is_exact = not any(each.per_slice or each.standard_error is not None for each in (base, new))
+    is_exact = base.is_exact and new.is_exact
     methods = (base.method_error or 0.0, new.method_error or 0.0)
     return Contrast(base.value, new.value, "exact" if is_exact else "none", method_errors=methods, bound=bound)
 
@@ -138,30 +144,34 @@ def _paired(base: Measurement, new: Measurement, num_common: int, bound: Bound |
         *values,
         pairing="paired",
         num_slices=num,
-        degrees=num - 1,
         error=_jackknife(left_out[1] - left_out[0]),
+        degrees=num - 1,
         error_of_log=_jackknife(_log(left_out[1]) - _log(left_out[0])),
+        degrees_of_log=num - 1,
         bound=bound,
     )
 
 
 def _without_each(measurement: Measurement) -> FloatArray:
-    """(S,) the value without each slice; the end of a line stays what it is."""
-    if measurement.left_out and measurement.bound is not None:
-        return np.full(len(measurement.left_out), _value(measurement))
-    return np.asarray(measurement.left_out)
+    """(S,) the value without each slice; of a radius beyond its line the end of that, where it still lies beyond."""
+    left_out = np.asarray(measurement.left_out)
+    if measurement.bound is not None:
+        left_out = np.where(np.isnan(left_out), _value(measurement), left_out)
+    return left_out
 
 
 def _unpaired(base: Measurement, new: Measurement, bound: Bound | None) -> Contrast:
     """From both standard errors, with the degrees of freedom of Welch (1947)."""
     values, errors = (_value(base), _value(new)), np.asarray([base.standard_error, new.standard_error])
     relative = errors / np.abs(np.where(values, values, np.nan))
+    degrees = (base.degrees, new.degrees)
     return Contrast(
         *values,
         pairing="unpaired",
-        degrees=_welch(errors, [len(each.per_slice) for each in (base, new)]),
         error=float(np.hypot(*errors)),
+        degrees=_welch(errors, degrees),
         error_of_log=float(np.hypot(*relative)),
+        degrees_of_log=_welch(relative, degrees),
         method_errors=(base.method_error or 0.0, new.method_error or 0.0),
         bound=bound,
     )
@@ -172,12 +182,26 @@ def _value(measurement: Measurement) -> float:
     return measurement.value
 
 
-def _welch(errors: FloatArray, sizes: list[int]) -> float:
-    """Degrees of freedom of a difference; infinite where the errors are not over slices."""
-    if min(sizes) < 2 or not errors.any():
+def _welch(errors: FloatArray, degrees: tuple[float, float]) -> float:
+    """Degrees of freedom of a difference, from those of both sides."""
+    if not errors.max() > 0:
         return math.inf
-    variances = errors**2
-    return float(variances.sum() ** 2 / sum(v**2 / (s - 1) for v, s in zip(variances, sizes, strict=True)))
+    shares = (errors / errors.max()) ** 2  # of variances, so that no square of a small one is 0
+    denominator = float((shares**2 / np.asarray(degrees)).sum())
+    return float(shares.sum() ** 2) / denominator if denominator else math.inf
+
+
+def _log_of(value: float) -> float:
+    """NaN below 0."""
+    return math.log(value) if value > 0 else -math.inf if value == 0 else math.nan
+
+
+def _off_by(error: float, value: float) -> Limits:
+    """How much lower and how much higher the logarithm of a value may be; as much as can be where it may be 0."""
+    if error == 0:
+        return 0.0, 0.0
+    share = error / value if value > 0 else math.inf
+    return (math.log1p(-share) if share < 1 else -math.inf), math.log1p(share)
 
 
 def _exp(value: float) -> float:

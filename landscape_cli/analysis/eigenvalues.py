@@ -88,6 +88,7 @@ def _eigenvalue(
         invariant_to=invariant_to,
         method_error=residual,
         method_error_from="residual",
+        is_estimate=True,
         note=joined(note, open_),
     )
 

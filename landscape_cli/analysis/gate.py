@@ -81,7 +81,7 @@ def _verdict(question: Question) -> Verdict:
             advice=advice_to_compare(question),
             limit=question.tolerance.amount_as_given,
         )
-    found = decision.contrast
+    found, (low, high) = decision.contrast, decision.limits
     is_relative = question.tolerance.is_relative
     return Verdict(
         measure=question.measure,
@@ -91,8 +91,8 @@ def _verdict(question: Question) -> Verdict:
         limit=question.tolerance.amount_as_given,
         base=found.base,
         new=found.new,
-        change=math.expm1(found.log_ratio) if is_relative else found.difference,
-        bounds=share_of(decision.limits) if is_relative else decision.limits,
+        change=share_of(found.log_ratio) if is_relative else found.difference,
+        bounds=(share_of(low), share_of(high)) if is_relative else decision.limits,
         confidence=question.confidence,
         pairing=found.pairing,
         num_slices=found.num_slices,
@@ -106,15 +106,13 @@ def _decide(question: Question) -> Decision | None:
     if family_of(question.measure) == "noise":
         surfaces = with_common_noise(*surfaces)
     *bases, new = (question.view.measurement(surface, question.measure) for surface in surfaces)
-    is_relative = question.tolerance.is_relative
     if len(bases) == 1:
         return _decision(question, contrast(bases[0], new, is_paired=True), None)
-    num_common = min(len(each.per_slice) for each in (*bases, new))
-    *bases, new = (_with_left_out(each, num_common) for each in (*bases, new))
-    values = [each.value or 0.0 for each in bases]
-    if any(each.bound for each in bases) or (is_relative and min(values) <= 0):
+    *bases, new = _over_common_slices([*bases, new])
+    is_relative, values = question.tolerance.is_relative, np.asarray([each.value for each in bases], dtype=np.float64)
+    if any(each.bound for each in bases) or not np.isfinite(values).all() or (is_relative and values.min() <= 0):
         return None
-    scaled = np.log(values) if is_relative else np.asarray(values)
+    scaled = np.log(values) if is_relative else values
     half = t_quantile(len(bases) - 1, confidence=2 * question.confidence - 1) * float(scaled.std(ddof=1))
     return _decision(
         question, contrast(_mean(bases, is_relative), new, is_paired=True), half * math.sqrt(1 + 1 / len(bases))
@@ -134,26 +132,41 @@ def _decision(question: Question, found: Contrast | None, prediction: float | No
     return Decision(decided, found, limits, prediction, is_within_training)
 
 
-def _with_left_out(measurement: Measurement, num_common: int) -> Measurement:
-    """The same with the value without each slice, also of a mean over the slices: of the first ones, that all have."""
-    if measurement.left_out or not num_common:
-        return measurement
-    values = np.asarray(measurement.per_slice[:num_common])
-    without = (values.sum() - values) / (num_common - 1)
-    return replace(measurement, value=float(values.mean()), left_out=tuple(without.tolist()))
+def _over_common_slices(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The same; means over slices those over the slices that all of them have, with the value without each slice."""
+    num_common = min(len(each.per_slice) for each in measurements)
+    if num_common < 2 or any(each.left_out for each in measurements):
+        return list(measurements)
+    slices = np.asarray([each.per_slice[:num_common] for each in measurements])  # (k + 1, S)
+    common = slices[:, ~np.isnan(slices).any(axis=0)]
+    if common.shape[1] < 2 or not np.isfinite(common).all():
+        return list(measurements)
+    without = (common.sum(axis=1, keepdims=True) - common) / (common.shape[1] - 1)
+    return [
+        replace(each, value=float(own.mean()), per_slice=tuple(own.tolist()), left_out=tuple(rest.tolist()))
+        for each, own, rest in zip(measurements, common, without, strict=True)
+    ]
 
 
 def _mean(bases: Sequence[Measurement], is_relative: bool) -> Measurement:
-    """The mean of several baselines, geometric where shares count; each slice is left out of all of them at once."""
+    """The mean of several baselines, geometric where shares count; each slice is left out of all of them at once.
+
+    Its error is at most the mean of theirs, whatever these have in common.
+    """
 
     def of(values: FloatArray) -> FloatArray:
-        mean: FloatArray = np.exp(np.log(values).mean(axis=0)) if is_relative else values.mean(axis=0)
+        logs = np.log(np.where(values > 0, values, np.nan))
+        mean: FloatArray = np.exp(logs.mean(axis=0)) if is_relative else values.mean(axis=0)
         return mean
 
-    left_out = of(np.asarray([each.left_out for each in bases]))  # (S,)
+    values = np.asarray([each.value for each in bases], dtype=np.float64)  # (k,)
+    left_out, mean = of(np.asarray([each.left_out for each in bases])), float(of(values))  # (S,), ()
+    errors, scale = [each.standard_error for each in bases], mean / values if is_relative else np.ones(len(bases))
+    known = [error * factor for error, factor in zip(errors, scale, strict=True) if error is not None]
     return replace(
         bases[0],
-        value=float(of(np.asarray([each.value for each in bases]))),
+        value=mean,
         left_out=tuple(left_out.tolist()),
+        standard_error=float(np.mean(known)) if len(known) == len(bases) else None,
         method_error=max((each.method_error or 0.0 for each in bases), default=0.0),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from landscape_cli.analysis.comparability import family_of
-from landscape_cli.analysis.contrast import Limits
 from landscape_cli.analysis.decision import Decision
-from landscape_cli.analysis.question import Question
+from landscape_cli.analysis.question import Named, Question
 
+_NO_CHANGE, _ROUNDING = "no change", 1e-12
 LOOKS = (20, 40, 80)  # numbers of random directions at which it pays to look
 
 
@@ -18,12 +18,20 @@ def sentence(question: Question, decision: Decision) -> str:
     """
     found, tolerance = decision.contrast, question.tolerance
     base = question.bases[0].name if len(question.bases) == 1 else f"{len(question.bases)} baselines in the mean"
-    sides = f"{question.measure} of {question.new.name} is {found.new:.4g}, of {base} {found.base:.4g}"
-    change = found.log_ratio if tolerance.is_relative else found.difference
+    of_new, of_base = (_at_least(question, each, decision) for each in (question.new, question.bases[0]))
+    sides = f"{question.measure} of {question.new.name} is {of_new}{found.new:.4g}, of {base} {of_base}{found.base:.4g}"
+    change = _words(question, found.log_ratio if tolerance.is_relative else found.difference)
+    if found.base == 0 < found.new:  # of which there is no share
+        change = f"{found.new:.3g} more"
     allowed = tolerance.amount if question.better == "lower" else -tolerance.amount
-    return (
-        f"{sides}: {_words(question, change)}{_how_sure(question, decision)}; tolerated: {_amount(question, allowed)}"
-    )
+    return f"{sides}: {change}{_how_sure(question, decision)}; tolerated: {_amount(question, allowed)}"
+
+
+def _at_least(question: Question, named: Named, decision: Decision) -> str:
+    """What comes before a value that is a bound."""
+    is_bound = decision.contrast.bound is not None
+    bound = question.view.measurement(named.surface, question.measure).bound if is_bound else None
+    return {"lower": "at least ", "upper": "at most ", None: ""}[bound]
 
 
 def _how_sure(question: Question, decision: Decision) -> str:
@@ -33,14 +41,20 @@ def _how_sure(question: Question, decision: Decision) -> str:
     if decision.contrast.pairing == "exact" and not any(decision.contrast.method_errors):
         return f", exactly, on these {num:,} examples" if (num := _num_examples(question)) else ", exactly"
     low, high = decision.limits
+    if low == high == 0 and decision.contrast.num_slices:
+        return f", the same in all of these {decision.contrast.num_slices} directions"
     if decision.outcome == "inconclusive":
         both = 2 * question.confidence - 1
-        return f", with {_percent(both)} confidence between {_words(question, low)} and {_words(question, high)}"
+        ends = _words(question, low), _words(question, high)
+        between = f"between {ends[0]} and {ends[1]}" if ends[0] != ends[1] else "about that"
+        return f", with {confidence_in_words(both)} {between}"
     worst, best = (low, high) if question.better == "higher" else (high, low)
     limit = best if decision.outcome == "fail" else worst
+    if _words(question, limit) == _NO_CHANGE:
+        return f", with {confidence_in_words(question.confidence)} no worse"
     is_worse = limit < 0 if question.better == "higher" else limit > 0
     most = "at most" if decision.outcome == "pass" and is_worse else "at least"
-    return f", with {_percent(question.confidence)} confidence {most} {_words(question, limit)}"
+    return f", with {confidence_in_words(question.confidence)} {most} {_words(question, limit)}"
 
 
 def notes(question: Question, decision: Decision) -> tuple[str, ...]:
@@ -52,12 +66,12 @@ def notes(question: Question, decision: Decision) -> tuple[str, ...]:
         told.append("from the two standard errors")
     if found.bound is not None:
         most = "least" if found.bound == "lower" else "most"
-        told.append(f"one of them lies beyond its line: new / base is at {most} this")
+        told.append(f"one of them lies beyond its line: {question.new.name} against the baseline is at {most} this")
     if decision.prediction is not None:
         sign = -1 if question.better == "higher" else 1
         told.append(
-            f"training again makes it up to {_words(question, sign * decision.prediction)} (one-sided "
-            f"{_percent(question.confidence)} prediction interval of {len(question.bases)} baselines)"
+            f"a further training may have {_words(question, sign * decision.prediction)} (one-sided "
+            f"{_number_in_percent(question.confidence)} prediction interval of {len(question.bases)} baselines)"
         )
     return tuple(told)
 
@@ -69,19 +83,23 @@ def advice(question: Question, decision: Decision) -> str:
     if decision.outcome == "fail":
         return (
             f"See what else differs with landscape compare. If {question.new.name} is meant to be so, make it the new "
-            f"baseline, or allow for it: --gate {question.measure}:{_wide_enough(question, decision)}"
+            f"baseline{_wide_enough(question, decision)}"
         )
     if decision.is_within_training:
         return "Training again changes that much: give more baselines, the same network trained with other seeds."
+    if decision.contrast.bound is not None:
+        return _farther(question)
     family, num = family_of(question.measure), decision.contrast.num_slices
     more = next((look for look in LOOKS if look > num), None)
-    if num and more is not None:
-        of_grid = " --set radius=null" if family == "grid" else ""
-        return (
-            "Add random directions to each file, then compare again: landscape scan CONFIG -o FILE "
-            f"--more-slices {more}{of_grid}"
-        )
+    if num and more is not None and family in ("noise", "grid"):
+        return f"Add random directions to each file, then compare again: {more_directions(question.measure, str(more))}"
     return "The change is about as large as the tolerance: look at other measures, or move the tolerance."
+
+
+def more_directions(measure: str, total: str) -> str:
+    """The command that adds random directions to a file; without a radius they are those of the grid."""
+    of_grid = " --set radius=null" if family_of(measure) == "grid" else ""
+    return f"landscape scan CONFIG -o FILE --more-slices {total}{of_grid}"
 
 
 def advice_to_compare(question: Question) -> str:
@@ -91,6 +109,8 @@ def advice_to_compare(question: Question) -> str:
             "Scan all checkpoints with one config that has radius: true, to the end: landscape scan CONFIG "
             "--checkpoint A.pt B.pt -o '{stem}.h5'"
         )
+    if family_of(question.measure) == "model":
+        return "Measure all of them with one config: landscape curvature CONFIG FILE"
     return (
         "Scan all checkpoints with one config, to the end: landscape scan CONFIG --checkpoint A.pt B.pt -o '{stem}.h5'"
     )
@@ -99,49 +119,100 @@ def advice_to_compare(question: Question) -> str:
 def why_undecided(question: Question, decision: Decision | None) -> list[str]:
     """Why there are no limits, where nothing else was in the way."""
     found = None if decision is None else decision.contrast
-    if question.tolerance.is_relative and (found is None or not found.has_ratio):
+    named = (*question.bases, question.new)
+    values = {each.name: question.view.measurement(each.surface, question.measure).value for each in named}
+    if math.inf in values.values():
+        diverged = ", ".join(name for name, value in values.items() if value == math.inf)
+        return [f"the loss diverges within what is measured of {diverged}"]
+    if _is_beyond(question):
+        return [f"radii lie beyond their lines. {_farther(question)}"]
+    if question.tolerance.is_relative and (found is None or min(found.base, found.new) <= 0):
         amount = question.tolerance.amount_as_given
         return [f"found a value that is not above 0, of which {amount} says nothing; give a tolerance in its own units"]
-    if found is None or found.pairing == "none":
-        return ["the radii lie beyond their lines; scan longer ones, such as --set radius.stop=10"]
-    return ["without one of the directions the radius lies beyond its line; scan a longer one, or more directions"]
+    if family_of(question.measure) == "model":
+        is_bound = question.view.measurement(question.new.surface, question.measure).bound is not None
+        reason = "is known from one side only, of both" if is_bound else "has no error bar"
+        return [f"{question.measure} {reason}"]
+    return [f"{question.measure} has no error bar: without one of the directions there is no such value"]
 
 
-def share_of(limits: Limits) -> Limits:
-    """Of logarithms of ratios, the changes as shares: −0.15 for 15 % less."""
-    return _expm1(limits[0]), _expm1(limits[1])
+def _is_beyond(question: Question) -> bool:
+    surfaces = [each.surface for each in (*question.bases, question.new)]
+    is_radius = "radius" in question.measure
+    return is_radius and any(question.view.measurement(each, question.measure).bound for each in surfaces)
 
 
-def _expm1(value: float) -> float:
-    """Infinite where it would overflow."""
-    return math.expm1(value) if value < 700 else math.inf
+def _farther(question: Question) -> str:
+    """What to scan where a radius lies beyond its line."""
+    if family_of(question.measure) != "noise":
+        return "Scan a larger grid, or a finer one where the loss rises within its first step."
+    section = "axes.x" if question.new.surface.radius is None else "radius"
+    return (
+        f"Scan longer lines, such as --set {section}.stop=10, or from nearer on where the loss has risen at the first "
+        f"point already, such as --set {section}.start=0.001"
+    )
+
+
+def share_of(log_ratio: float) -> float:
+    """The change as a share: −0.15 for 15 % less; infinite where it would overflow."""
+    return math.expm1(log_ratio) if log_ratio < 700 else math.inf
+
+
+def confidence_in_words(confidence: float) -> str:
+    """``95 % confidence``; never more than there is.
+
+    >>> confidence_in_words(0.975), confidence_in_words(1 - 0.05 / 3)
+    ('97.5 % confidence', '98.33 % confidence')
+    """
+    return f"{_number_in_percent(confidence)} confidence"
+
+
+def _number_in_percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
 
 
 def _words(question: Question, change: float) -> str:
     """A change, log (new / base) or new − base, as ``15 % less`` or ``0.02 more``."""
-    return _amount(question, _expm1(change) if question.tolerance.is_relative else change)
+    return _amount(question, share_of(change) if question.tolerance.is_relative else change)
 
 
 def _amount(question: Question, change: float) -> str:
-    size = _percent(abs(change)) if question.tolerance.is_relative else f"{abs(change):.3g}"
     if math.isinf(change):
         return "any amount less" if change < 0 else "any amount more"
-    return "no change" if size in ("0 %", "0") else f"{size} {'less' if change < 0 else 'more'}"
+    if change == 0 or (question.tolerance.is_relative and abs(change) < _ROUNDING):
+        return _NO_CHANGE
+    size = percent(abs(change)) if question.tolerance.is_relative else f"{abs(change):.3g}"
+    return f"{size} {'less' if change < 0 else 'more'}"
 
 
-def _percent(share: float) -> str:
-    """Three digits at most, and none behind the point from 10 % on."""
-    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %".replace(".0 %", " %")
+def percent(share: float) -> str:
+    """At least two digits, and none behind the point from 10 % on.
+
+    >>> percent(0.153), percent(0.0153), percent(0.00012), percent(4.5)
+    ('15 %', '1.5 %', '0.012 %', '450 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
 
 
 def _wide_enough(question: Question, decision: Decision) -> str:
-    """A tolerance that would have let it pass, a little rounded up."""
+    """The tolerance that would have let it pass, a little rounded up; nothing where there is none."""
     assert decision.limits is not None  # it has failed by them
-    worst = max(-decision.limits[0], 0.0) if question.better == "higher" else max(decision.limits[1], 0.0)
-    if not question.tolerance.is_relative:
-        return f"{worst * 1.005:.3g}"
-    share = -math.expm1(-worst) if question.better == "higher" else math.expm1(worst)
-    return f"{math.ceil(100 * share):g}%"
+    worst = -decision.limits[0] if question.better == "higher" else decision.limits[1]
+    if question.tolerance.is_relative:
+        worst = 100 * (-math.expm1(-worst) if question.better == "higher" else share_of(worst))
+    if not math.isfinite(worst) or worst <= 0:
+        return ""
+    amount = _rounded_up(worst)
+    if question.tolerance.is_relative and question.better == "higher" and amount >= 100:
+        return ""
+    unit = "%" if question.tolerance.is_relative else ""
+    return f", or allow for it: --gate {question.measure}:{amount:.6g}{unit}"
+
+
+def _rounded_up(value: float) -> float:
+    """To two digits."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / step * (1 + 1e-9)) * step
 
 
 def _num_examples(question: Question) -> int:

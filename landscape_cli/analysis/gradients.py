@@ -52,7 +52,14 @@ def guaranteed_decrease(surface: Surface, *, loss: str | None = None, slice_inde
     share = value / found.record.number("loss") if found.record.number("loss") > 0 else math.nan
     note = f"{100 * share:.2g} % of the loss" if math.isfinite(share) else ""
     return measurement(
-        found, "guaranteed_decrease", value, unit=found.unit, invariant_to=(), note=note, lacking=lacking
+        found,
+        "guaranteed_decrease",
+        value,
+        unit=found.unit,
+        invariant_to=(),
+        is_estimate=True,  # as λ_max is
+        note=note,
+        lacking=lacking,
     )
 
 

@@ -88,6 +88,7 @@ def _limit(
         invariant_to=(),
         method_error=value * residual / top if top > 0 else math.nan,
         method_error_from="residual",
+        is_estimate=True,
         settings={"momentum": momentum} if momentum is not None else {},
         note=joined(
             WORDING,

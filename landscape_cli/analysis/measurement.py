@@ -47,6 +47,9 @@ class Measurement:
         holds_for: Of a measure from the model, in words: which parameters, split, n, weight decay and precision, one
             each; ``""`` where it does not say.
         settings: The options it was measured with, such as τ.
+        kind: Those of a measure from the model that are words, such as the norm or the layers; ``""`` where none are.
+        is_estimate: Whether it comes from random probes, or a search: without an error bar its error is not known.
+        num_probes: That the standard error is over; 0 where it is not over probes, or their number is not known.
         note: What to know before comparing it.
     """
 
@@ -68,7 +71,27 @@ class Measurement:
     split: str = ""
     holds_for: tuple[str, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
+    kind: str = ""
+    is_estimate: bool = False
+    num_probes: int = 0
     note: str = ""
+
+    @property
+    def num_known(self) -> int:
+        """Slices that the value is over."""
+        return len(self.left_out) or sum(not math.isnan(each) for each in self.per_slice)
+
+    @property
+    def degrees(self) -> float:
+        """Of freedom of the standard error; infinite where it is not over slices or probes."""
+        num = self.num_known or self.num_probes
+        return num - 1 if num > 1 else math.inf
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is off by ``method_error`` at most: no mean over random directions or probes, no search."""
+        is_bounded = not self.is_estimate or self.method_error_from == "residual"
+        return is_bounded and not self.per_slice and self.standard_error is None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from landscape_cli.analysis.comparability import aspects, family_of, relation
+from landscape_cli.analysis.comparability import OF_PATHS, aspects, family_of, relation
 from landscape_cli.analysis.compare import View
 from landscape_cli.analysis.orientation import Better, better_when
 from landscape_cli.analysis.relative_noise import line_of
@@ -91,7 +91,8 @@ def obstacles(question: Question) -> list[str]:
     for named in (*question.bases, question.new):
         found += [f"{named.name}: {each}" for each in lacks(question.view, named.surface, question.measure)]
     for base in question.bases:
-        found += [f"{base.name} → {question.new.name}: {each}" for each in _between(question, base.surface)]
+        differences = "; ".join(_between(question, base.surface))
+        found += [f"{base.name} → {question.new.name}: {differences}"] if differences else []
     return found
 
 
@@ -107,16 +108,24 @@ def _between(question: Question, base: Surface) -> tuple[str, ...]:
 
 def lacks(view: View, surface: Surface, name: str) -> Iterator[str]:
     """What keeps a measure of a surface from being decided on."""
-    found, family = view.measurement(surface, name), family_of(name)
-    part = line_of(surface) if family == "noise" else surface
+    found, part = view.measurement(surface, name), _part_of(surface, name)
     if found.value is None:
         yield f"{name} is not measured: {found.note}"
-    elif family in ("noise", "grid") and not part.complete:
+    elif part is not None and not part.complete:
         yield f"partial: {part.num_evaluated:,} of {part.grid.num_points:,} points; the same scan goes on"
-    elif found.per_slice and len(found.per_slice) < _FEWEST_SLICES:
-        yield f"{name} of {len(found.per_slice)} slices; expected at least {_FEWEST_SLICES}, and 20 are better"
+    elif found.per_slice and name not in OF_PATHS and found.num_known < _FEWEST_SLICES:
+        slices = "1 slice" if found.num_known == 1 else f"{found.num_known} slices"
+        yield f"{name} of {slices}; expected at least {_FEWEST_SLICES}, and 20 are better"
     elif name in _EXTREME and found.split and found.num_examples < _num_available(surface, found.split):
         yield f"{name} of {found.num_examples:,} examples, a part of the data: few examples bias it upwards"
+
+
+def _part_of(surface: Surface, name: str) -> Surface | None:
+    """The points that a measure is from; None where it is from none."""
+    if name == "nonconvexity":
+        return surface.curvature_map
+    family = family_of(name)
+    return line_of(surface) if family == "noise" else surface if family == "grid" else None
 
 
 def _num_available(surface: Surface, split: str) -> int:

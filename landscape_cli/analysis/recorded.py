@@ -23,6 +23,7 @@ FINITE_DIFFERENCES = "finite differences"
 _WITHOUT_DECAY = ("fisher_rao",)  # from gradients of single examples, which have none
 _DIFFERS, _DIFFERS_ABSOLUTELY = 0.05, 1e-3  # of two losses that ought to be the same
 _MOST = 1e300  # of a number in a file
+_HOW = ("estimator",)  # options that are words, and of no consequence but for the error
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class Conditions:
     def numbers(self) -> dict[str, float]:
         """The options that are numbers."""
         return {key: value for key, given in self.options.items() if (value := _number(given)) is not None}
+
+    @property
+    def kind(self) -> str:
+        """The options that are words, such as ``layers: fc1, fc2``."""
+        words = {key: _in_words(given) for key, given in self.options.items() if key not in _HOW}
+        return ", ".join(f"{key}: {each}" for key, each in sorted(words.items()) if each)
 
     def unlike(self, other: Conditions) -> str:
         """In what two records differ so that their values do not belong together; ``""`` where in nothing."""
@@ -162,6 +169,8 @@ def measurement(
     method_error_from: ErrorSource | None = None,
     bound: Bound | None = None,
     settings: Mapping[str, float] | None = None,
+    is_estimate: bool = False,
+    num_probes: float = 0,
     note: str = "",
     lacking: str = "",
 ) -> Measurement:
@@ -178,6 +187,8 @@ def measurement(
         method_error_from: Where it comes from.
         bound: Of which side the value is a bound.
         settings: By default the options of the record that are numbers.
+        is_estimate: See `Measurement`.
+        num_probes: NaN where it is not known.
         note: Comes before what is to be known of the whole record.
         lacking: Why it cannot be measured, other than that the record lacks it.
     """
@@ -202,6 +213,9 @@ def measurement(
         split=found.conditions.split,
         holds_for=found.conditions.words,
         settings=settings,
+        kind=found.conditions.kind,
+        is_estimate=is_estimate,
+        num_probes=int(num_probes) if math.isfinite(num_probes) else 0,
         note=joined(note, found.note),
     )
 
@@ -296,6 +310,10 @@ def _selection(value: JsonValue) -> str:
 
 def _texts(value: JsonValue) -> list[str]:
     return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def _in_words(value: JsonValue) -> str:
+    return ", ".join(_texts(value)) or _text(value)
 
 
 def _text(value: JsonValue) -> str:

@@ -26,6 +26,8 @@ def relative_flatness(surface: Surface, *, loss: str | None = None, slice_index:
         unit=found.unit,
         invariant_to=(LAYER, BATCHNORM),
         standard_error=found.record.number("standard_error"),
+        is_estimate=True,
+        num_probes=found.conditions.numbers.get("products", 0),  # for each layer
         note=_layers(found),
     )
 

@@ -31,5 +31,7 @@ def negative_curvature(surface: Surface, *, loss: str | None = None, slice_index
         standard_error=found.record.number("negative_sum_standard_error"),
         method_error=found.record.number("negative_sum_change"),
         method_error_from="quadrature",
+        is_estimate=True,
+        num_probes=nodes.shape[0] if nodes is not None and nodes.ndim == 2 else 0,
         note=size,
     )

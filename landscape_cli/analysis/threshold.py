@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from landscape_cli.analysis.comparability import OF_PATHS, family_of
 from landscape_cli.analysis.compare import View
-from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.gate_words import confidence_in_words, more_directions
+from landscape_cli.analysis.measurement import Measurement, jackknife, joined, over_slices
 from landscape_cli.analysis.question import Named, check_decidable, lacks
 from landscape_cli.analysis.sharpness import NAMES
 from landscape_cli.analysis.student import t_quantile
@@ -75,7 +79,7 @@ def _verdict(view: View, named: Named, threshold: Threshold, confidence: float) 
     reasons = list(lacks(view, named.surface, name))
     limits = None if reasons else one_sided_limits(found, confidence)
     if found.value is None or limits is None:
-        reasons = reasons or [f"{name} has no error bar: {found.note}"]
+        reasons = reasons or [joined(f"{name} has no error bar", found.note)]
         return Verdict(name, "not comparable", f"{named.name}: {'; '.join(reasons)}", limit=threshold.in_words)
     worst, best = limits if threshold.side == "min" else (limits[1], limits[0])
     outcome: Outcome = "inconclusive"
@@ -92,13 +96,16 @@ def _verdict(view: View, named: Named, threshold: Threshold, confidence: float) 
         new=found.value,
         bounds=limits,
         confidence=confidence,
-        num_slices=len(found.per_slice),
+        num_slices=0 if name in OF_PATHS else found.num_known,
     )
 
 
 def _advice(found: Measurement, outcome: Outcome) -> str:
-    if outcome == "inconclusive" and found.per_slice:
-        return "Add random directions, then measure again: landscape scan CONFIG -o FILE --more-slices TOTAL"
+    if outcome == "inconclusive" and found.bound is not None:
+        most = "least" if found.bound == "lower" else "most"
+        return f"Only that it is at {most} this is known: see the note of landscape sharpness, or move the bound."
+    if outcome == "inconclusive" and family_of(found.name) in ("noise", "grid") and found.name not in OF_PATHS:
+        return f"Add random directions, then measure again: {more_directions(found.name, 'TOTAL')}"
     if outcome == "inconclusive":
         return "The bound lies within the error of the measure: look at other measures, or move the bound."
     return (
@@ -120,17 +127,25 @@ def one_sided_limits(found: Measurement, confidence: float) -> tuple[float, floa
         confidence: One-sided, from 0.5 to 1.
     """
     assert found.value is not None
-    if found.bound is not None:
-        return (found.value, math.inf) if found.bound == "lower" else (-math.inf, found.value)
-    method = found.method_error or 0.0
-    if found.standard_error is None:
-        return None if found.per_slice else (found.value - method, found.value + method)
-    degrees = len(found.per_slice) - 1 if len(found.per_slice) > 1 else math.inf
-    half = t_quantile(degrees, confidence=2 * confidence - 1) * found.standard_error
+    error = _error_of_bound(found) if found.bound is not None else found.standard_error
+    if error is None and not (found.is_exact or found.bound is not None):
+        return None
+    half = t_quantile(found.degrees, confidence=2 * confidence - 1) * (error or 0.0)
     if found.left_out:  # its error is that of its logarithm
         factor = math.exp(half / found.value)
-        return found.value / factor, found.value * factor
-    return found.value - half - method, found.value + half + method
+        low, high = found.value / factor, found.value * factor
+    else:
+        half += found.method_error or 0.0
+        low, high = found.value - half, found.value + half
+    return (-math.inf if found.bound == "upper" else low), (math.inf if found.bound == "lower" else high)
+
+
+def _error_of_bound(found: Measurement) -> float | None:
+    """Standard error of a value that counts what lies beyond the line as its end; None where it is over no slices."""
+    value, left_out = found.value or 0.0, np.asarray(found.left_out)
+    if found.left_out:
+        return value * jackknife(np.log(np.where(np.isnan(left_out), value, left_out)))
+    return over_slices(found.per_slice).standard_error if found.per_slice else None
 
 
 def _sentence(
@@ -141,14 +156,14 @@ def _sentence(
     outcome: Outcome,
     confidence: float,
 ) -> str:
-    value, percent = found.value or 0.0, f"{100 * confidence:.3g} %"
-    low, high = limits
+    value, (low, high) = found.value or 0.0, limits
     if low == high:
         sure = f"exactly, on these {found.num_examples:,} examples" if found.num_examples else "exactly"
     elif outcome == "inconclusive":
-        sure = f"with {100 * (2 * confidence - 1):.3g} % confidence between {low:.4g} and {high:.4g}"
+        sure = f"with {confidence_in_words(2 * confidence - 1)} between {low:.4g} and {high:.4g}"
     else:
         is_upper = (outcome == "pass") == (threshold.side == "max")
-        sure = f"with {percent} confidence at {'most' if is_upper else 'least'} {high if is_upper else low:.4g}"
+        end = f"most {high:.4g}" if is_upper else f"least {low:.4g}"
+        sure = f"with {confidence_in_words(confidence)} at {end}"
     sign = {"lower": "at least ", "upper": "at most ", None: ""}[found.bound]
     return f"{threshold.measure} of {named.name} is {sign}{value:.4g}, {sure}; allowed: {threshold.in_words}"

@@ -42,5 +42,7 @@ def _trace(found: Recorded, name: str, unit: str, invariant_to: tuple[str, ...])
         unit=unit,
         invariant_to=invariant_to,
         standard_error=found.record.number("standard_error"),
+        is_estimate=True,
+        num_probes=probes,
         note=", ".join(filter(None, words)),
     )

@@ -73,6 +73,7 @@ def _rise(
         unit=unit or found.unit,
         invariant_to=invariant_to,
         bound=None if diverges else bound,
+        is_estimate=bound is not None,
         settings=settings,
         note=joined(shown, _DIVERGES if diverges else note),
     )

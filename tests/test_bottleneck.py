@@ -1,0 +1,120 @@
+"""The bottleneck distance is that of gudhi's own diagrams, and at most the largest difference of two surfaces."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import gudhi
+import numpy as np
+import pytest
+from analytic import line, surface_of
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from identified import identified
+
+from landscape_cli.analysis.bottleneck import Bottleneck, bottleneck
+from landscape_cli.analysis.compare import View
+from landscape_cli.surface import Surface
+
+SHAPE = (2, 5, 5)
+VALUES = arrays(np.float64, SHAPE, elements=st.floats(0, 4))
+
+
+def plane(values: np.ndarray, evaluated: object = True, **told: object) -> Surface:
+    grid = [line(-1, 1, values.shape[1])] * 2
+    surface = surface_of(lambda *_: 0.0, *grid, num_slices=len(values), evaluated=evaluated)
+    metric = surface.metrics["train_loss"]
+    metric.values[:] = np.where(surface.evaluated, values, np.nan)
+    metric.centre = float(values[0, values.shape[1] // 2, values.shape[2] // 2])
+    return identified(surface, **told)
+
+
+def distance(base: Surface, new: Surface) -> Bottleneck:
+    return bottleneck(base, new, View.of([base, new]))
+
+
+def diagram(values: np.ndarray) -> np.ndarray:
+    found = gudhi.CubicalComplex(vertices=values)
+    found.persistence(homology_coeff_field=2, min_persistence=0.0)
+    return np.asarray(found.persistence_intervals_in_dimension(0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(VALUES, VALUES)
+def test_distance_is_that_of_the_cubical_complexes(one: np.ndarray, other: np.ndarray) -> None:
+    found = distance(plane(one), plane(other))
+    expected = [gudhi.bottleneck_distance(diagram(a), diagram(b)) for a, b in zip(one, other, strict=True)]
+    assert found.per_slice == pytest.approx(expected)
+    assert found.spread is not None
+    assert found.spread.value == pytest.approx(np.mean(expected))
+
+
+@settings(max_examples=40, deadline=None)
+@given(VALUES, arrays(np.float64, SHAPE, elements=st.floats(-0.5, 0.5)))
+def test_distance_is_at_most_the_largest_difference(values: np.ndarray, change: np.ndarray) -> None:
+    """Cohen-Steiner, Edelsbrunner & Harer 2007, the stability theorem; and it is 0 from itself, and symmetric."""
+    base, new = plane(values), plane(values + change)
+    there, back = distance(base, new).per_slice, distance(new, base).per_slice
+    assert there == pytest.approx(back)
+    for each, largest in zip(there, np.abs(change).max(axis=(1, 2)), strict=True):
+        assert each <= largest + 1e-9
+    assert distance(base, base).per_slice == (0.0, 0.0)
+
+
+def test_a_basin_that_is_filled_up_costs_half_of_its_depth() -> None:
+    values = np.tile(np.array([3.0, 0.0, 3.0, 1.0, 3.0])[None, None], (1, 5, 1))
+    filled = np.where(values == 1.0, 3.0, values)
+    assert distance(plane(values), plane(filled)).per_slice == (1.0,)
+
+
+def test_first_slices_of_both_are_compared() -> None:
+    values = np.random.default_rng(0).uniform(0, 1, (4, 5, 5))
+    assert distance(plane(values), plane(values[:2])).per_slice == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [({"data": "e" * 64}, "data train: "), ({"seed": 1}, "seed: 0 → 1"), ({"network": "m" * 64}, "network")],
+)
+def test_what_may_not_be_compared_has_no_distance(told: dict[str, object], words: str) -> None:
+    values = np.random.default_rng(0).uniform(0, 1, SHAPE)
+    found = distance(plane(values), plane(values, **told))
+    assert found.spread is None
+    assert words in found.note
+
+
+def test_what_is_not_known_or_not_there_is_said() -> None:
+    values = np.random.default_rng(0).uniform(0, 1, SHAPE)
+    unknown = distance(plane(values, seed=None), plane(values))
+    assert unknown.per_slice == (0.0, 0.0)
+    assert "not known to be the same: seed" in unknown.note
+    mask = np.ones(SHAPE, dtype=np.bool_)
+    mask[:, 1::2] = mask[:, :, 1::2] = False
+    partial = distance(plane(values), plane(values, mask))
+    assert "partial" in partial.note
+    assert "different points" in partial.note
+    nowhere = plane(values)
+    nowhere = replace(nowhere, evaluated=np.zeros(SHAPE, dtype=np.bool_))
+    assert distance(nowhere, plane(values)).spread is None
+
+
+WITHOUT_GUDHI = """
+import sys
+sys.modules["gudhi"] = None
+sys.path.insert(0, "tests")
+from identified import bowl
+from landscape_cli.analysis.bottleneck import bottleneck
+from landscape_cli.analysis.compare import View
+surface = bowl([1.0, 2.0])
+print(bottleneck(surface, surface, View.of([surface])).note)
+"""
+
+
+def test_without_gudhi_it_says_how_to_get_it() -> None:
+    """In a process of its own, where the import fails."""
+    ended = subprocess.run([sys.executable, "-c", WITHOUT_GUDHI], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "needs gudhi: pip install 'landscape-cli[topology]'"

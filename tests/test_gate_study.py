@@ -1,0 +1,109 @@
+"""The study of the gate: its rules by hand, a small run in a real process, and what its figures are said to show."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from scripts import gate_figures, gate_tables, gate_trials
+
+PAGE, FIGURES = ROOT / "docs" / "gate-study.md", ROOT / "docs" / "benchmarks" / "gate-study.json"
+
+
+@pytest.fixture(scope="module")
+def report() -> Any:
+    return json.loads(FIGURES.read_text())
+
+
+def test_the_tables_of_the_page_are_those_of_the_figures(report: Any) -> None:
+    text = PAGE.read_text()
+    assert gate_tables.with_tables(text, report) == text
+    assert all(f"<!-- table: {name} -->" in text for name in gate_tables.TABLES)
+
+
+def test_the_targets_are_read_off_the_bins(report: Any) -> None:
+    assert report["targets"] == gate_figures.targets(report["bins"])
+
+
+def test_the_sequential_rule_reaches_every_target_and_20_directions_that_of_false_alarms(report: Any) -> None:
+    """What the page says in words: that power needs more directions than 20 is said, too."""
+    reached = {(each["bin"], each["policy"]): each["reached"] for each in report["targets"]}
+    assert reached == {
+        **{("equal", policy): True for policy in ("fixed", "strict", "sequential")},
+        **{(name, "sequential"): True for name in ("1.3-1.5", "1.5-")},
+        **{(name, policy): False for name in ("1.3-1.5", "1.5-") for policy in ("fixed", "strict")},
+    }
+    assert all(report["bins"][name]["trials"] >= 500 for name in gate_figures.BINS)
+
+
+def test_the_error_bar_holds_and_the_level_at_the_boundary_is_the_nominal_one(report: Any) -> None:
+    found, standard_error = report["quadratics"], math.sqrt(0.05 * 0.95 / report["quadratics"]["trials"])
+    for shares in (found["fixed"]["20"], found["sequential"]):
+        assert shares["fail"] <= 0.05 + 2 * standard_error
+    assert all(0.86 <= report["coverage"][str(size)] <= 0.94 for size in gate_trials.SIZES)
+
+
+def test_outcomes_of_every_bin_add_up(report: Any) -> None:
+    for each in [*report["bins"].values(), report["retrained"], report["quadratics"]]:
+        for shares in [*each["fixed"].values(), *each["strict"].values(), each["sequential"]]:
+            assert sum(shares[name] for name in ("fail", "pass", "inconclusive")) == pytest.approx(1, abs=2e-4)
+
+
+def look(outcome: Any) -> gate_trials.Look:
+    return gate_trials.Look(0.0, 0.1, {gate_trials.CONFIDENCE: "inconclusive", gate_trials.STRICT: outcome})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (("fail", "pass", "pass"), ("fail", 20)),
+        (("inconclusive", "pass", "fail"), ("pass", 40)),
+        (("inconclusive", "inconclusive", "fail"), ("fail", 80)),
+        (("inconclusive", "inconclusive", "inconclusive"), ("inconclusive", 80)),
+    ],
+)
+def test_the_sequential_rule_stops_at_the_first_decision(outcomes: tuple[str, ...], expected: tuple[str, int]) -> None:
+    found = {size: look(outcome) for size, outcome in zip(gate_trials.LOOKS, outcomes, strict=True)}
+    assert gate_trials.sequential(found) == expected
+
+
+def test_quadratic_pairs_have_a_ratio_of_exactly_the_tolerance() -> None:
+    found = [gate_trials.looks(pair)[80] for pair in gate_trials.quadratics(40, np.random.default_rng(1))]
+    mean = float(np.mean([each.log_ratio for each in found]))
+    assert abs(mean - math.log(0.85)) < 3 * float(np.mean([each.error for each in found])) / math.sqrt(40)
+
+
+def test_several_baselines_need_a_difference_beyond_their_own_spread() -> None:
+    rng = np.random.default_rng(0)
+    squared = rng.standard_normal((20, 60)) ** 2
+    curvatures = squared @ np.full(60, 0.05)
+    new, near, far = (gate_trials.quadratic(curvatures * factor) for factor in (2.0, 1.0, 4.0))
+    assert gate_trials.fails_beside([new, near, near, near])
+    assert not gate_trials.fails_beside([new, near, far, near])
+    assert not gate_trials.fails_beside([near, near, near, near])
+
+
+@pytest.mark.slow
+def test_a_quick_study_runs_and_its_rates_are_sane(tmp_path: Path) -> None:
+    out = tmp_path / "study.json"
+    command = [sys.executable, str(ROOT / "scripts" / "gate_study.py"), "--quick", "--out", str(out)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert found.returncode == 0, found.stderr
+    quick = json.loads(out.read_text())
+    assert set(quick) == set(json.loads(FIGURES.read_text()))
+    assert quick["bins"]["equal"]["fixed"]["20"]["fail"] <= 0.1
+    assert quick["bins"]["equal"]["sequential"]["fail"] <= 0.1
+    assert 0.6 <= quick["coverage"]["20"] <= 1
+    assert 20 <= quick["bins"]["equal"]["sequential"]["mean_directions"] <= 80
+    assert quick["baselines"]["5"] == {}  # there are four seeds
