@@ -30,7 +30,7 @@ demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure ho
 	$(BIN)/landscape scan configs/digits_line.yaml -o $(DEMO)/digits_line.h5
 	$(BIN)/landscape plot $(DEMO)/digits_line.h5 -o $(DEMO)/digits_line.png --quiet
 	$(BIN)/python scripts/train_digits.py -o $(DEMO)/last.pt --save-every-epoch $(DEMO)/path
-	$(BIN)/landscape scan configs/ci.yaml -o $(DEMO)/again.h5 --checkpoint $(DEMO)/last.pt --quiet
+	$(BIN)/landscape scan configs/ci.yaml -o $(DEMO)/again.h5 --checkpoint $(DEMO)/last.pt --set radius.slices=10 --quiet
 	$(BIN)/landscape compare $(DEMO)/digits.h5 $(DEMO)/again.h5 --config configs/ci.yaml || test $$? = 5
 	$(BIN)/landscape scan configs/digits_path.yaml -o $(DEMO)/digits_path.h5
 	$(BIN)/landscape plot $(DEMO)/digits_path.h5 -o $(DEMO)/digits_path.png --quiet
