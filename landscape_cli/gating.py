@@ -9,6 +9,8 @@ from pydantic import Field
 from landscape_cli.components import Section
 from landscape_cli.quantities import Amount
 
+MOST_LOOKS = 20
+
 
 class GateConfig(Section):
     """How much worse a checkpoint may be than a baseline: for ``landscape compare``; a scan does not look at it."""
@@ -20,7 +22,7 @@ class GateConfig(Section):
     looks: int = Field(
         1,
         gt=0,
-        le=20,
+        le=MOST_LOOKS,
         description="How often files are compared at most, with directions added in between, such as 3 for 20, 40 and "
         "80: every look gets its share of the 5 % probability of an error",
     )

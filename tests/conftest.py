@@ -39,6 +39,22 @@ class Outcome:
     stderr: str
 
 
+@pytest.fixture(scope="session")
+def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with surfaces of trained perceptrons, see `gate_models`: made once, whichever process is the first."""
+    from filelock import FileLock
+    from gate_models import fill
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "gate_surfaces"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            temporary = tmp_path_factory.mktemp("gate")
+            fill(temporary)
+            temporary.rename(folder)
+    return folder
+
+
 @pytest.fixture
 def landscape(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run the command line in this process, through its real error boundary."""

@@ -49,7 +49,7 @@ PLANE = {"x": {"num": 3}, "y": {"num": 3}}
 
 
 def line(num: int = 5, **direction: object) -> dict[str, object]:
-    """The axis of configs/sharpness.yaml."""
+    """The axis of the section radius."""
     return {"x": {"start": 0.01, "stop": 3, "num": num, "spacing": "log", "direction": {**NOISE, **direction}}}
 
 
@@ -109,14 +109,6 @@ def test_the_radius_equals_a_scan_of_its_own_bit_for_bit(
                 metric.centre_std,
                 metric.num_examples,
             )
-
-
-def test_the_defaults_are_those_of_the_shipped_config() -> None:
-    shipped = load_config(ROOT / "configs" / "sharpness.yaml", ["radius=true"])
-    assert shipped.radius is not None
-    assert shipped.radius.axes() == shipped.axes
-    assert shipped.radius.slices == shipped.slices.num
-    assert (shipped.radius.tau, shipped.radius.seed) == (0.1, None)
 
 
 def test_the_grid_is_what_it_is_without_a_radius(tmp_path: Path) -> None:
@@ -362,7 +354,7 @@ def test_another_tau_is_written_down_and_nothing_is_evaluated(tmp_path: Path) ->
 def test_a_config_without_a_radius_leaves_that_of_the_file_alone(
     tmp_path: Path, landscape: Landscape, cut: int | None
 ) -> None:
-    output, config = tmp_path / "s.h5", small_config(tmp_path, radius=SMALL)
+    output, config = tmp_path / "s.h5", small_config(tmp_path, radius=PLAIN)
     stop = {} if cut is None else {"should_stop": StopAfter(cut)}
     begun = beside(scan(load_config(config), output, **stop))  # type: ignore[arg-type]
     assert begun.num_evaluated > 0
@@ -396,7 +388,7 @@ def secretive(output: Path | None = None, **options: object) -> Surface:
         Secretive(),
         {"a": network("mlp")[1]},
         axes={"x": {"num": 5, "direction": {"_target_": "random", "parameters": "head"}}},
-        radius=SMALL,
+        radius=PLAIN,
         batch_size=16,
         output=output,
         runtime=runtime,
@@ -450,7 +442,7 @@ def test_a_plan_that_is_halved_on_the_line_is_kept_there_and_not_on_the_grid(tmp
     model, dataset = Scarce(), network("mlp")[1]
     options = {
         "axes": {"x": {"num": 5, "direction": {"_target_": "random", "parameters": "head"}}},
-        "radius": SMALL,
+        "radius": PLAIN,
         "batch_size": 16,
         "runtime": {"engine": "sequential", "save_every": 0, "processes": 1},
     }
@@ -533,7 +525,7 @@ def test_what_is_wrong_with_the_parameters_is_located(tmp_path: Path, landscape:
 
 
 def test_the_number_is_the_same_in_either_place(tmp_path: Path, landscape: Landscape) -> None:
-    section = {"slices": 4, "num": 9}
+    section = {"slices": 4, "num": 9, "parts": 1}
     scan(load_config(small_config(tmp_path, radius=section)), tmp_path / "both.h5")
     scan(load_config(small_config(tmp_path, axes=line(9), slices={"num": 4})), tmp_path / "alone.h5")
     both, alone = load_surface(tmp_path / "both.h5"), load_surface(tmp_path / "alone.h5")
@@ -608,7 +600,7 @@ def test_on_a_quadratic_the_rise_and_the_radius_are_the_closed_forms() -> None:
     model, dataset = at_its_minimum()
     surface = scan_model(
         model, {"train": dataset}, axes={"x": {"num": 3}}, loss="mse", evaluation={"precision": "float64"},
-        radius={"slices": 400, "num": 200}, runtime={"processes": 1},
+        radius={"slices": 400, "num": 200, "parts": 1}, runtime={"processes": 1},
     )  # fmt: skip
     trace, forms = trace_and_forms(model, dataset.tensors[0], 400)
     s = np.array(beside(surface).grid.axes[0].coordinates)

@@ -128,8 +128,15 @@ def readable(name: str) -> str:
 
 
 def split_of(surface: Surface, name: str) -> str:
-    """The split of a metric: what stands before ``_loss``, and for other metrics the longest such split that fits."""
-    splits = [other.removesuffix("_loss") for other in surface.metrics if other.endswith("_loss")]
+    """The split of a metric: one of the data where the file names them, else what stands before ``_loss``; the longest
+    that fits.
+    """
+    data = surface.provenance.identity.get("data")
+    splits = (
+        [*data]
+        if isinstance(data, dict)
+        else [other.removesuffix("_loss") for other in surface.metrics if other.endswith("_loss")]
+    )
     fitting = [split for split in splits if name.startswith(f"{split}_")]
     return max(fitting, key=len) if fitting else name.partition("_")[0]
 

@@ -27,7 +27,7 @@ from landscape_cli.analysis.gate_words import (
     why_undecided,
 )
 from landscape_cli.analysis.measurement import Measurement
-from landscape_cli.analysis.question import Named, Question, obstacles, way_of
+from landscape_cli.analysis.question import Named, Question, check_amount, obstacles, way_of
 from landscape_cli.analysis.student import t_quantile
 from landscape_cli.analysis.tolerance import Tolerance, limits_of, outcome
 from landscape_cli.analysis.verdict import Verdict
@@ -63,10 +63,12 @@ def gate(
     ways = [way_of(tolerance, view) for tolerance in tolerances]
     num_uncertain = sum(family_of(tolerance.measure) != "centre" for tolerance in tolerances)
     shared = 1 - (1 - confidence) / max(1, num_uncertain)
-    return [
-        _verdict(Question(view, bases, new, tolerance, way, shared))
-        for tolerance, way in zip(tolerances, ways, strict=True)
+    questions = [
+        Question(view, bases, new, tolerance, way, shared) for tolerance, way in zip(tolerances, ways, strict=True)
     ]
+    for question in questions:
+        check_amount(question)
+    return [_verdict(question) for question in questions]
 
 
 def _verdict(question: Question) -> Verdict:

@@ -23,8 +23,9 @@ def sentence(question: Question, decision: Decision) -> str:
     change = _words(question, found.log_ratio if tolerance.is_relative else found.difference)
     if found.base == 0 < found.new:  # of which there is no share
         change = f"{found.new:.3g} more"
-    allowed = tolerance.amount if question.better == "lower" else -tolerance.amount
-    return f"{sides}: {change}{_how_sure(question, decision)}; tolerated: {_amount(question, allowed)}"
+    way = "more" if question.better == "lower" else "less"
+    allowed = f"{100 * tolerance.amount:g} %" if tolerance.is_relative else f"{tolerance.amount:g}"
+    return f"{sides}: {change}{_how_sure(question, decision)}; tolerated: {allowed} {way}"
 
 
 def _at_least(question: Question, named: Named, decision: Decision) -> str:

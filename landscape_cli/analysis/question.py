@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -74,15 +75,33 @@ def way_of(tolerance: Tolerance, view: View) -> Better:
     return better
 
 
-def check_decidable(name: str, where: str) -> None:
+def check_decidable(name: str, where: str, instead: str = _INSTEAD) -> None:
     """Refuse measures that no decision may rest on.
 
     Raises:
-        UsageError: It is one; ``where`` comes before the message.
+        UsageError: It is one; ``where`` comes before the message, and what to write instead after it.
     """
     reason = _NEVER.get(name)
     if reason is not None:
-        raise UsageError(f"{where}: no decision may rest on {name}: {reason}", hint=_INSTEAD)
+        raise UsageError(f"{where}: no decision may rest on {name}: {reason}", hint=instead)
+
+
+def check_amount(question: Question) -> None:
+    """Refuse a tolerance in the units of the measure that nothing could exceed: 15 of a radius of 0.2 was meant in %.
+
+    Raises:
+        UsageError: It is one.
+    """
+    tolerance = question.tolerance
+    if tolerance.is_relative or question.better == "lower":
+        return
+    values = [question.view.measurement(base.surface, question.measure).value for base in question.bases]
+    least = min((value for value in values if value is not None), default=math.inf)
+    if tolerance.amount >= least > 0:
+        raise UsageError(
+            f"gate {tolerance}: found {tolerance.amount:g} less than {least:.4g}, which nothing could exceed",
+            hint=f"A share is written with %: {question.measure}:{tolerance.amount:g}%",
+        )
 
 
 def obstacles(question: Question) -> list[str]:
@@ -109,10 +128,10 @@ def _between(question: Question, base: Surface) -> tuple[str, ...]:
 def lacks(view: View, surface: Surface, name: str) -> Iterator[str]:
     """What keeps a measure of a surface from being decided on."""
     found, part = view.measurement(surface, name), _part_of(surface, name)
-    if found.value is None:
-        yield f"{name} is not measured: {found.note}"
-    elif part is not None and not part.complete:
+    if part is not None and not part.complete:
         yield f"partial: {part.num_evaluated:,} of {part.grid.num_points:,} points; the same scan goes on"
+    elif found.value is None:
+        yield f"{name} is not measured: {found.note}"
     elif found.per_slice and name not in OF_PATHS and found.num_known < _FEWEST_SLICES:
         slices = "1 slice" if found.num_known == 1 else f"{found.num_known} slices"
         yield f"{name} of {slices}; expected at least {_FEWEST_SLICES}, and 20 are better"

@@ -19,6 +19,8 @@ from landscape_cli.analysis.student import t_quantile
 from landscape_cli.analysis.verdict import Outcome, Verdict
 from landscape_cli.errors import UsageError, did_you_mean
 
+_INSTEAD = "Decide on the adaptive radius: --min adaptive_radius=0.2"
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -68,7 +70,7 @@ def check_thresholds(
     for threshold in thresholds:
         if threshold.measure not in known:
             raise UsageError(f"{threshold}: unknown measure{did_you_mean(threshold.measure, known)}")
-        check_decidable(threshold.measure, str(threshold))
+        check_decidable(threshold.measure, str(threshold), _INSTEAD)
     num_uncertain = sum(threshold.measure in NAMES for threshold in thresholds)
     shared = 1 - (1 - confidence) / max(1, num_uncertain)
     return [_verdict(view, named, threshold, shared) for threshold in thresholds]

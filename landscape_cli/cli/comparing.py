@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from landscape_cli.cli.arguments import WITH_BASE
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.options import (
     GithubSummary,
@@ -22,32 +23,43 @@ from landscape_cli.cli.options import (
 )
 from landscape_cli.errors import UsageError
 
-_WITH_BASE = "Such as: landscape compare new.h5 --base a.h5 b.h5 c.h5 --gate"
+_WITHOUT_BASE = "Such as: landscape compare base.h5 new.h5"
 
 
 def compare(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Surface files; the others are compared with the first.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE",
+            help="Surface files, two or more: the first is BASE, with which the others are compared.",
+            show_default=False,
+        ),
+    ] = None,
     base: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE...", help="Compare the one FILE with these: trainings that are known to be good."),
+        typer.Option(
+            metavar="FILE...",
+            help="Surfaces of several trainings that are known to be good; then there is one FILE, before this option.",
+        ),
     ] = None,
     gate: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[MEASURE:AMOUNT]",
-            help="Decide whether NEW, the second FILE, may pass: at most 15% less adaptive_radius than BASE, the "
-            "first, or as given: test_loss:2%. May be repeated.",
+            metavar="[NAME:AMOUNT]",
+            help="Decide whether the second FILE may pass: whether it is not much worse than BASE. By default, at most "
+            "15% less adaptive_radius; or as given, such as test_loss:2%. May be repeated.",
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="The same from the section gate of this config.")
+        Path | None,
+        typer.Option(metavar="YAML", help="Decide as its section gate says; options given here come before it."),
     ] = None,
     looks: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Compare at most this often, adding directions: looks share the 5 % of errors. Default 1."
+            metavar="N",
+            help="How often you will compare at most, with directions added in between. The more looks, the surer "
+            "each has to be. Default 1.",
         ),
     ] = None,
     on_inconclusive: OnInconclusive = None,
@@ -79,7 +91,11 @@ def compare(
         raise UsageError(
             "--looks, --on-inconclusive, --junit and --github-summary belong to a gate", hint="Add --gate."
         )
-    paths = _in_order(files, base or (), is_gate=options is not None)
+    if options is not None and metric is not None:
+        raise UsageError(
+            f"--metric {metric} chooses what is shown, not what a gate decides on", hint=f"Give --gate {metric}:15%"
+        )
+    paths = _in_order(files or (), base or (), is_gate=options is not None)
     asked = comparison.Asked(loss, tau, metric, "json" if json else "markdown" if markdown else "words", quiet)
     if options is None:
         comparison.compare(paths, asked)
@@ -93,16 +109,17 @@ def _in_order(files: Sequence[Path], base: Sequence[Path], *, is_gate: bool) -> 
     Raises:
         UsageError: Too few, or it is not clear which is which.
     """
+    found = ", ".join(map(str, files)) or "none"
     if base and len(files) != 1:
         raise UsageError(
-            f"--base: found {len(files)} files beside the baselines; expected one, before --base", hint=_WITH_BASE
+            f"--base takes all files up to the next option; expected one more, which is compared with them; "
+            f"found {found}",
+            hint=WITH_BASE,
         )
     if not base and len(files) < 2:
-        raise UsageError(
-            f"found one file, {files[0]}; expected at least two", hint="Such as: landscape compare A.h5 B.h5"
-        )
+        raise UsageError(f"compare: expected at least two files; found {found}", hint=_WITHOUT_BASE)
     if is_gate and not base and len(files) > 2:
         raise UsageError(
-            f"--gate: found {len(files)} files; expected BASE and NEW, or one file and its baselines", hint=_WITH_BASE
+            f"--gate: expected two files, BASE and NEW, or one and its baselines; found {found}", hint=WITH_BASE
         )
     return [*base, *files]

@@ -17,21 +17,24 @@ from landscape_cli.analysis.verdict import Verdict
 from landscape_cli.cli.comparison_reports import ComparisonReport, comparison_report
 from landscape_cli.cli.comparison_tables import (
     bottleneck_in_words,
-    columns_of,
     common_in_words,
     ranking_in_words,
-    table_rows,
+    same_checkpoint_in_words,
+    table,
 )
 from landscape_cli.cli.console import (
+    TALK,
     markdown_table,
     markdown_text,
+    one_line,
     print_columns,
     print_json,
     print_text,
     print_words,
 )
 from landscape_cli.cli.gate_options import GateOptions
-from landscape_cli.cli.verdicts import Delivery, markdown_of, print_verdicts
+from landscape_cli.cli.verdicts import END_OF_FOLD, FOLD, Delivery, markdown_of, print_verdicts
+from landscape_cli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,10 @@ def gate(paths: Sequence[Path], asked: Asked, options: GateOptions, junit: Path 
         print_json(_report(named, paths, asked, verdicts))
     elif asked.form == "markdown":
         print_text(_in_markdown(named, asked, verdicts))
-    else:
-        print_verdicts(verdicts, inconclusive_fails=options.inconclusive_fails, quiet=asked.quiet)
+    elif not asked.quiet:
+        print_verdicts(verdicts)
+    for words in same_checkpoint_in_words(named):
+        TALK.note(f"warning: {words}")
     delivery = Delivery(junit, to_github, options.inconclusive_fails)
     delivery.deliver(_title(named), verdicts, lambda: _in_markdown(named, asked, verdicts))
 
@@ -93,21 +98,43 @@ def _report(
 
 
 def _load(paths: Sequence[Path]) -> list[Named]:
-    """The surfaces, each by its file name, or by its path where others have that name."""
+    """The surfaces, each with what it is called."""
     from landscape_cli.storage import load_surface
 
+    return [Named(label, load_surface(path)) for label, path in zip(labels_of(paths), paths, strict=True)]
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """File names, or paths where others have that name; of a file that is given twice with a number behind it.
+
+    >>> labels_of([Path("a/run.h5"), Path("b/run.h5"), Path("base.h5"), Path("base.h5")])
+    ['a/run.h5', 'b/run.h5', 'base.h5 (1)', 'base.h5 (2)']
+    """
     times = Counter(path.name for path in paths)
-    return [Named(path.name if times[path.name] == 1 else str(path), load_surface(path)) for path in paths]
+    named = [path.name if times[path.name] == 1 or paths.count(path) > 1 else str(path) for path in paths]
+    labels = []
+    for i, name in enumerate(named):
+        number = f" ({named[:i].count(name) + 1})" if named.count(name) > 1 else ""
+        labels.append(one_line(name) + number)
+    return labels
 
 
 def _compared(named: Sequence[Named], asked: Asked) -> tuple[Comparison, list[Bottleneck]]:
-    """All measures, or the one that was asked for; with all of them also the distance of the basins."""
+    """All measures, or the one that was asked for; with all of them also the distance of the basins.
+
+    Raises:
+        UsageError: No file has the one that was asked for.
+    """
     surfaces = [each.surface for each in named]
-    found = compare_surfaces(surfaces, loss=asked.loss, tau=asked.tau, rank_by=asked.metric)
-    if asked.metric is not None:
-        return replace(found, rows=tuple(row for row in found.rows if row.name == asked.metric), lacking=()), []
     view = View.of(surfaces, loss=asked.loss, tau=asked.tau)
-    return found, [bottleneck(surfaces[0], other, view) for other in surfaces[1:]]
+    found = compare_surfaces(surfaces, loss=asked.loss, tau=asked.tau, rank_by=asked.metric)
+    if asked.metric is None:
+        return found, [bottleneck(surfaces[0], other, view) for other in surfaces[1:]]
+    rows = tuple(row for row in found.rows if row.name == asked.metric)
+    if not rows:
+        why = view.measurement(surfaces[0], asked.metric).note
+        raise UsageError(f"--metric {asked.metric}: not measured in any of the files: {why}")
+    return replace(found, rows=rows, lacking=()), []
 
 
 def _title(named: Sequence[Named]) -> str:
@@ -118,7 +145,7 @@ def _title(named: Sequence[Named]) -> str:
 
 def _print_for_people(named: Sequence[Named], comparison: Comparison, distances: Sequence[Bottleneck]) -> None:
     title = f"{', '.join(each.name for each in named)}: measured on {comparison.loss}"
-    print_columns(title, columns_of(named), table_rows(named, comparison.rows))
+    print_columns(title, *table(named, comparison.rows), num_first=1)
     for heading, lines in _words(named, comparison, distances):
         print_words(heading, lines)
 
@@ -127,6 +154,7 @@ def _words(
     named: Sequence[Named], comparison: Comparison, distances: Sequence[Bottleneck]
 ) -> Iterator[tuple[str, list[str]]]:
     """What is the same, what is not, and the ranking."""
+    yield from ((words, []) for words in same_checkpoint_in_words(named))
     same, different, unknown = common_in_words(comparison)
     if same:
         yield f"the same: {'; '.join(same)}", []
@@ -142,12 +170,11 @@ def _words(
 def _in_markdown(named: Sequence[Named], asked: Asked, verdicts: Sequence[Verdict]) -> str:
     """The comparison, or for a gate the verdicts with the comparison folded up below them."""
     comparison, distances = _compared(named, asked)
-    table = markdown_table(columns_of(named), table_rows(named, comparison.rows))
+    measures = markdown_table(*table(named, comparison.rows))
     words = "\n".join(
         f"{markdown_text(heading)}\n" + "".join(f"- {markdown_text(line)}\n" for line in lines)
         for heading, lines in _words(named, comparison, distances)
     )
     if not verdicts:
-        return f"# {markdown_text(_title(named))}: measured on {comparison.loss}\n\n{table}\n{words}"
-    folded = f"<details><summary>All measures</summary>\n\n{table}\n{words}\n</details>\n"
-    return f"{markdown_of(_title(named), verdicts)}\n{folded}"
+        return f"# {markdown_text(_title(named))}: measured on {comparison.loss}\n\n{measures}\n{words}"
+    return f"{markdown_of(_title(named), verdicts)}\n{FOLD}{measures}\n{words}{END_OF_FOLD}"

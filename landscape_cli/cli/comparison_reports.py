@@ -59,7 +59,7 @@ class PlaceReport(BaseModel):
     """A place in the ranking."""
 
     label: str
-    value: float
+    value: Number
     worse_than_previous: bool | None = Field(description="Surely, with 95 % confidence; null: first, or no error bar")
 
 

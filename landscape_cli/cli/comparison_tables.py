@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from landscape_cli.analysis.bottleneck import Bottleneck
 from landscape_cli.analysis.compare import CONFIDENCE, Against, Comparison, Row
+from landscape_cli.analysis.contrast import Contrast
 from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.analysis.orientation import Better
 from landscape_cli.analysis.question import Named
+from landscape_cli.cli.comparison_reports import sha256_of_checkpoint
 from landscape_cli.cli.console import number
 from landscape_cli.cli.from_model import errors_in_words
 
+Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]  # names of columns, and rows of cells
 _SIGNS = {"lower": "≥ ", "upper": "≤ ", None: ""}
 _LARGE_RATIO = 3.0  # from here on a factor reads better than a percentage
+_ROUNDING = 1e-5  # engines, threads and machines agree on a loss to this share of it
 
 
-def columns_of(named: Sequence[Named]) -> tuple[str, ...]:
-    """The heading of `table_rows`."""
+def table(named: Sequence[Named], rows: Sequence[Row]) -> Table:
+    """The names of the columns, and a line for each measure, of more than two files one for each file as well; without
+    columns that are empty.
+    """
     if len(named) == 2:
-        return ("measure", *(each.name for each in named), "change", "95 % interval", "which is", "note")
-    return ("measure", "value ± SE", "file", f"against {named[0].name}", "95 % interval", "which is", "note")
+        columns = ("measure", *(each.name for each in named), "change", "95 % interval", "which is", "note")
+    else:
+        columns = ("measure", "file", "value ± SE", f"against {named[0].name}", "95 % interval", "which is", "note")
+    return without_empty(columns, list(_table_rows(named, rows)))
 
 
-def table_rows(named: Sequence[Named], rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """A line for each measure, or for more than two files one for each file as well."""
+def without_empty(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table without those columns of which all cells are empty."""
+    kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def _table_rows(named: Sequence[Named], rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
     for row in rows:
         values = [value_in_words(each) for each in row.measurements]
-        notes = _notes(row)
+        changes = [("", "", "", ""), *_changes(row)]
         if len(named) == 2:
-            yield (row.name, *values, *_change(row.against_first[0], row.better), notes[0])
+            yield (row.name, *values, *changes[1])
             continue
-        changes = [("", "", ""), *(_change(each, row.better) for each in row.against_first)]
-        notes = ["", *notes]
         for i, each in enumerate(named):
-            yield (row.name if i == 0 else "", values[i], each.name, *changes[i], notes[i])
+            yield (row.name if i == 0 else "", each.name, values[i], *changes[i])
 
 
 def value_in_words(measurement: Measurement) -> str:
@@ -45,39 +57,44 @@ def value_in_words(measurement: Measurement) -> str:
     return f"{_SIGNS[measurement.bound]}{number(measurement.value)} {errors_in_words(measurement)}".rstrip()
 
 
-def _notes(row: Row) -> list[str]:
-    """Of each file but the first: why it is not compared, or what to know of the change."""
+def _changes(row: Row) -> Iterator[tuple[str, str, str, str]]:
+    """Of each file but the first: the change, its interval, whether that is better, and what to know of it."""
     first = row.measurements[0]
-    found = []
     for measurement, against in zip(row.measurements[1:], row.against_first, strict=True):
-        lacking = first.note if first.value is None else measurement.note if measurement.value is None else ""
-        found.append(lacking or against.note)
-    return found
+        if first.value is None or measurement.value is None:
+            yield "", "", "", first.note if first.value is None else measurement.note
+        elif first.bound is not None and first.bound == measurement.bound and not against.relation.obstacles:
+            yield "", "", "", "of both only a bound is known"
+        else:
+            yield *_change(against, row.better), against.note
 
 
 def _change(against: Against, better: Better | None) -> tuple[str, str, str]:
-    """The change, its interval, and whether that is better."""
     found = against.contrast
     if found is None:
         return "", "", ""
     limits = found.limits_of_difference(CONFIDENCE)
     if found.has_ratio:
         of_ratio = found.limits_of_ratio(CONFIDENCE)
-        cells = share_in_words(found.ratio), range_in_words(of_ratio) if of_ratio else "–"
+        change, interval = share_in_words(found.ratio), range_in_words(of_ratio) if of_ratio else "–"
     else:
         interval = f"{_signed(limits[0])} … {_signed(limits[1])}" if limits else "–"
-        cells = _signed(found.difference), interval
+        change = _signed(found.difference)
     if found.pairing == "exact" and not any(found.method_errors):
-        cells = cells[0], "exact"
-    return *cells, _judgement(limits, better)
+        interval = "exact"
+    judged = "" if better is None or against.relation.unequal else _judgement(found, better)
+    return _SIGNS[found.bound] + change, interval, judged
 
 
-def _judgement(limits: tuple[float, float] | None, better: Better | None) -> str:
-    if better is None or limits is None:
+def _judgement(found: Contrast, better: Better) -> str:
+    limits = found.limits_of_difference(CONFIDENCE)
+    if limits is None:
         return ""
     low, high = limits
     if low == high == 0:
         return "equal"
+    if max(abs(low), abs(high)) <= _ROUNDING * max(abs(found.base), abs(found.new)):
+        return "the same within rounding"
     if low <= 0 <= high:
         return "the same within error"
     return "better" if (low > 0) == (better == "higher") else "worse"
@@ -86,15 +103,19 @@ def _judgement(limits: tuple[float, float] | None, better: Better | None) -> str
 def share_in_words(ratio: float) -> str:
     """``−13 %``, from a factor of three on ``× 5.2``."""
     if ratio >= _LARGE_RATIO or ratio <= 1 / _LARGE_RATIO:
-        return f"× {ratio:.3g}"
+        return f"× {_factor(ratio)}"
     return _percent(ratio - 1)
 
 
 def range_in_words(ratios: tuple[float, float]) -> str:
     """``−18 … −7 %``."""
     if any(ratio >= _LARGE_RATIO or ratio <= 1 / _LARGE_RATIO for ratio in ratios):
-        return f"× {ratios[0]:.3g} … {ratios[1]:.3g}"
+        return f"× {_factor(ratios[0])} … {_factor(ratios[1])}"
     return f"{_percent(ratios[0] - 1).removesuffix(' %')} … {_percent(ratios[1] - 1)}"
+
+
+def _factor(ratio: float) -> str:
+    return "∞" if math.isinf(ratio) else f"{ratio:.3g}"
 
 
 def _percent(share: float) -> str:
@@ -135,6 +156,17 @@ def common_in_words(comparison: Comparison) -> tuple[list[str], list[str], list[
     return same, different, unknown
 
 
+def same_checkpoint_in_words(named: Sequence[Named]) -> Iterator[str]:
+    """Which files are of one and the same checkpoint, so that there is nothing to find between them."""
+    groups: dict[str, list[str]] = {}
+    for each in named:
+        if (digest := sha256_of_checkpoint(each.surface.provenance.identity)) is not None:
+            groups.setdefault(digest, []).append(each.name)
+    for digest, names in groups.items():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} are of the same checkpoint, {digest[:8]}…"
+
+
 def bottleneck_in_words(named: Sequence[Named], distances: Sequence[Bottleneck]) -> Iterator[str]:
     """The distance of each file from the first one."""
     for each, found in zip(named[1:], distances, strict=False):
@@ -142,7 +174,8 @@ def bottleneck_in_words(named: Sequence[Named], distances: Sequence[Bottleneck])
         if found.spread is None:
             yield f"{heading}: not measured: {found.note}"
             continue
-        error = f" ± {found.spread.standard_error:.2g}" if found.spread.standard_error is not None else ""
+        spread = found.spread.standard_error or 0.0
+        error = f" ± {spread:.2g}" if spread > _ROUNDING * found.spread.value else ""
         slices = f", mean of {len(found.per_slice)} slices" if len(found.per_slice) > 1 else ""
         note = f"; {found.note}" if found.note else ""
         yield f"{heading}: {number(found.spread.value)}{error}{slices}{note}"

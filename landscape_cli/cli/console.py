@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -114,10 +115,16 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     _write(content.getvalue())
 
 
-def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, num_first: int = 3) -> None:
     """Print a table with a heading on stdout, nothing cut off; the last column takes what room is left.
 
-    Where a terminal leaves it next to none, it is a list: the first three columns in a line, the others below it.
+    Where a terminal leaves it next to none, it is a list: the first columns in a line, the others below it.
+
+    Args:
+        title: The heading.
+        columns: Of each a name; what stands in one called note needs no name in a list.
+        rows: A cell for each column.
+        num_first: Columns in the first line of a list, which are not named there.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
@@ -129,7 +136,7 @@ def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[st
     heading = Text(printable(title), style="bold")
     room = console.width - sum(widths[:-1]) - _WIDTH_OF_GAPS * len(columns)
     if is_terminal and room < _WIDTH_OF_NOTES:
-        _print_list(console, heading, columns, cells, widths)
+        _print_list(console, heading, columns, cells, num_first)
     else:
         table = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", padding=(0, 1))
         for name in columns[:-1]:
@@ -142,13 +149,20 @@ def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[st
 
 
 def _print_list(
-    console: Console, title: Text, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]
+    console: Console, title: Text, columns: Sequence[str], rows: Sequence[Sequence[str]], num_first: int
 ) -> None:
     console.print(title)
-    for name, value, unit, *others in rows:
-        console.print(Text.assemble((name.ljust(widths[0] + 2), "cyan"), f"{value}  {unit}"))
-        named = [f"{heading}: {cell}" for heading, cell in zip(columns[3:-1], others, strict=False) if cell]
-        console.print(Padding(Text("; ".join(filter(None, (*named, others[-1])))), (0, 0, 0, 4)))
+    width = max((cell_len(row[0]) for row in rows), default=0) if num_first > 1 else 0
+    for row in rows:
+        if any(row[:num_first]):
+            console.print(Text.assemble((row[0].ljust(width), "cyan"), *(f"  {cell}" for cell in row[1:num_first])))
+        named = [
+            cell if heading == "note" else f"{heading}: {cell}"
+            for heading, cell in zip(columns[num_first:], row[num_first:], strict=True)
+            if cell
+        ]
+        if named:
+            console.print(Padding(Text("; ".join(named)), (0, 0, 0, 4)))
     console.print()
 
 
@@ -169,7 +183,7 @@ def print_words(heading: str, lines: Iterable[str]) -> None:
 
 def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """Print a table in Markdown on stdout, below a heading where there is a title."""
-    heading = f"## {printable(title)}\n\n" if title else ""
+    heading = f"## {markdown_text(title)}\n\n" if title else ""
     _write(heading + markdown_table(columns, rows))
 
 
@@ -181,19 +195,25 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def markdown_text(text: str) -> str:
-    """Text from files for a page in Markdown: without what would end a cell of a table or begin a tag of HTML."""
-    return printable(text).replace("|", "\\|").replace("<", "&lt;")
+    """Text for a page in Markdown, so that it reads there as it is: no emphasis, code, link, tag, mathematics or end of
+    a cell.
+    """
+    shown = printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKS.sub(r"\\\g<0>", shown)
+
+
+_MARKS = re.compile(r"[\\`*|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is none
 
 
 def print_markdown_title(title: str) -> None:
     """Print the heading of the page in Markdown on stdout."""
-    _write(f"# {printable(title)}\n\n")
+    _write(f"# {markdown_text(title)}\n\n")
 
 
 def print_markdown_words(heading: str, lines: Iterable[str]) -> None:
     """Print a sentence in Markdown on stdout and what it rests on below it."""
-    listed = "".join(f"- {printable(line)}\n" for line in lines)
-    _write(f"\n**{printable(heading)}**\n" + (f"\n{listed}" if listed else ""))
+    listed = "".join(f"- {markdown_text(line)}\n" for line in lines)
+    _write(f"\n**{markdown_text(heading)}**\n" + (f"\n{listed}" if listed else ""))
 
 
 def print_text(text: str) -> None:
@@ -219,6 +239,11 @@ def _write(text: str) -> None:
 def printable(text: str) -> str:
     """Text from files without what a terminal would obey: control characters are shown, not sent."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same of a name that might hold line breaks."""
+    return printable(text).replace("\n", "\\n")
 
 
 def number(value: float) -> str:

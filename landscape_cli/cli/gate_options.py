@@ -14,7 +14,7 @@ from landscape_cli.analysis.tolerance import Tolerance
 from landscape_cli.cli.arguments import NO_VALUE
 from landscape_cli.config import load_gate
 from landscape_cli.errors import UsageError
-from landscape_cli.gating import GateConfig
+from landscape_cli.gating import MOST_LOOKS, GateConfig
 from landscape_cli.quantities import parse_amount
 
 _EXAMPLE = "Such as: --gate adaptive_radius:15% --gate test_loss:2%"
@@ -57,8 +57,8 @@ def gate_options(
         raise UsageError(f"--gate: {twice[0]} is given twice; expected one tolerance for each measure")
     section = section or GateConfig()
     looks = section.looks if looks is None else looks
-    if looks < 1:
-        raise UsageError(f"--looks: found {looks}; expected at least 1")
+    if not 1 <= looks <= MOST_LOOKS:
+        raise UsageError(f"--looks: found {looks}; expected 1 to {MOST_LOOKS}")
     fails = parse_on_inconclusive(on_inconclusive, section.on_inconclusive)
     return GateOptions(tuple(tolerances), 1 - (1 - CONFIDENCE) / looks, fails)
 
@@ -80,7 +80,9 @@ def tolerance_of(text: str) -> Tolerance:
     Raises:
         UsageError: It is none.
     """
-    measure, _, amount = text.partition(":")
+    measure, colon, amount = text.partition(":")
+    if not colon:
+        raise UsageError(f"--gate {text}: expected a measure and an amount with a colon between them", hint=_EXAMPLE)
     try:
         return Tolerance(measure.strip(), *parse_amount(amount))
     except ValueError as error:

@@ -17,6 +17,7 @@ from landscape_cli.analysis.recorded import COMMAND
 from landscape_cli.cli.console import (
     TALK,
     number,
+    one_line,
     print_columns,
     print_json,
     print_line,
@@ -108,14 +109,15 @@ def sharpness(
     if metric is not None:
         _print_number(asked.measured(surface, metric), file)
         return
-    judged = asked.judged(Named(file.name, surface), thresholds)
-    if judged and not (json or markdown):
-        print_verdicts(judged, inconclusive_fails=delivery.inconclusive_fails, quiet=quiet)
-    else:
+    named = Named(one_line(file.name), surface)
+    judged = asked.judged(named, thresholds)
+    if not judged or json or markdown:
         form: _Form = "json" if json else "markdown" if markdown else "words"
         _print_all(surface, file, asked, judged, form, quiet=quiet)
+    elif not quiet:
+        print_verdicts(judged)
     if judged:
-        delivery.deliver(file.name, judged, lambda: markdown_of(file.name, judged))
+        delivery.deliver(named.name, judged, lambda: markdown_of(named.name, judged))
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _print_all(
     from landscape_cli.analysis.learning_rate import learning_rates
     from landscape_cli.analysis.sharpness import FROM_MODEL, NAMES
     from landscape_cli.analysis.slices import name_of_loss
-    from landscape_cli.cli.verdicts import markdown_of
+    from landscape_cli.cli.verdicts import END_OF_FOLD, FOLD, markdown_of
 
     found = [asked.measured(surface, name) for name in NAMES]
     num_slices = surface.grid.num_slices if asked.slice_index is None else 1
@@ -183,8 +185,10 @@ def _print_all(
     words = [(_addressed(sentence, file), lines) for sentence, lines in words]
     if form == "markdown":
         if judged:
-            print_text(markdown_of(file.name, judged) + "\n")
+            print_text(f"{markdown_of(one_line(file.name), judged)}\n{FOLD}")
         _print_in_markdown(report, on_grid, from_model, words)
+        if judged:
+            print_text(END_OF_FOLD)
     elif not quiet:
         _print_for_people(report, on_grid, from_model, words)
         for each in _not_measured(found):

@@ -11,13 +11,14 @@ from xml.etree import ElementTree as ET
 import typer
 
 from landscape_cli.analysis.verdict import Outcome, Verdict, exit_code, overall
-from landscape_cli.cli.comparison_tables import share_in_words
-from landscape_cli.cli.console import TALK, markdown_table, markdown_text, number, print_words
+from landscape_cli.cli.comparison_tables import range_in_words, share_in_words, without_empty
+from landscape_cli.cli.console import TALK, markdown_table, markdown_text, number, one_line, print_words, printable
 from landscape_cli.errors import OutputError
 from landscape_cli.storage import replace_file
 
+FOLD, END_OF_FOLD = "<details><summary>All measures</summary>\n\n", "\n</details>\n"
 _SYMBOLS: dict[Outcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "not comparable": "⛔"}
-_COLUMNS = ("", "measure", "base", "new", "change", "sure of", "allowed")
+_COLUMNS = ("", "measure", "base", "new", "change", "lies between", "allowed")
 _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
@@ -36,7 +37,8 @@ class Delivery:
     inconclusive_fails: bool
 
     def deliver(self, title: str, verdicts: Sequence[Verdict], markdown: Callable[[], str]) -> None:
-        """Write the reports, then leave with the exit code of the gravest verdict.
+        """Write the reports, say where an open question counts as a pass, and leave with the exit code of the gravest
+        verdict.
 
         Args:
             title: Of the reports.
@@ -51,18 +53,18 @@ class Delivery:
             write_junit(self.junit, title, verdicts, inconclusive_fails=self.inconclusive_fails)
         if self.to_github:
             write_github_summary(markdown())
-        code = exit_code(overall(verdicts), inconclusive_fails=self.inconclusive_fails)
+        outcome = overall(verdicts)
+        if outcome == "inconclusive" and not self.inconclusive_fails:
+            TALK.note("warning: inconclusive counts as a pass; --on-inconclusive fail makes it exit code 6")
+        code = exit_code(outcome, inconclusive_fails=self.inconclusive_fails)
         if code:
             raise typer.Exit(code)
 
 
-def print_verdicts(verdicts: Sequence[Verdict], *, inconclusive_fails: bool, quiet: bool = False) -> None:
-    """Print each as a sentence, with what it rests on and what to do, and a warning where one is passed over."""
-    for verdict in verdicts if not quiet else ():
+def print_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Print each as a sentence, with what it rests on and what to do."""
+    for verdict in verdicts:
         print_words(verdict.headline, filter(None, (*verdict.notes, verdict.advice)))
-    outcome = overall(verdicts)
-    if outcome == "inconclusive" and not inconclusive_fails:
-        TALK.note("warning: inconclusive counts as a pass; --on-inconclusive fail makes it exit code 6")
 
 
 def markdown_of(title: str, verdicts: Sequence[Verdict]) -> str:
@@ -75,26 +77,31 @@ def markdown_of(title: str, verdicts: Sequence[Verdict]) -> str:
         lines += [*listed, ""] if listed else []
     rows = [_row(verdict) for verdict in verdicts if verdict.new is not None]
     if rows:
-        lines += [markdown_table(_COLUMNS, rows)]
+        lines += [markdown_table(*without_empty(_COLUMNS, rows))]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
     is_share = verdict.limit.endswith("%")
-    change = (
-        "" if verdict.change is None else share_in_words(1 + verdict.change) if is_share else number(verdict.change)
-    )
-    bounds = verdict.bounds or (0.0, 0.0)
-    each = [share_in_words(1 + bound) if is_share else number(bound) for bound in bounds]
+    low, high = verdict.bounds or (0.0, 0.0)
+    if low == high:
+        between = "exact"
+    else:
+        between = range_in_words((1 + low, 1 + high)) if is_share else f"{_bound(low)} … {_bound(high)}"
+    change = "" if verdict.change is None else number(verdict.change)
     return (
         _SYMBOLS[verdict.outcome],
         verdict.measure,
         "" if verdict.base is None else number(verdict.base),
         "" if verdict.new is None else number(verdict.new),
-        change,
-        "exact" if bounds[0] == bounds[1] else f"{each[0]} … {each[1]}",
+        share_in_words(1 + verdict.change) if verdict.change is not None and is_share else change,
+        between,
         verdict.limit,
     )
+
+
+def _bound(value: float) -> str:
+    return number(value).replace("-inf", "−∞").replace("inf", "∞")
 
 
 def write_github_summary(markdown: str) -> None:
@@ -109,7 +116,7 @@ def write_github_summary(markdown: str) -> None:
         return
     try:
         with Path(path).open("a", encoding="utf-8") as file:  # others write there, too
-            file.write(markdown + "\n")
+            file.write(f"\n{markdown}\n")
     except OSError as error:
         raise OutputError(f"--github-summary: {path}: {error.strerror}") from error
 
@@ -130,22 +137,26 @@ def write_junit(path: Path, name: str, verdicts: Sequence[Verdict], *, inconclus
     counts = {
         f"{kind}s" if kind != "skipped" else kind: str(kinds.count(kind)) for kind in ("failure", "error", "skipped")
     }
-    head = {"name": name, "tests": str(len(verdicts)), **counts}
+    head = {"name": one_line(name), "tests": str(len(verdicts)), **counts}
     root = ET.Element("testsuites", head)
     suite = ET.SubElement(root, "testsuite", head)
     for verdict, kind in zip(verdicts, kinds, strict=True):
         case = ET.SubElement(
             suite, "testcase", {"classname": "landscape", "name": f"{verdict.measure} ({verdict.limit})"}
         )
-        details = "\n".join(filter(None, (verdict.headline, *verdict.notes, verdict.advice)))
+        # printable: XML 1.0 has no way to write what is not
+        details = printable("\n".join(filter(None, (verdict.headline, *verdict.notes, verdict.advice))))
         if kind:
-            told = ET.SubElement(case, kind, {"message": xml_text(verdict.headline)})
+            told = ET.SubElement(case, kind, {"message": printable(verdict.headline)})
             if kind != "skipped":
                 told.set("type", verdict.outcome)
-                told.text = xml_text(details)
-        ET.SubElement(case, "system-out").text = xml_text(details)
+                told.text = details
+        ET.SubElement(case, "system-out").text = details
     ET.indent(root)
-    replace_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+    try:
+        replace_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+    except OutputError as error:
+        raise OutputError(f"--junit {error}", hint="The verdict stands; choose another file for the report.") from error
 
 
 def _kind(outcome: Outcome, *, inconclusive_fails: bool) -> str:
@@ -153,11 +164,3 @@ def _kind(outcome: Outcome, *, inconclusive_fails: bool) -> str:
     if outcome == "inconclusive":
         return "failure" if exit_code(outcome, inconclusive_fails=inconclusive_fails) else "skipped"
     return {"fail": "failure", "not comparable": "error"}.get(outcome, "")
-
-
-def xml_text(text: str) -> str:
-    """Text without the control characters that XML 1.0 has no way to write."""
-    return "".join(
-        c if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff" and not "\ud800" <= c <= "\udfff") else "\ufffd"
-        for c in text
-    )
