@@ -21,7 +21,7 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure how flat it is, and draw it and a path of training
+demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure how flat it is, train it again, compare the two, and draw the path
 	@mkdir -p $(DEMO)
 	$(BIN)/landscape scan configs/digits.yaml -o $(DEMO)/digits.h5
 	$(BIN)/landscape plot $(DEMO)/digits.h5 -o $(DEMO)/digits.png --quiet
@@ -30,6 +30,8 @@ demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure ho
 	$(BIN)/landscape scan configs/digits_line.yaml -o $(DEMO)/digits_line.h5
 	$(BIN)/landscape plot $(DEMO)/digits_line.h5 -o $(DEMO)/digits_line.png --quiet
 	$(BIN)/python scripts/train_digits.py -o $(DEMO)/last.pt --save-every-epoch $(DEMO)/path
+	$(BIN)/landscape scan configs/ci.yaml -o $(DEMO)/again.h5 --checkpoint $(DEMO)/last.pt --set radius.slices=10 --quiet
+	$(BIN)/landscape compare $(DEMO)/digits.h5 $(DEMO)/again.h5 --config configs/ci.yaml || test $$? = 5
 	$(BIN)/landscape scan configs/digits_path.yaml -o $(DEMO)/digits_path.h5
 	$(BIN)/landscape plot $(DEMO)/digits_path.h5 -o $(DEMO)/digits_path.png --quiet
 	@echo "look at: $(addprefix $(CURDIR)/$(DEMO)/,digits.png digits_line.png digits_path.png)"
