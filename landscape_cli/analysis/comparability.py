@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from landscape_cli.analysis.captions import split_of
 from landscape_cli.analysis.invariance import is_relative_noise
 from landscape_cli.analysis.measurement import Measurement
-from landscape_cli.analysis.relative_noise import line_of
+from landscape_cli.analysis.relative_noise import line_of, num_parts
 from landscape_cli.analysis.sharpness import FROM_MODEL, MEASURES
 from landscape_cli.grid import Grid
 from landscape_cli.surface import Surface
@@ -213,7 +213,7 @@ def _facts(surface: Surface) -> _Facts:
         own = _section(resolved, "radius").get("seed") if surface.radius is not None else None
         facts |= {"noise": _recipes(line), "line of noise": _points(line.grid)}
         facts["seed of the noise"] = _seed(line, seed if own is None else own)
-        facts["parts of the data"] = _same(str(line.directions["x"].found.get("parts", 1)))
+        facts["parts of the data"] = _same(str(num_parts(line)))
     return facts
 
 

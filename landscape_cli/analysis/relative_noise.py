@@ -21,6 +21,12 @@ def line_of(surface: Surface) -> Surface:
     return surface if surface.radius is None else surface.radius
 
 
+def num_parts(line: Surface) -> int:
+    """Into how many parts the data were cut, each with signs of the noise of its own; 1 where the file does not say."""
+    parts = line.directions["x"].found.get("parts")
+    return parts if isinstance(parts, int) and not isinstance(parts, bool) and parts > 0 else 1
+
+
 def slices_of_noise(surface: Surface, loss: str | None, slice_index: int | None) -> tuple[Slices, str]:
     """The loss along the line, and why nothing can be measured on it; ``""`` where something can.
 

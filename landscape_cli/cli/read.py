@@ -51,6 +51,7 @@ def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     if report.radius is not None:
         line, tau = report.radius, report.radius.tau
         ends = f"noise from {line.start:g} to {line.stop:g}" + (f", τ = {tau:g}" if tau is not None else "")
+        ends += f", {line.parts} parts of the data" if line.parts > 1 else ""
         yield "radius", f"{line.num_slices} directions, {ends}, {_state(line, why)}"
     for name, metric in report.metrics.items():
         yield name, _metric_row(metric)

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, Field, JsonValue
 
 from landscape_cli.analysis.recorded import MAP
+from landscape_cli.analysis.relative_noise import num_parts
 from landscape_cli.cli.curvature_reports import (
     CurvatureReport,
     MapReport,
@@ -67,6 +68,7 @@ class RadiusReport(BaseModel):
     num_evaluated: int
     start: float = Field(description="The least noise, relative to the weights")
     stop: float = Field(description="The most")
+    parts: int = Field(description="Of the data, each with signs of the noise of its own")
     tau: Number = Field(description="The rise of the loss at the radius; null where the file does not say")
 
 
@@ -250,6 +252,7 @@ def _radius_report(surface: Surface) -> RadiusReport | None:
         num_evaluated=line.num_evaluated,
         start=coordinates[0],
         stop=coordinates[-1],
+        parts=num_parts(line),
         tau=tau if isinstance(tau, float) else None,
     )
 
