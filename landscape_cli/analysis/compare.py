@@ -302,7 +302,7 @@ def _all_comparable(view: View, surfaces: Sequence[Surface], name: str) -> bool:
 
 
 def _is_worse(found: Contrast, better: Better | None) -> bool | None:
-    limits = found.limits_of_difference(CONFIDENCE)
+    limits = found.limits(CONFIDENCE)
     if limits is None:
         return None
     return limits[1] < 0 if better == "higher" else limits[0] > 0

@@ -69,6 +69,12 @@ class Contrast:
         """New / base; NaN where one of them is not above 0."""
         return self.new / self.base if self.has_ratio else math.nan
 
+    def limits(self, confidence: float) -> Limits | None:
+        """Those of the logarithm of the ratio where there is one, else of the difference: what says whether more is
+        sure.
+        """
+        return self.limits_of_log(confidence) if self.has_ratio else self.limits_of_difference(confidence)
+
     def limits_of_difference(self, confidence: float) -> Limits | None:
         """Between which new − base lies with this probability; None without an error bar."""
         half = sum(self.method_errors)

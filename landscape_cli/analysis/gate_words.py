@@ -25,7 +25,8 @@ def sentence(question: Question, decision: Decision) -> str:
         change = f"{found.new:.3g} more"
     way = "more" if question.better == "lower" else "less"
     allowed = f"{100 * tolerance.amount:g} %" if tolerance.is_relative else f"{tolerance.amount:g}"
-    return f"{sides}: {change}{_how_sure(question, decision)}; tolerated: {allowed} {way}"
+    tolerated = f"{allowed} {way}" if tolerance.amount else _NO_CHANGE
+    return f"{sides}: {change}{_how_sure(question, decision)}; tolerated: {tolerated}"
 
 
 def _at_least(question: Question, named: Named, decision: Decision) -> str:

@@ -87,13 +87,13 @@ def _change(against: Against, better: Better | None) -> tuple[str, str, str]:
 
 
 def _judgement(found: Contrast, better: Better) -> str:
-    limits = found.limits_of_difference(CONFIDENCE)
+    limits, scale = found.limits(CONFIDENCE), 1.0 if found.has_ratio else max(abs(found.base), abs(found.new))
     if limits is None:
         return ""
     low, high = limits
     if low == high == 0:
         return "equal"
-    if max(abs(low), abs(high)) <= _ROUNDING * max(abs(found.base), abs(found.new)):
+    if max(abs(low), abs(high)) <= _ROUNDING * scale:
         return "the same within rounding"
     if low <= 0 <= high:
         return "the same within error"
