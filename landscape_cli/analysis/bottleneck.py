@@ -25,11 +25,13 @@ class Bottleneck:
         spread: Mean over the common slices; None where there is none.
         per_slice: Of each of these.
         note: Why there is none; else what to know of it.
+        unit: Of the loss.
     """
 
     spread: Spread | None
     per_slice: tuple[float, ...] = ()
     note: str = ""
+    unit: str = ""
 
 
 def bottleneck(base: Surface, new: Surface, view: View) -> Bottleneck:
@@ -61,7 +63,8 @@ def bottleneck(base: Surface, new: Surface, view: View) -> Bottleneck:
     found_by_gudhi = [float(gudhi.bottleneck_distance(*pair)) for pair in zip(*diagrams, strict=False)]
     per_slice = [each if each > _NOTHING else 0.0 for each in found_by_gudhi]
     unknown = f"not known to be the same: {', '.join(found.unknown)}" if found.unknown else ""
-    return Bottleneck(over_slices(per_slice), tuple(per_slice), joined(*found.unequal, unknown, _partial(both)))
+    note = joined(*found.unequal, unknown, _partial(both))
+    return Bottleneck(over_slices(per_slice), tuple(per_slice), note, both[0].unit)
 
 
 def _diagram(values: FloatArray) -> FloatArray:

@@ -7,8 +7,10 @@ import math
 from landscape_cli.analysis.comparability import family_of
 from landscape_cli.analysis.decision import Decision
 from landscape_cli.analysis.question import Named, Question
+from landscape_cli.analysis.relative_noise import line_of
 
 _NO_CHANGE, _ROUNDING = "no change", 1e-12
+_LARGE = 2.0  # a share: from three times as much on, a factor reads better
 LOOKS = (20, 40, 80)  # numbers of random directions at which it pays to look
 
 
@@ -69,6 +71,8 @@ def notes(question: Question, decision: Decision) -> tuple[str, ...]:
     if found.bound is not None:
         most = "least" if found.bound == "lower" else "most"
         told.append(f"one of them lies beyond its line: {question.new.name} against the baseline is at {most} this")
+    if question.view.measurement(question.new.surface, question.measure).invariant_to == ():
+        told.append(f"{question.measure} can change when weights are rescaled and the network is the same")
     if decision.prediction is not None:
         sign = -1 if question.better == "higher" else 1
         told.append(
@@ -94,8 +98,15 @@ def advice(question: Question, decision: Decision) -> str:
     family, num = family_of(question.measure), decision.contrast.num_slices
     more = next((look for look in LOOKS if look > num), None)
     if num and more is not None and family in ("noise", "grid"):
-        return f"Add random directions to each file, then compare again: {more_directions(question.measure, str(more))}"
+        files = ", ".join(each.name for each in (*question.bases, question.new) if _num_slices(question, each) < more)
+        command = more_directions(question.measure, str(more))
+        return f"Add random directions ({files}), then compare again: {command}"
     return "The change is about as large as the tolerance: look at other measures, or move the tolerance."
+
+
+def _num_slices(question: Question, named: Named) -> int:
+    line = line_of(named.surface) if family_of(question.measure) == "noise" else named.surface
+    return line.grid.num_slices
 
 
 def more_directions(measure: str, total: str) -> str:
@@ -113,8 +124,10 @@ def advice_to_compare(question: Question) -> str:
         )
     if family_of(question.measure) == "model":
         return "Measure all of them with one config: landscape curvature CONFIG FILE"
+    slices = ", with slices: {num: 20}" if family_of(question.measure) == "grid" else ""
     return (
-        "Scan all checkpoints with one config, to the end: landscape scan CONFIG --checkpoint A.pt B.pt -o '{stem}.h5'"
+        f"Scan all checkpoints with one config{slices}, to the end: landscape scan CONFIG --checkpoint A.pt B.pt -o "
+        "'{stem}.h5'"
     )
 
 
@@ -183,6 +196,8 @@ def _amount(question: Question, change: float) -> str:
         return "any amount less" if change < 0 else "any amount more"
     if change == 0 or (question.tolerance.is_relative and abs(change) < _ROUNDING):
         return _NO_CHANGE
+    if question.tolerance.is_relative and change >= _LARGE:
+        return f"{1 + change:.3g} times as much"
     size = percent(abs(change)) if question.tolerance.is_relative else f"{abs(change):.3g}"
     return f"{size} {'less' if change < 0 else 'more'}"
 

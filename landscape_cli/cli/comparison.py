@@ -18,8 +18,10 @@ from landscape_cli.cli.comparison_reports import ComparisonReport, comparison_re
 from landscape_cli.cli.comparison_tables import (
     bottleneck_in_words,
     common_in_words,
+    equal_in_words,
     ranking_in_words,
     same_checkpoint_in_words,
+    split_equal,
     table,
 )
 from landscape_cli.cli.console import (
@@ -145,7 +147,10 @@ def _title(named: Sequence[Named]) -> str:
 
 def _print_for_people(named: Sequence[Named], comparison: Comparison, distances: Sequence[Bottleneck]) -> None:
     title = f"{', '.join(each.name for each in named)}: measured on {comparison.loss}"
-    print_columns(title, *table(named, comparison.rows), num_first=1)
+    rows, equal = split_equal(comparison.rows)
+    print_columns(title, *table(named, rows), num_first=1)
+    if equal:
+        print_words(equal_in_words(equal), [])
     for heading, lines in _words(named, comparison, distances):
         print_words(heading, lines)
 
@@ -170,7 +175,9 @@ def _words(
 def _in_markdown(named: Sequence[Named], asked: Asked, verdicts: Sequence[Verdict]) -> str:
     """The comparison, or for a gate the verdicts with the comparison folded up below them."""
     comparison, distances = _compared(named, asked)
-    measures = markdown_table(*table(named, comparison.rows))
+    rows, equal = split_equal(comparison.rows)
+    measures = markdown_table(*table(named, rows))
+    measures += f"\n{markdown_text(equal_in_words(equal))}\n" if equal else ""
     words = "\n".join(
         f"{markdown_text(heading)}\n" + "".join(f"- {markdown_text(line)}\n" for line in lines)
         for heading, lines in _words(named, comparison, distances)

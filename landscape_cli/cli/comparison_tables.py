@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from landscape_cli.analysis.bottleneck import Bottleneck
-from landscape_cli.analysis.compare import CONFIDENCE, Against, Comparison, Row
+from landscape_cli.analysis.compare import AT_CHECKPOINT, CONFIDENCE, Against, Comparison, Row
 from landscape_cli.analysis.contrast import Contrast
-from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.measurement import Measurement, joined
 from landscape_cli.analysis.orientation import Better
 from landscape_cli.analysis.question import Named
 from landscape_cli.cli.comparison_reports import sha256_of_checkpoint
@@ -31,6 +31,28 @@ def table(named: Sequence[Named], rows: Sequence[Row]) -> Table:
     else:
         columns = ("measure", "file", "value ± SE", f"against {named[0].name}", "95 % interval", "which is", "note")
     return without_empty(columns, list(_table_rows(named, rows)))
+
+
+def split_equal(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows in which files differ, and those that are the same number in all of them; all of them where none differ,
+    or there is one only.
+    """
+    equal = [row for row in rows if row.is_comparable and all(_is_equal(each) for each in row.against_first)]
+    if len(equal) == len(rows):
+        return list(rows), []
+    return [row for row in rows if row not in equal], equal
+
+
+def _is_equal(against: Against) -> bool:
+    found = against.contrast
+    is_sure = found is not None and found.bound is None and (math.isnan(found.error) or found.error == 0)
+    return is_sure and found is not None and found.difference == 0
+
+
+def equal_in_words(rows: Sequence[Row]) -> str:
+    """``the same number in all files: n_basins 1, monotone_rays 1``; ``""`` where there are none."""
+    words = [f"{row.name} {value_in_words(row.measurements[0])}" for row in rows]
+    return f"the same number in all files: {', '.join(words)}" if words else ""
 
 
 def without_empty(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -66,7 +88,17 @@ def _changes(row: Row) -> Iterator[tuple[str, str, str, str]]:
         elif first.bound is not None and first.bound == measurement.bound and not against.relation.obstacles:
             yield "", "", "", "of both only a bound is known"
         else:
-            yield *_change(against, row.better), against.note
+            notes = [against.note, *_warnings(first), *_warnings(measurement)]
+            yield *_change(against, row.better), joined(*dict.fromkeys(notes))
+
+
+def _warnings(measurement: Measurement) -> Iterator[str]:
+    """What of its note says that the number itself may mislead."""
+    if measurement.scope == AT_CHECKPOINT:
+        yield measurement.note
+    for part in measurement.note.split("; "):
+        if part.startswith(("grid too coarse", "partial")) or part.endswith("diverged"):
+            yield part
 
 
 def _change(against: Against, better: Better | None) -> tuple[str, str, str]:
@@ -178,4 +210,4 @@ def bottleneck_in_words(named: Sequence[Named], distances: Sequence[Bottleneck])
         error = f" ± {spread:.2g}" if spread > _ROUNDING * found.spread.value else ""
         slices = f", mean of {len(found.per_slice)} slices" if len(found.per_slice) > 1 else ""
         note = f"; {found.note}" if found.note else ""
-        yield f"{heading}: {number(found.spread.value)}{error}{slices}{note}"
+        yield f"{heading}: {number(found.spread.value)}{error} {found.unit}{slices}{note}"

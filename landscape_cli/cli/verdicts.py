@@ -142,7 +142,9 @@ def write_junit(path: Path, name: str, verdicts: Sequence[Verdict], *, inconclus
     suite = ET.SubElement(root, "testsuite", head)
     for verdict, kind in zip(verdicts, kinds, strict=True):
         case = ET.SubElement(
-            suite, "testcase", {"classname": "landscape", "name": f"{verdict.measure} ({verdict.limit})"}
+            suite,
+            "testcase",
+            {"classname": "landscape", "name": f"{verdict.measure} of {one_line(name)} ({verdict.limit})"},
         )
         # printable: XML 1.0 has no way to write what is not
         details = printable("\n".join(filter(None, (verdict.headline, *verdict.notes, verdict.advice))))
