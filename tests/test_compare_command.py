@@ -319,7 +319,10 @@ def test_junit_has_a_case_for_each_tolerance(two: tuple[Path, Path], landscape: 
     assert found.exit_code == 5
     suite, cases = junit_of("r.xml")
     assert suite.attrib["name"] == "new.h5 against base.h5"
-    assert [case.attrib["name"] for case in cases] == ["adaptive_radius (15%)", "train_loss (1%)", "trace (5%)"]
+    assert [case.attrib["name"] for case in cases] == [
+        f"{gate} of new.h5 against base.h5 ({amount})"
+        for gate, amount in (("adaptive_radius", "15%"), ("train_loss", "1%"), ("trace", "5%"))
+    ]
     assert [[child.tag for child in case] for case in cases] == [
         ["failure", "system-out"],
         ["system-out"],
@@ -532,7 +535,9 @@ def test_the_table_has_values_change_interval_and_judgement(two: tuple[Path, Pat
         f"−{100 * (1 - low):.0f} … −{100 * (1 - high):.0f} %",
         "worse",
     ]
-    assert cells_of(found.stdout, "train_loss") == ["train_loss", "0.2", "0.2", "0 %", "exact", "equal"]
+    equal = next(line for line in found.stdout.splitlines() if line.startswith("the same number in all files: "))
+    assert "train_loss 0.2 ± 0.011 (examples)" in equal
+    assert "train_loss" not in found.stdout.partition("the same number")[0].partition("measured on train_loss")[2]
     assert "best first, by adaptive_radius: base.h5 (" in found.stdout
     assert ", then new.h5 (" in found.stdout
     assert "data train: n = 2,000, cdcdcdcd…" in found.stdout

@@ -19,7 +19,7 @@ from landscape_cli.errors import SurfaceError, UsageError, did_you_mean
 from landscape_cli.surface import Surface
 
 CONFIDENCE = 0.95
-AT_CHECKPOINT = "at the checkpoint"
+AT_CHECKPOINT, OVER_EXAMPLES = "at the checkpoint", " over the examples"
 _FOR_RANKING = (
     "adaptive_radius",
     "adaptive_avg",
@@ -263,7 +263,7 @@ def _at_checkpoint(surface: Surface, name: str) -> Measurement:
     if not math.isfinite(metric.centre):
         return Measurement(name, scope=AT_CHECKPOINT, note=f"{name} at the checkpoint is not known, or not finite")
     error = metric.centre_standard_error
-    of_examples = f"± {error:.2g} over the examples" if math.isfinite(error) else ""
+    of_examples = f"± {error:.2g}{OVER_EXAMPLES}" if math.isfinite(error) else ""
     return Measurement(
         name,
         metric.centre,

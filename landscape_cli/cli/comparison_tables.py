@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from landscape_cli.analysis.bottleneck import Bottleneck
-from landscape_cli.analysis.compare import AT_CHECKPOINT, CONFIDENCE, Against, Comparison, Row
+from landscape_cli.analysis.compare import AT_CHECKPOINT, CONFIDENCE, OVER_EXAMPLES, Against, Comparison, Row
 from landscape_cli.analysis.contrast import Contrast
 from landscape_cli.analysis.measurement import Measurement, joined
 from landscape_cli.analysis.orientation import Better
@@ -37,16 +37,16 @@ def split_equal(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The rows in which files differ, and those that are the same number in all of them; all of them where none differ,
     or there is one only.
     """
-    equal = [row for row in rows if row.is_comparable and all(_is_equal(each) for each in row.against_first)]
+    equal = [row for row in rows if row.is_comparable and _is_equal(row)]
     if len(equal) == len(rows):
         return list(rows), []
     return [row for row in rows if row not in equal], equal
 
 
-def _is_equal(against: Against) -> bool:
-    found = against.contrast
-    is_sure = found is not None and found.bound is None and (math.isnan(found.error) or found.error == 0)
-    return is_sure and found is not None and found.difference == 0
+def _is_equal(row: Row) -> bool:
+    found = [against.contrast for against in row.against_first]
+    is_bound = any(each.bound is not None for each in row.measurements)
+    return not is_bound and all(each is not None and each.difference == 0 and not each.error > 0 for each in found)
 
 
 def equal_in_words(rows: Sequence[Row]) -> str:
@@ -76,7 +76,10 @@ def value_in_words(measurement: Measurement) -> str:
     """``0.163 ± 0.014``; a dash where it is not measured."""
     if measurement.value is None:
         return "–"
-    return f"{_SIGNS[measurement.bound]}{number(measurement.value)} {errors_in_words(measurement)}".rstrip()
+    errors = errors_in_words(measurement)
+    if measurement.scope == AT_CHECKPOINT and measurement.note:
+        errors = f"{measurement.note.removesuffix(OVER_EXAMPLES)} (examples)"  # of these examples it is exact
+    return f"{_SIGNS[measurement.bound]}{number(measurement.value)} {errors}".rstrip()
 
 
 def _changes(row: Row) -> Iterator[tuple[str, str, str, str]]:
@@ -94,8 +97,6 @@ def _changes(row: Row) -> Iterator[tuple[str, str, str, str]]:
 
 def _warnings(measurement: Measurement) -> Iterator[str]:
     """What of its note says that the number itself may mislead."""
-    if measurement.scope == AT_CHECKPOINT:
-        yield measurement.note
     for part in measurement.note.split("; "):
         if part.startswith(("grid too coarse", "partial")) or part.endswith("diverged"):
             yield part
