@@ -126,5 +126,6 @@ def test_a_real_process_writes_the_reports(landscape_process: Run) -> None:
     assert found.returncode == 5, found.stderr
     suite = ET.parse("r.xml").getroot()[0]
     assert suite.attrib == {"name": "s.h5", "tests": "2", "failures": "1", "errors": "0", "skipped": "0"}
-    assert [case.attrib["name"] for case in suite] == ["train_loss (at most 0.1)", "adaptive_radius (at least 0.2)"]
+    names = ["train_loss of s.h5 (at most 0.1)", "adaptive_radius of s.h5 (at least 0.2)"]
+    assert [case.attrib["name"] for case in suite] == names
     assert page(Path("summary.md").read_text()).heading == "❌ s.h5: fail"
