@@ -20,11 +20,11 @@ class GateConfig(Section):
         description="Measure, or metric such as test_loss → a share of the baseline such as 15%, or a number",
     )
     looks: int = Field(
-        1,
+        3,
         gt=0,
         le=MOST_LOOKS,
-        description="How often files are compared at most, with directions added in between, such as 3 for 20, 40 and "
-        "80: every look gets its share of the 5 % probability of an error",
+        description="How often the same files are compared at most, with directions added in between: at 20, 40 and 80. "
+        "Every look gets its share of the 5 % probability of an error, so that each has 98.33 % confidence",
     )
     on_inconclusive: Literal["pass", "fail"] = Field(
         "pass", description="What it means where the error bars do not allow a decision: exit code 0, or 6"

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from landscape_cli.analysis.comparability import family_of
-from landscape_cli.analysis.compare import View, with_common_noise
+from landscape_cli.analysis.compare import CONFIDENCE, View, with_common_noise
 from landscape_cli.analysis.contrast import Contrast, contrast
 from landscape_cli.analysis.decision import Decision
 from landscape_cli.analysis.gate_words import (
@@ -115,7 +115,7 @@ def _decide(question: Question) -> Decision | None:
     if any(each.bound for each in bases) or not np.isfinite(values).all() or (is_relative and values.min() <= 0):
         return None
     scaled = np.log(values) if is_relative else values
-    half = t_quantile(len(bases) - 1, confidence=2 * question.confidence - 1) * float(scaled.std(ddof=1))
+    half = t_quantile(len(bases) - 1, confidence=2 * CONFIDENCE - 1) * float(scaled.std(ddof=1))
     return _decision(
         question, contrast(_mean(bases, is_relative), new, is_paired=True), half * math.sqrt(1 + 1 / len(bases))
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from landscape_cli.analysis.comparability import family_of
+from landscape_cli.analysis.compare import CONFIDENCE
 from landscape_cli.analysis.decision import Decision
 from landscape_cli.analysis.question import Named, Question
 from landscape_cli.analysis.relative_noise import line_of
@@ -77,7 +78,7 @@ def notes(question: Question, decision: Decision) -> tuple[str, ...]:
         sign = -1 if question.better == "higher" else 1
         told.append(
             f"a further training may have {_words(question, sign * decision.prediction)} (one-sided "
-            f"{_number_in_percent(question.confidence)} prediction interval of {len(question.bases)} baselines)"
+            f"{_number_in_percent(CONFIDENCE)} prediction interval of {len(question.bases)} baselines)"
         )
     return tuple(told)
 

@@ -59,7 +59,7 @@ def compare(
         typer.Option(
             metavar="N",
             help="How often you will compare at most, with directions added in between. The more looks, the surer "
-            "each has to be. Default 1.",
+            "each has to be. Default 3: at 20, 40 and 80 directions.",
         ),
     ] = None,
     on_inconclusive: OnInconclusive = None,

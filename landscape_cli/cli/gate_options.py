@@ -60,7 +60,12 @@ def gate_options(
     if not 1 <= looks <= MOST_LOOKS:
         raise UsageError(f"--looks: found {looks}; expected 1 to {MOST_LOOKS}")
     fails = parse_on_inconclusive(on_inconclusive, section.on_inconclusive)
-    return GateOptions(tuple(tolerances), 1 - (1 - CONFIDENCE) / looks, fails)
+    return GateOptions(tuple(tolerances), confidence_of_look(looks), fails)
+
+
+def confidence_of_look(num_looks: int | None = None) -> float:
+    """One-sided, where files are looked at so often at most: all looks together have 95 % (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / (GateConfig().looks if num_looks is None else num_looks)
 
 
 def parse_on_inconclusive(given: str | None, default: str) -> bool:

@@ -155,8 +155,16 @@ class _Asked:
 
         if not thresholds:
             return []
+        from landscape_cli.cli.gate_options import confidence_of_look
+
         return check_thresholds(
-            named, thresholds, loss=self.loss, tau=self.tau, momentum=self.momentum, curv_tol=self.curv_tol
+            named,
+            thresholds,
+            loss=self.loss,
+            confidence=confidence_of_look(),
+            tau=self.tau,
+            momentum=self.momentum,
+            curv_tol=self.curv_tol,
         )
 
 
