@@ -23,7 +23,7 @@ class GateConfig(Section):
         3,
         gt=0,
         le=MOST_LOOKS,
-        description="How often the same files are compared at most, with directions added in between: at 20, 40 and 80. "
+        description="How often the same files are compared at most, with directions added in between: at 20, 40, 80. "
         "Every look gets its share of the 5 % probability of an error, so that each has 98.33 % confidence",
     )
     on_inconclusive: Literal["pass", "fail"] = Field(

@@ -220,7 +220,7 @@ def test_the_verdict_is_a_sentence_with_the_numbers(two: tuple[Path, Path], land
     sentence = found.stdout.splitlines()[0]
     match = re.fullmatch(
         r"FAIL: adaptive_radius of new\.h5 is (0\.\d+), of base\.h5 (0\.\d+): (?:29|30) % less, "
-        r"with 95 % confidence at least (\d+) % less; tolerated: 15 % less",
+        r"with 98.33 % confidence at least (\d+) % less; tolerated: 15 % less",
         sentence,
     )
     assert match is not None, sentence

@@ -80,7 +80,7 @@ def test_a_sharper_network_fails_though_its_loss_is_small(landscape: Landscape, 
     assert found.returncode == 5, found.stdout + found.stderr
     first, *rest = found.stdout.splitlines()
     assert first.startswith("FAIL: adaptive_radius of sharp.h5 is 0.")
-    assert "% less, with 95 % confidence at least" in first
+    assert "% less, with 98.33 % confidence at least" in first
     assert any("paired over 20 random directions" in line for line in rest)
     assert any("make it the new baseline, or allow for it: --gate adaptive_radius:" in line for line in rest)
 
