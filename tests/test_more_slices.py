@@ -227,6 +227,7 @@ def test_a_model_in_hand_grows_too(tmp_path: Path) -> None:
     assert_same(load_surface("s.h5"), load_surface("whole.h5"))
 
 
+@pytest.mark.slow
 def test_more_slices_make_the_error_bar_smaller() -> None:
     asked = config("radius: {slices: 4, num: 9, tau: 0.05}\n")
     scan(asked, "s.h5")
@@ -571,6 +572,7 @@ def process(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_same_command_finishes_what_it_began_and_then_says_that_it_is_complete(landscape: Landscape) -> None:
     scan(config(RADIUS), "s.h5")
     before = Path("s.h5").read_bytes()
@@ -605,9 +607,8 @@ def growing(part: str, after_points: int) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize(
-    ("number", "exit_code"), [(signal.SIGTERM, 75), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -9)])
+@pytest.mark.slow
 def test_a_process_that_is_ended_while_a_file_grows_leaves_a_file_that_goes_on(
     landscape: Landscape, part: str, number: signal.Signals, exit_code: int
 ) -> None:
