@@ -26,6 +26,7 @@ _OF_NOISE = ("adaptive_radius", "adaptive_avg")
 _ON_SLICES = ("slice_curvature", "nonconvexity")  # from the model, but along the directions of the grid
 _AT_DISTANCES = ("eps_sharpness", "mean_rise", "flat_radius", "flat_radius_min", "curvature", "asymmetry")
 _BUDGETS = ("steps", "products", "probes", "tolerance", "count", "max_products", "seed")  # how exactly, not what
+_NAMELESS = ("<lambda>", "<locals>", "functools.partial")  # of different functions, and without their options
 _NOT_RANDOM = ("between", "pca", "gradient", "hessian", "file")
 _FILES = {"between": "checkpoint", "pca": "checkpoints", "file": "path"}  # arguments that name files
 
@@ -219,7 +220,10 @@ def _facts(surface: Surface) -> _Facts:
 
 def _component(given: JsonValue) -> tuple[str, str]:
     found = given if isinstance(given, dict) else {}
-    return (json.dumps(found, sort_keys=True), _in_words(found)) if _text(found.get("_target_")) else ("", "")
+    target = _text(found.get("_target_"))
+    if not target or any(each in target for each in _NAMELESS):
+        return "", ""
+    return json.dumps(found, sort_keys=True), _in_words(found)
 
 
 def _batchnorm(surface: Surface) -> tuple[str, str]:
@@ -227,7 +231,13 @@ def _batchnorm(surface: Surface) -> tuple[str, str]:
     if _section(surface.provenance.resolved, "found").get("has_batchnorm") is False:
         return _same("none")
     policy, recalibration = _text(evaluation.get("batchnorm")), _section(evaluation, "recalibration")
-    return _same(f"{policy}{_options_in_words(recalibration)}" if policy else "")
+    words = f"{policy}{_options_in_words(recalibration)}" if policy else ""
+    if policy != "recalibrate":
+        return _same(words)
+    data = _section(surface.provenance.identity, "data")  # statistics are those of a split, whatever else is measured
+    split = _text(recalibration.get("split")) or ("train" if "train" in data else next(iter(data), ""))
+    key, in_words = _data(data.get(split))
+    return f"{words} {key}" if key else "", f"{words} on {split}, {in_words}"
 
 
 def _network(parameters: Mapping[str, JsonValue]) -> tuple[str, str]:
@@ -309,3 +319,9 @@ def _section(mapping: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonVal
 
 def _text(value: JsonValue) -> str:
     return value if isinstance(value, str) else ""
+
+
+def sha256_of_checkpoint(surface: Surface) -> str | None:
+    """Of the file, or of the weights of a model that was in hand; None where the surface does not say."""
+    found = _section(surface.provenance.identity, "checkpoint")
+    return _text(found.get("sha256") or found.get("weights_sha256")) or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from landscape_cli.analysis.comparability import family_of
+from landscape_cli.analysis.comparability import family_of, sha256_of_checkpoint
 from landscape_cli.analysis.compare import CONFIDENCE
 from landscape_cli.analysis.decision import Decision
 from landscape_cli.analysis.question import Named, Question
@@ -65,6 +65,10 @@ def _how_sure(question: Question, decision: Decision) -> str:
 def notes(question: Question, decision: Decision) -> tuple[str, ...]:
     """How it was compared, and what training again changes."""
     found, told = decision.contrast, list[str]()
+    of_new = sha256_of_checkpoint(question.new.surface)
+    same = [each.name for each in question.bases if of_new and sha256_of_checkpoint(each.surface) == of_new]
+    if same:
+        told.append(f"warning: {question.new.name} and {', '.join(same)} are of the same checkpoint")
     if found.pairing == "paired":
         told.append(f"paired over {found.num_slices} random directions")
     elif found.pairing == "unpaired":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field
 
 from landscape_cli.analysis.bottleneck import Bottleneck
-from landscape_cli.analysis.comparability import Aspect
+from landscape_cli.analysis.comparability import Aspect, sha256_of_checkpoint
 from landscape_cli.analysis.compare import CONFIDENCE, Against, Comparison, Row
 from landscape_cli.analysis.question import Named
 from landscape_cli.analysis.verdict import Outcome, Verdict, overall
@@ -149,17 +149,10 @@ def _file_report(named: Named, file: str) -> FileReport:
         label=named.name,
         file=file,
         checkpoint=path if isinstance(path, str) else None,
-        checkpoint_sha256=sha256_of_checkpoint(surface.provenance.identity),
+        checkpoint_sha256=sha256_of_checkpoint(surface),
         complete=surface.finished,
         fingerprint=surface.fingerprint,
     )
-
-
-def sha256_of_checkpoint(identity: Mapping[str, JsonValue]) -> str | None:
-    """Of the file, or of the weights of a model that was in hand; None where the surface does not say."""
-    found = identity.get("checkpoint")
-    told = (found.get("sha256") or found.get("weights_sha256")) if isinstance(found, dict) else None
-    return told if isinstance(told, str) else None
 
 
 def _aspect_report(aspect: Aspect) -> AspectReport:

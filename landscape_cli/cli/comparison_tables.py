@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from landscape_cli.analysis.bottleneck import Bottleneck
+from landscape_cli.analysis.comparability import sha256_of_checkpoint
 from landscape_cli.analysis.compare import AT_CHECKPOINT, CONFIDENCE, OVER_EXAMPLES, Against, Comparison, Row
 from landscape_cli.analysis.contrast import Contrast
 from landscape_cli.analysis.measurement import Measurement, joined
 from landscape_cli.analysis.orientation import Better
 from landscape_cli.analysis.question import Named
-from landscape_cli.cli.comparison_reports import sha256_of_checkpoint
 from landscape_cli.cli.console import number
 from landscape_cli.cli.from_model import errors_in_words
 
@@ -193,7 +193,7 @@ def same_checkpoint_in_words(named: Sequence[Named]) -> Iterator[str]:
     """Which files are of one and the same checkpoint, so that there is nothing to find between them."""
     groups: dict[str, list[str]] = {}
     for each in named:
-        if (digest := sha256_of_checkpoint(each.surface.provenance.identity)) is not None:
+        if (digest := sha256_of_checkpoint(each.surface)) is not None:
             groups.setdefault(digest, []).append(each.name)
     for digest, names in groups.items():
         if len(names) > 1:

@@ -46,17 +46,25 @@ class Delivery:
             markdown: Makes the page for GitHub.
 
         Raises:
-            OutputError: A report cannot be written.
+            OutputError: A report cannot be written, and the verdict is a pass.
             typer.Exit: With 3, 5 or 6; nothing where the verdict is a pass.
         """
-        if self.junit is not None:
-            write_junit(self.junit, title, verdicts, inconclusive_fails=self.inconclusive_fails)
-        if self.to_github:
-            write_github_summary(markdown())
+        failure: OutputError | None = None
+        try:
+            if self.junit is not None:
+                write_junit(self.junit, title, verdicts, inconclusive_fails=self.inconclusive_fails)
+            if self.to_github:
+                write_github_summary(markdown())
+        except OutputError as error:
+            failure = error
         outcome = overall(verdicts)
         if outcome == "inconclusive" and not self.inconclusive_fails:
             TALK.note("warning: inconclusive counts as a pass; --on-inconclusive fail makes it exit code 6")
         code = exit_code(outcome, inconclusive_fails=self.inconclusive_fails)
+        if failure is not None and not code:
+            raise failure
+        if failure is not None:  # the verdict outweighs it
+            TALK.error(failure)
         if code:
             raise typer.Exit(code)
 
@@ -118,7 +126,7 @@ def write_github_summary(markdown: str) -> None:
         with Path(path).open("a", encoding="utf-8") as file:  # others write there, too
             file.write(f"\n{markdown}\n")
     except OSError as error:
-        raise OutputError(f"--github-summary: {path}: {error.strerror}") from error
+        raise OutputError(f"--github-summary: {path}: {error.strerror}", hint="The verdict stands.") from error
 
 
 def write_junit(path: Path, name: str, verdicts: Sequence[Verdict], *, inconclusive_fails: bool) -> None:
