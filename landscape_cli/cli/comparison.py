@@ -183,5 +183,6 @@ def _in_markdown(named: Sequence[Named], asked: Asked, verdicts: Sequence[Verdic
         for heading, lines in _words(named, comparison, distances)
     )
     if not verdicts:
-        return f"# {markdown_text(_title(named))}: measured on {markdown_text(one_line(comparison.loss))}\n\n{measures}\n{words}"
+        loss = markdown_text(one_line(comparison.loss))
+        return f"# {markdown_text(_title(named))}: measured on {loss}\n\n{measures}\n{words}"
     return f"{markdown_of(_title(named), verdicts)}\n{FOLD}{measures}\n{words}{END_OF_FOLD}"

@@ -113,6 +113,7 @@ class RadiusPlanReport(BaseModel):
     num_slices: int = Field(description="Random directions")
     num_points: int = Field(description="Over all of them")
     num_pending: int = Field(description="Points still to be evaluated")
+    seconds_per_point: float = Field(description="Measured at one point, in one process")
 
 
 class PlanReport(BaseModel):

@@ -17,11 +17,13 @@ class RadiusAhead:
         num_slices: Its random directions.
         num_points: Its points over all of them.
         num_pending: How many of them are still to be evaluated.
+        seconds_per_point: Measured at one point, in one process; the time of a point of the grid where none is to do.
     """
 
     num_slices: int
     num_points: int
     num_pending: int
+    seconds_per_point: float
 
 
 @dataclass(frozen=True)

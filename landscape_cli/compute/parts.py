@@ -1,4 +1,4 @@
-"""Noise with other signs on every part of the data: the mean over many directions for the price of one."""
+"""Noise with other signs on every part of the data: nearly the mean over many directions, in one pass over the data."""
 
 from __future__ import annotations
 

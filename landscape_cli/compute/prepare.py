@@ -104,8 +104,8 @@ def prepare(
         observer.note("note: a CPU has no TF32: evaluated in float32")
     num_points = surface.grid.num_points
     num_pending_on_grid = num_points - (existing.num_evaluated if existing else 0)
-    radius = _radius_ahead(surface, existing)
-    num_pending = num_pending_on_grid + (radius.num_pending if radius else 0)
+    asked, num_pending_of_radius = surface.radius, _num_pending_of_radius(surface, existing)
+    num_pending = num_pending_on_grid + num_pending_of_radius
     before = resident_bytes()
     check_labels(worker)
     num_workers = cores if worker.device.type == "cpu" else num_devices
@@ -131,7 +131,12 @@ def prepare(
         engine = {**trial.to_json(worker.plan), **earlier}
         surface.provenance = replace(surface.provenance, engine=engine)
     private = max(0, peak_bytes(torch.device("cpu")) - before) + worker.num_parameter_bytes
-    processes = _num_processes(worker, settings.runtime, num_pending, trial.seconds, cores, num_devices, private)
+    of_radius = trial.seconds
+    if num_pending_of_radius and time.perf_counter() < deadline:
+        of_radius = _seconds_of_radius(worker, trial.seconds)
+    seconds = num_pending_on_grid * trial.seconds + num_pending_of_radius * of_radius
+    mean_seconds = seconds / max(1, num_pending)
+    processes = _num_processes(worker, settings.runtime, num_pending, mean_seconds, cores, num_devices, private)
     preflight = Preflight(
         centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
         num_examples={name: len(split) for name, split in worker.splits.items()},
@@ -147,8 +152,10 @@ def prepare(
         memory_bytes=_peak(worker, processes, private),
         num_points=num_points,
         num_pending=num_pending_on_grid,
-        radius=radius,
-        seconds=num_pending * trial.seconds / min(processes, num_workers),
+        radius=None
+        if asked is None
+        else RadiusAhead(asked.grid.num_slices, asked.grid.num_points, num_pending_of_radius, of_radius),
+        seconds=seconds / min(processes, num_workers),
         seconds_per_point=trial.seconds,
         num_passes=worker.num_examples,
         differences=_differences(surface.provenance.engine.get("difference")),
@@ -157,12 +164,21 @@ def prepare(
     return surface, preflight, (far_corner(worker.problem), trial.corner)
 
 
-def _radius_ahead(wanted: Surface, existing: Surface | None) -> RadiusAhead | None:
-    """What there is to do beside the grid; None where the config asks for nothing."""
+def _num_pending_of_radius(wanted: Surface, existing: Surface | None) -> int:
+    """Points that there are to do beside the grid."""
     if wanted.radius is None:
-        return None
-    grid, begun = wanted.radius.grid, existing.radius if existing else None
-    return RadiusAhead(grid.num_slices, grid.num_points, grid.num_points - (begun.num_evaluated if begun else 0))
+        return 0
+    begun = existing.radius if existing else None
+    return wanted.radius.grid.num_points - (begun.num_evaluated if begun else 0)
+
+
+def _seconds_of_radius(worker: Worker, of_grid: float) -> float:
+    """What a point of the radius takes: more than one of the grid where the data are cut into parts."""
+    if worker.radius.problem.num_parts == 1:
+        return of_grid
+    start = time.perf_counter()
+    worker.radius.measure([len(worker.radius.problem.grid.axes[0]) // 2])
+    return max(of_grid, time.perf_counter() - start)
 
 
 def _axis_in_words(axis: Axis, surface: Surface) -> str:

@@ -268,6 +268,7 @@ def _scan(
         fill(surface, worker, team, saver, observer, is_over, seconds)
         if problem.radius is not None and surface.complete and not is_over():
             use_plan_of_radius(surface, worker.radius, observer.note)
+            seconds = preflight.radius.seconds_per_point if preflight.radius is not None else seconds
             fill(surface, worker.radius, team, saver, observer, is_over, seconds, "radius")
         team.dismiss()
         if curvature is not None and not is_over():
