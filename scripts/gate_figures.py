@@ -11,6 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from pydantic import JsonValue
 
+from landscape_cli.analysis.measurement import jackknife
+from scripts.gate_networks import Network
 from scripts.gate_trials import (
     CONFIDENCE,
     LOOKS,
@@ -21,6 +23,8 @@ from scripts.gate_trials import (
     Halves,
     Looks,
     covers,
+    measurement,
+    radius_of,
     sequential,
 )
 
@@ -140,6 +144,44 @@ def about_networks(found: Sequence[Halves]) -> Facts:
             "sd_of_log_radius_over_seeds": [rounded(min(spreads)), rounded(max(spreads))] if spreads else None,
         }
     return report
+
+
+def about_parts(found: Sequence[Network]) -> Facts:
+    """Whether the radius is the same as with one part, and what either costs, where both were scanned.
+
+    The error is the delete-one jackknife over the directions, each left out of all networks and both lines at once.
+    """
+    report: Facts = {}
+    for name in dict.fromkeys(each.recipe.architecture for each in found):
+        lines = [(each.line, each.in_one_part) for each in found if each.recipe.architecture == name]
+        both = [(parted, plain) for parted, plain in lines if plain is not None]
+        if both:
+            logs = [math.log(radius_of(parted.surface) / radius_of(plain.surface)) for parted, plain in both]
+            left_out = [
+                np.log(measurement(parted.surface).left_out) - np.log(measurement(plain.surface).left_out)
+                for parted, plain in both
+            ]
+            report[name] = {
+                "networks": len(both),
+                "directions": both[0][0].surface.grid.num_slices,
+                "mean_log_ratio": rounded(statistics.fmean(logs)),
+                "error": rounded(jackknife(np.mean(left_out, axis=0))),
+                "seconds_per_direction": rounded(statistics.median(parted.seconds for parted, _ in both)),
+                "seconds_in_one_part": rounded(statistics.median(plain.seconds for _, plain in both)),
+            }
+    return report
+
+
+def targets_by_architecture(bins: Facts) -> Facts:
+    """The targets, of the pairs of one architecture alone."""
+    parts: dict[str, Facts] = {}
+    for name, each in bins.items():
+        assert isinstance(each, dict)
+        of = each["by_architecture"]
+        assert isinstance(of, dict)
+        for architecture, found in of.items():
+            parts.setdefault(architecture, {})[name] = found
+    return {architecture: targets(found) for architecture, found in parts.items()}
 
 
 def targets(bins: Facts) -> list[JsonValue]:

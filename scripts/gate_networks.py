@@ -1,8 +1,9 @@
-"""Networks of the gate study: trained in seconds on 300 digits, each with its line of relative noise."""
+"""Networks of the gate study: trained in seconds on 300 digits, each with its line of relative noise, as scanned."""
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from landscape_cli import Surface, scan_model
-from landscape_cli.beside import RadiusConfig
 from landscape_cli.examples import digits
 
 NUM_EXAMPLES, LOSS, MOST_EPOCHS = 300, 0.01, 400  # training stops at this loss
+_POINTS_PER_CALL = 25  # the whole line
 _OPTIMIZERS: dict[tuple[str, int], Callable[..., torch.optim.Optimizer]] = {  # by name and batch size
     ("sgd", 10): partial(torch.optim.SGD, lr=0.05, momentum=0.9),
     ("sgd", 300): partial(torch.optim.SGD, lr=0.05, momentum=0.9),
@@ -61,9 +62,9 @@ def convolutional(width: int) -> nn.Module:
 
 
 ARCHITECTURES = {
-    "perceptron 64-32-10": Architecture(partial(perceptron, 32), "mlp", 8, 400, seed=0),
-    "perceptron 64-64-10": Architecture(partial(perceptron, 64), "mlp", 6, 400, seed=1),
-    "convolutional": Architecture(partial(convolutional, 4), "folded", 6, 280, seed=2),
+    "perceptron 64-32-10": Architecture(partial(perceptron, 32), "mlp", 6, 160, seed=0),
+    "perceptron 64-64-10": Architecture(partial(perceptron, 64), "mlp", 4, 160, seed=1),
+    "convolutional": Architecture(partial(convolutional, 4), "channels_last", 3, 160, seed=2),
 }
 QUICK = {"perceptron 64-32-10": Architecture(partial(perceptron, 32), "mlp", 4, 160, seed=0)}
 
@@ -85,6 +86,19 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A line of relative noise.
+
+    Attributes:
+        surface: What ``radius`` of a scan has measured.
+        seconds: Of the processor, for each direction.
+    """
+
+    surface: Surface
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Network:
     """A trained network.
 
@@ -93,45 +107,59 @@ class Network:
         num_parameters: Of the network.
         loss: Cross-entropy on the examples it was trained on, in nats.
         line: The line of relative noise.
+        in_one_part: The same with the same noise on all of the data, of the first seed; else None.
     """
 
     recipe: Recipe
     num_parameters: int
     loss: float
-    line: Surface
+    line: Line
+    in_one_part: Line | None
 
 
 def recipes(architectures: dict[str, Architecture]) -> list[Recipe]:
-    """Every configuration with every seed."""
+    """Every configuration with every seed, the first seed of all of them first."""
     return [
         Recipe(name, optimizer, batch_size, decay, seed)
+        for seed in range(max(each.num_seeds for each in architectures.values()))
         for name, architecture in architectures.items()
         for (optimizer, batch_size), decay in itertools.product(_OPTIMIZERS, _DECAYS)
-        for seed in range(architecture.num_seeds)
+        if seed < architecture.num_seeds
     ]
 
 
-def networks(architectures: dict[str, Architecture], pool: Executor) -> Iterator[Network]:
+def networks(architectures: dict[str, Architecture], num_parts: int, pool: Executor) -> Iterator[Network]:
     """Train and scan all of them."""
     asked = recipes(architectures)
-    return pool.map(network, asked, [architectures[each.architecture] for each in asked])
+    return pool.map(partial(network, num_parts=num_parts), asked, [architectures[each.architecture] for each in asked])
 
 
-def network(recipe: Recipe, architecture: Architecture) -> Network:
+def network(recipe: Recipe, architecture: Architecture, num_parts: int) -> Network:
     """Train one network and scan its line."""
     images, labels = (each[:NUM_EXAMPLES] for each in digits(train=True).tensors)
     torch.manual_seed(recipe.seed)
     model = architecture.build()
     loss = train(model, recipe, images, labels)
-    line = scan_model(
+    line, *plain = [
+        scanned(model, TensorDataset(images, labels), architecture, each)
+        for each in ((num_parts, 1) if recipe.seed == 0 and num_parts > 1 else (num_parts,))
+    ]
+    return Network(recipe, sum(map(torch.numel, model.parameters())), loss, line, plain[0] if plain else None)
+
+
+def scanned(model: nn.Module, dataset: TensorDataset, architecture: Architecture, num_parts: int) -> Line:
+    """The line of relative noise, with this number of parts of the data."""
+    start = time.process_time()
+    surface = scan_model(
         model,
-        {"train": TensorDataset(images, labels)},
-        axes=RadiusConfig().axes().model_dump(),
-        slices={"num": architecture.num_directions, "seed": architecture.seed},
-        runtime={"processes": 1, "engine": architecture.engine, "points_per_call": 16},
+        {"train": dataset},
+        axes={"x": {"num": 2}},
+        radius={"slices": architecture.num_directions, "seed": architecture.seed, "parts": num_parts},
+        runtime={"processes": 1, "engine": architecture.engine, "points_per_call": _POINTS_PER_CALL},
         batch_size=NUM_EXAMPLES,
     )
-    return Network(recipe, sum(map(torch.numel, model.parameters())), loss, line)
+    assert surface.radius is not None
+    return Line(surface.radius, (time.process_time() - start) / architecture.num_directions)
 
 
 def train(model: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor) -> float:

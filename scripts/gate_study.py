@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import sys
@@ -36,13 +37,16 @@ from scripts.gate_figures import (  # noqa: E402
     Drawn,
     Facts,
     about_networks,
+    about_parts,
     coverage,
     num_pairs,
     of_bin,
     policies,
     power_by_ratio,
     rounded,
+    shares,
     targets,
+    targets_by_architecture,
 )
 from scripts.gate_networks import ARCHITECTURES, LOSS, NUM_EXAMPLES, QUICK, Architecture, networks  # noqa: E402
 from scripts.gate_trials import (  # noqa: E402
@@ -57,7 +61,6 @@ from scripts.gate_trials import (  # noqa: E402
     Retraining,
     cases,
     evenly,
-    fails_beside,
     fires,
     groups,
     looks,
@@ -65,9 +68,12 @@ from scripts.gate_trials import (  # noqa: E402
     quadratics,
     retrainings,
     rises_alike,
+    verdict_beside,
 )
 
-NUM_BASELINES = (3, 5)
+PAGE, BENCHMARKS = ROOT / "docs" / "gate-study.md", ROOT / "docs" / "benchmarks"
+FIGURES, IN_ONE_PART = BENCHMARKS / "gate-study.json", BENCHMARKS / "gate-study-one-part.json"
+NUM_BASELINES, NUM_PARTS = (3, 5), 16
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,13 @@ class Study:
 
     Attributes:
         num_trials: Of each bin.
+        num_parts: Of the data, each with signs of its own for the noise.
         pool: Processes of one thread each.
         seed: Of what is drawn; each part of the study has a stream of its own.
     """
 
     num_trials: int
+    num_parts: int
     pool: ProcessPoolExecutor
     seed: int = 0
 
@@ -133,9 +141,9 @@ def several(study: Study, found: Sequence[Retraining]) -> Facts:
         for name, belongs in chosen.items():
             rng = study.rng(f"{k} baselines {name}")
             tasks = groups([each for each in found if belongs(each)], k, LOOKS[0], study.num_trials, rng)
-            fails = list(study.pool.map(fails_beside, tasks, chunksize=8))
-            if fails:
-                of_k[name] = {"trials": len(fails), "fail": rounded(statistics.fmean(fails))}
+            verdicts = list(study.pool.map(verdict_beside, tasks, chunksize=8))
+            if verdicts:
+                of_k[name] = {"trials": len(verdicts), **shares(verdicts)}
         report[str(k)] = of_k
     return report
 
@@ -151,7 +159,9 @@ def figures(study: Study, found: Sequence[Halves]) -> Facts:
     bins: Facts = {name: of_bin(each) for name, each in drawn.items() if each}
     return {
         "networks": about_networks(found),
+        "parts": about_parts([each.network for each in found]),
         "targets": targets(bins),
+        "targets_by_architecture": targets_by_architecture(bins),
         "bins": bins,
         "power_by_ratio": power_by_ratio([each for name in DETECTED for each in drawn[name]]),
         "retrained": of_bin(retrained),
@@ -163,14 +173,21 @@ def figures(study: Study, found: Sequence[Halves]) -> Facts:
 
 
 def report_of(study: Study, architectures: dict[str, Architecture]) -> Facts:
-    """The figures, when and with what they were made, and how long that took."""
+    """The figures, and when and with what they were made."""
     start = time.perf_counter()
-    found = [Halves.of(network) for network in networks(architectures, study.pool)]
-    trained = time.perf_counter()
-    print(f"{len(found)} networks in {trained - start:.0f} s", flush=True)
-    content = figures(study, found)
-    seconds: Facts = {"networks": round(trained - start), "all": round(time.perf_counter() - start)}
-    return {**about(study), "seconds": seconds, **content}
+    found = [Halves.of(network) for network in networks(architectures, study.num_parts, study.pool)]
+    print(f"{len(found)} networks in {time.perf_counter() - start:.0f} s", flush=True)
+    return {**about(study), **figures(study, found)}
+
+
+def spent(start: float) -> Facts:
+    """Seconds since then, and of the processors in all processes that have ended; with the load of the machine."""
+    return {
+        "all": round(time.perf_counter() - start),
+        "processor": round(sum(os.times()[:4])),
+        "processors": os.cpu_count(),
+        "load": rounded(os.getloadavg()[2]),
+    }
 
 
 def about(study: Study) -> Facts:
@@ -189,6 +206,7 @@ def about(study: Study) -> Facts:
             "examples": NUM_EXAMPLES,
             "training_stops_at_loss": LOSS,
             "trials": study.num_trials,
+            "parts": study.num_parts,
         },
     }
 
@@ -197,25 +215,26 @@ def main() -> None:
     """Run the study; write its figures and the tables of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--trials", type=int, default=500, help="of every bin")
+    parser.add_argument("--parts", type=int, default=NUM_PARTS, help="of the data, each with other signs of the noise")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="few networks and trials, in under a minute")
+    parser.add_argument("--quick", action="store_true", help="few networks and trials, in two minutes")
     parser.add_argument("--tables", action="store_true", help="write the tables from the figures that are there")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "gate-study.json")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "gate-study.md", help="with the tables")
+    parser.add_argument("--out", type=Path, default=FIGURES, help="by default the tables of the page are written, too")
     options = parser.parse_args()
-    if options.quick and options.out == parser.get_default("out"):
-        parser.error("--quick: give --out, so that the figures of the whole study stay")
+    if (options.quick or options.parts != NUM_PARTS) and options.out == FIGURES:
+        parser.error("--quick and --parts: give --out, so that the figures of the whole study stay")
     if not options.tables:
+        start = time.perf_counter()
         torch.set_num_threads(1)
         architectures = QUICK if options.quick else ARCHITECTURES
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(
             options.processes, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
-            report = report_of(Study(20 if options.quick else options.trials, pool), architectures)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
-    if not options.quick:
-        gate_tables.update(options.page, options.out)
+            report = report_of(Study(20 if options.quick else options.trials, options.parts, pool), architectures)
+        options.out.write_text(json.dumps({"seconds": spent(start), **report}, indent=1) + "\n")
+    if options.out == FIGURES:
+        gate_tables.update(PAGE, FIGURES, IN_ONE_PART)
 
 
 if __name__ == "__main__":

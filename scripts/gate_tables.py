@@ -28,16 +28,18 @@ _POLICIES = {
 }
 
 
-def update(page: Path, figures: Path) -> None:
+def update(page: Path, figures: Path, one_part: Path) -> None:
     """Write every table between its markers."""
-    page.write_text(with_tables(page.read_text(), json.loads(figures.read_text())))
+    page.write_text(with_tables(page.read_text(), *(json.loads(each.read_text()) for each in (figures, one_part))))
 
 
-def with_tables(text: str, report: Report) -> str:
+def with_tables(text: str, report: Report, one_part: Report) -> str:
     """The text with the tables of these figures between ``<!-- table: name -->`` and ``<!-- end -->``."""
 
     def replacement(found: re.Match[str]) -> str:
-        return f"<!-- table: {found[1]} -->\n{TABLES[found[1]](report)}\n<!-- end -->"
+        name = found[1]
+        filled = COMPARED[name](report, one_part) if name in COMPARED else TABLES[name](report)
+        return f"<!-- table: {name} -->\n{filled}\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", replacement, text, flags=re.DOTALL)
 
@@ -117,14 +119,13 @@ def _outcomes(shares: Mapping[str, float]) -> str:
 
 
 def of_architectures(report: Report) -> str:
-    """FAIL by architecture, and the error of D, which decides it."""
+    """FAIL by architecture, and the error of D, which decides it; bold where that misses the target."""
     rows = []
     for name in ("equal", "1.3-1.5", "1.5-"):
         for architecture, each in report["bins"][name]["by_architecture"].items():
-            first = str(LOOKS[0])
-            found = [each["fixed"][first], each["strict"][first], each["sequential"]]
-            error = f"{each['median_error'][first]:.3f}"
-            rows.append([_TRUE_RATIO[name], architecture, error, *(percent(shares["fail"]) for shares in found)])
+            of = [goal for goal in report["targets_by_architecture"][architecture] if goal["bin"] == name]
+            cells = [percent(goal["found"]) if goal["reached"] else f"**{percent(goal['found'])}**" for goal in of]
+            rows.append([_TRUE_RATIO[name], architecture, f"{each['median_error'][str(LOOKS[0])]:.3f}", *cells])
     return table(["true r_base / r_new", "network", f"error of D, S = {LOOKS[0]}", *_POLICIES.values()], rows)
 
 
@@ -153,12 +154,11 @@ def of_coverage(report: Report) -> str:
     return table([f"S = {size}" for size in SIZES], [[percent(found[str(size)]) for size in SIZES]])
 
 
-def of_naive(report: Report) -> str:
+def of_naive(report: Report, one_part: Report) -> str:
     """Rules without error bars on equal pairs."""
-    return table(
-        ["rule", "fires on equal pairs"],
-        [[rule, percent(share)] for rule, share in report["naive"]["fires"].items()],
-    )
+    both = [of["naive"]["fires"] for of in (one_part, report)]
+    rows = [[rule, *(percent(fires[rule]) for fires in both)] for rule in both[0]]
+    return table(["rule", *_parts(report)], rows)
 
 
 def of_baselines(report: Report) -> str:
@@ -171,6 +171,40 @@ def of_baselines(report: Report) -> str:
     return table(["NEW", *(f"k = {k} baselines" for k in report["baselines"])], rows)
 
 
+def of_comparison(report: Report, one_part: Report) -> str:
+    """The targets with one part of the data beside them."""
+    rows = [
+        [
+            _TRUE_RATIO[each["bin"]],
+            _POLICIES[each["policy"]],
+            f"{each['kind']} {100 * each['target']:g} %",
+            *(f"{100 * one['found']:.1f} %" if one["reached"] else f"**{100 * one['found']:.1f} %**" for one in both),
+        ]
+        for both in zip(one_part["targets"], report["targets"], strict=True)
+        for each in both[:1]
+    ]
+    return table(["true r_base / r_new", "rule", "FAIL: target", *_parts(report)], rows)
+
+
+def of_cost(report: Report, one_part: Report) -> str:
+    """What parts cost and give, by architecture: the error of D from 1.3 to 1.5, and processor time."""
+    rows = []
+    for name, each in report["parts"].items():
+        errors = [
+            of["bins"]["1.3-1.5"]["by_architecture"][name]["median_error"][str(LOOKS[0])] for of in (one_part, report)
+        ]
+        seconds = [each["seconds_in_one_part"], each["seconds_per_direction"]]
+        ratio = f"{100 * each['mean_log_ratio']:+.2f} ± {100 * each['error']:.2f} %"
+        rows.append([name, *(f"{value:.3f}" for value in (*errors, *seconds)), ratio])
+    one, many = _parts(report)
+    head = [f"error of D, S = {LOOKS[0]}: {one}", many, f"processor seconds per direction: {one}", many, "r changes by"]
+    return table(["network", *head], rows)
+
+
+def _parts(report: Report) -> tuple[str, str]:
+    return "1 part", f"{report['settings']['parts']} parts"
+
+
 TABLES: dict[str, Callable[[Report], str]] = {
     "targets": of_targets,
     "networks": of_networks,
@@ -180,6 +214,10 @@ TABLES: dict[str, Callable[[Report], str]] = {
     "power": of_power,
     "boundary": of_boundary,
     "coverage": of_coverage,
-    "naive": of_naive,
     "baselines": of_baselines,
+}
+COMPARED: dict[str, Callable[[Report, Report], str]] = {  # with one part of the data
+    "comparison": of_comparison,
+    "cost": of_cost,
+    "naive": of_naive,
 }

@@ -12,8 +12,10 @@ from numpy.random import Generator
 
 from landscape_cli import Surface
 from landscape_cli.analysis.contrast import contrast
-from landscape_cli.analysis.measurement import Measurement, jackknife
+from landscape_cli.analysis.gate import gate
+from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.analysis.orientation import better_when
+from landscape_cli.analysis.question import Named
 from landscape_cli.analysis.sharpness import measured
 from landscape_cli.analysis.student import t_quantile
 from landscape_cli.analysis.tolerance import Outcome, Tolerance, outcome
@@ -51,8 +53,9 @@ class Halves:
     @classmethod
     def of(cls, network: Network) -> Halves:
         """Split the directions of a network."""
-        num = network.line.grid.num_slices // 2
-        first, second = network.line.of_slices(range(num)), network.line.of_slices(range(num, 2 * num))
+        line = network.line.surface
+        num = line.grid.num_slices // 2
+        first, second = line.of_slices(range(num)), line.of_slices(range(num, 2 * num))
         rises = [np.asarray(measured(each, "adaptive_avg").per_slice) for each in (first, second)]
         radii = (math.log(radius_of(first)), math.log(radius_of(second)))
         return cls(network, (first, second), radii, (rises[0], rises[1]))
@@ -190,21 +193,17 @@ def covers(found: Look, truth: float, size: int, size_of_truth: int) -> bool:
 # ---------------------------------------------------------------- several baselines
 
 
-def fails_beside(group: Sequence[Surface]) -> bool:
-    """Apply the gate with several baselines: D below what another training with the same configuration gives, and
-    surely below the tolerance. D = log r_new − mean log r_base.
+def verdict_beside(group: Sequence[Surface]) -> str:
+    """What the gate says with several baselines.
 
     Args:
         group: The line of NEW, then those of k ≥ 2 baselines, along the same S directions.
     """
-    new, *bases = (measurement(each) for each in group)
-    radii = np.log([each.value for each in (new, *bases) if each.value is not None])
-    difference, deviation, k = radii[0] - radii[1:].mean(), radii[1:].std(ddof=1), len(bases)
-    both = 2 * CONFIDENCE - 1
-    least = -t_quantile(k - 1, confidence=both) * deviation * math.sqrt(1 + 1 / k)
-    left_out = np.log(new.left_out) - np.mean([np.log(each.left_out) for each in bases], axis=0)  # (S,)
-    upper = difference + t_quantile(len(left_out) - 1, confidence=both) * jackknife(left_out)
-    return bool(difference < least and upper < TOLERANCE.limit("higher"))
+    new, *bases = group
+    named = [Named(f"baseline {index}", each) for index, each in enumerate(bases)]
+    (verdict,) = gate(named, Named("NEW", new), [TOLERANCE], tau=TAU, confidence=CONFIDENCE)
+    assert verdict.outcome != "not comparable", verdict.sentence
+    return verdict.outcome
 
 
 @dataclass(frozen=True)
@@ -249,7 +248,7 @@ def retrainings(networks: Sequence[Halves]) -> list[Retraining]:
 
 
 def groups(found: Sequence[Retraining], k: int, size: int, num: int, rng: Generator) -> Iterator[list[Surface]]:
-    """NEW and k of its baselines, along the same random directions, as `fails_beside` takes them."""
+    """NEW and k of its baselines, along the same random directions, as `verdict_beside` takes them."""
     able = [each for each in found if len(each.bases) >= k]
     for index in rng.permutation(np.resize(np.arange(len(able)), num if able else 0)):
         each = able[index]
