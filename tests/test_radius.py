@@ -262,6 +262,7 @@ def test_a_time_budget_ends_the_radius_with_exit_code_75(tmp_path: Path, landsca
     report = json.loads(outcome.stdout)
     jsonschema.validate(report, {"$ref": "#/$defs/ScanReport", **SCHEMA})
     assert (outcome.exit_code, report["status"], report["complete"]) == (75, "stopped", False)
+    assert report["plan"]["radius"].pop("seconds_per_point") > 0
     assert report["plan"]["radius"] == {"num_slices": 2000, "num_points": 120_000, "num_pending": 120_000}
     assert report["num_computed"] == report["num_evaluated"] + report["radius"]["num_evaluated"]
 
@@ -466,6 +467,7 @@ def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape:
     plan = json.loads(dry.stdout)
     jsonschema.validate(plan, {"$ref": "#/$defs/PlanReport", **SCHEMA})
     assert (plan["num_points"], plan["num_pending"]) == (15, 15)
+    assert plan["radius"].pop("seconds_per_point") > 0
     assert plan["radius"] == {"num_slices": 3, "num_points": 15, "num_pending": 15}
     assert not output.exists()
     outcome = landscape("scan", config, "-o", output)
@@ -477,7 +479,7 @@ def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape:
     number = float(landscape("sharpness", output, "--metric", "adaptive_radius").stdout)
     assert number == measured(load_surface(output), "adaptive_radius", tau=0.1).value
     info = landscape("info", output)
-    row = r"radius +3 directions, noise from 0\.01 to 3, τ = 0\.1, 15 of 15 \(100%\), complete"
+    row = r"radius +3 directions, noise from 0\.01 to 3, τ = 0\.1, 16 parts of the data, 15 of 15 \(100%\), complete"
     assert re.search(row, info.stdout)
     report = json.loads(landscape("info", output, "--json").stdout)
     jsonschema.validate(report, {"$ref": "#/$defs/InfoReport", **SCHEMA})
@@ -493,7 +495,9 @@ def test_the_time_that_a_scan_takes_counts_the_radius(tmp_path: Path) -> None:
         config = load_config(small_config(tmp_path, radius=section, **{"runtime.processes": 1}))
         scan(config, dry_run=True, observer=observer)
         (seen[name],) = observer.seen
-    assert seen["with"].seconds == pytest.approx(515 * seen["with"].seconds_per_point)
+    found = seen["with"]
+    assert found.seconds == pytest.approx(15 * found.seconds_per_point + 500 * found.radius.seconds_per_point)
+    assert found.radius.seconds_per_point >= found.seconds_per_point
     assert seen["without"].seconds == pytest.approx(15 * seen["without"].seconds_per_point)
     assert seen["without"].radius is None
 
