@@ -375,9 +375,10 @@ def test_odd_file_names_are_told_everywhere(
 
 
 def test_a_report_that_cannot_be_written_is_an_error_of_its_own(two: tuple[Path, Path], landscape: Landscape) -> None:
+    assert landscape("compare", *two[::-1], "--gate", "--junit", "no/such/folder/r.xml").exit_code == 4  # of a pass
     found = landscape("compare", *two, "--gate", "--junit", "no/such/folder/r.xml")
-    assert found.exit_code == 4
-    assert found.stdout.startswith("FAIL: ")  # was told before
+    assert found.exit_code == 5  # the verdict outweighs it
+    assert found.stdout.startswith("FAIL: ")
     assert "/no/such/folder/r.xml: cannot write" in found.stderr
     assert "error: --junit " in found.stderr
     assert "with -o" not in found.stderr
@@ -486,9 +487,10 @@ def test_a_summary_that_cannot_be_written_is_an_error(
     two: tuple[Path, Path], landscape: Landscape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "no/such/folder.md")
-    found = landscape("compare", *two, "--gate", "--github-summary")
-    assert found.exit_code == 4
-    assert "--github-summary: no/such/folder.md" in found.stderr
+    for files, exit_code in ((two[::-1], 4), (two, 5)):
+        found = landscape("compare", *files, "--gate", "--github-summary")
+        assert found.exit_code == exit_code
+        assert "--github-summary: no/such/folder.md" in found.stderr
 
 
 # ---------------------------------------------------------------- JSON

@@ -484,7 +484,7 @@ def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape:
     report = json.loads(landscape("info", output, "--json").stdout)
     jsonschema.validate(report, {"$ref": "#/$defs/InfoReport", **SCHEMA})
     assert report["radius"] == {
-        "num_slices": 3, "num_points": 15, "num_evaluated": 15, "start": 0.01, "stop": 3.0, "tau": 0.1,
+        "num_slices": 3, "num_points": 15, "num_evaluated": 15, "start": 0.01, "stop": 3.0, "parts": 16, "tau": 0.1,
     }  # fmt: skip
 
 
