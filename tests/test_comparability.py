@@ -85,6 +85,28 @@ def test_what_a_file_does_not_say_is_unknown_and_refused(key: str) -> None:
     assert (outcome, "not known" in sentence) == ("not comparable", True)
 
 
+@pytest.mark.parametrize("target", ["m.<lambda>", "m.make.<locals>.loss", "functools.partial"])
+def test_loss_without_a_name_of_its_own_is_not_known(target: str) -> None:
+    loss = {"_target_": target}
+    base, new = (noise_line([4.0] * 6, loss=loss) for _ in range(2))
+    assert not aspects((base, new))["loss"].is_known
+    (found,) = gate([Named("base", base)], Named("new", new))
+    assert (found.outcome, "loss: not known" in found.sentence) == ("not comparable", True)
+
+
+def test_statistics_estimated_on_other_data_are_another_policy() -> None:
+    def surface(digest: str) -> Surface:
+        found = noise_line([4.0] * 6, batchnorm="recalibrate", recalibration={"split": "other", "num_examples": 64})
+        data = {**found.provenance.identity["data"], "other": {"fingerprint": digest * 64, "num_examples": 100}}  # type: ignore[dict-item]
+        return replace(
+            found, provenance=replace(found.provenance, identity={**found.provenance.identity, "data": data})
+        )
+
+    assert aspects((surface("a"), surface("a")))["BatchNorm"].is_same
+    (found,) = gate([Named("base", surface("a"))], Named("new", surface("b")))
+    assert (found.outcome, "BatchNorm: recalibrate" in found.sentence) == ("not comparable", True)
+
+
 def test_recalibration_counts_only_where_there_is_batchnorm() -> None:
     one, other = ({"split": None, "num_examples": num} for num in (1024, 64))
     told = [{"batchnorm": "recalibrate", "recalibration": each} for each in (one, other)]
