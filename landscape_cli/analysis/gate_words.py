@@ -11,6 +11,7 @@ from landscape_cli.analysis.question import Named, Question
 from landscape_cli.analysis.relative_noise import line_of
 
 _NO_CHANGE, _ROUNDING = "no change", 1e-12
+_MUCH_WORSE = 0.1  # nat
 _LARGE = 2.0  # a share: from three times as much on, a factor reads better
 LOOKS = (20, 40, 80)  # numbers of random directions at which it pays to look
 
@@ -69,6 +70,7 @@ def notes(question: Question, decision: Decision) -> tuple[str, ...]:
     same = [each.name for each in question.bases if of_new and sha256_of_checkpoint(each.surface) == of_new]
     if same:
         told.append(f"warning: {question.new.name} and {', '.join(same)} are of the same checkpoint")
+    told += _of_fit(question)
     if found.pairing == "paired":
         told.append(f"paired over {found.num_slices} random directions")
     elif found.pairing == "unpaired":
@@ -85,6 +87,20 @@ def notes(question: Question, decision: Decision) -> tuple[str, ...]:
             f"{_number_in_percent(CONFIDENCE)} prediction interval of {len(question.bases)} baselines)"
         )
     return tuple(told)
+
+
+def _of_fit(question: Question) -> list[str]:
+    """A warning where NEW fits its data so much worse that its flatness says nothing."""
+    if family_of(question.measure) != "noise":
+        return []
+    loss = question.view.loss
+    before, after = (each.surface.metrics[loss].centre for each in (question.bases[0], question.new))
+    if not after - before > _MUCH_WORSE:
+        return []
+    return [
+        f"warning: {loss} of {question.new.name} is {after:.4g}, of {question.bases[0].name} {before:.4g}: a network "
+        f"that fits so much worse is flat for other reasons; decide on the loss, too: --gate {loss}:{_MUCH_WORSE}"
+    ]
 
 
 def advice(question: Question, decision: Decision) -> str:
@@ -117,7 +133,7 @@ def _num_slices(question: Question, named: Named) -> int:
 def more_directions(measure: str, total: str) -> str:
     """The command that adds random directions to a file; without a radius they are those of the grid."""
     of_grid = " --set radius=null" if family_of(measure) == "grid" else ""
-    return f"landscape scan CONFIG -o FILE --more-slices {total}{of_grid}"
+    return f"landscape scan CONFIG -o FILE --checkpoint ITS_CHECKPOINT --more-slices {total}{of_grid}"
 
 
 def advice_to_compare(question: Question) -> str:

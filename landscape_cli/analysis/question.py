@@ -87,7 +87,8 @@ def check_decidable(name: str, where: str, instead: str = _INSTEAD) -> None:
 
 
 def check_amount(question: Question) -> None:
-    """Refuse a tolerance in the units of the measure that nothing could exceed: 15 of a radius of 0.2 was meant in %.
+    """Refuse a tolerance in the units of the measure that next to nothing exceeds: 15 or 0.15 of a radius of 0.2 was
+    meant as a share.
 
     Raises:
         UsageError: It is one.
@@ -97,10 +98,12 @@ def check_amount(question: Question) -> None:
         return
     values = [question.view.measurement(base.surface, question.measure).value for base in question.bases]
     least = min((value for value in values if value is not None), default=math.inf)
-    if tolerance.amount >= least > 0:
+    if tolerance.amount >= least / 2 > 0:
+        amount = tolerance.amount
+        share = 100 * amount if amount < 1 else amount
         raise UsageError(
-            f"gate {tolerance}: found {tolerance.amount:g} less than {least:.4g}, which nothing could exceed",
-            hint=f"A share is written with %: {question.measure}:{tolerance.amount:g}%",
+            f"gate {tolerance}: {amount:g} is {100 * amount / least:.0f} % of {least:.4g}; expected less than half of it",
+            hint=f"A share is written with %: {question.measure}:{share:g}%",
         )
 
 

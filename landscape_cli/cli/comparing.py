@@ -47,12 +47,14 @@ def compare(
         typer.Option(
             metavar="[NAME:AMOUNT]",
             help="Decide whether the second FILE may pass: whether it is not much worse than BASE. By default, at most "
-            "15% less adaptive_radius; or as given, such as test_loss:2%. May be repeated.",
+            "15% less adaptive_radius; or as given, such as test_loss:0.03. May be repeated.",
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="YAML", help="Decide as its section gate says; options given here come before it."),
+        typer.Option(
+            metavar="YAML", help="Decide as its section gate says; --gate replaces the tolerance of that measure alone."
+        ),
     ] = None,
     looks: Annotated[
         int | None,

@@ -17,7 +17,7 @@ from landscape_cli.errors import UsageError
 from landscape_cli.gating import MOST_LOOKS, GateConfig
 from landscape_cli.quantities import parse_amount
 
-_EXAMPLE = "Such as: --gate adaptive_radius:15% --gate test_loss:2%"
+_EXAMPLE = "Such as: --gate adaptive_radius:15% --gate test_loss:0.03"
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,16 @@ def gate_options(
     if not given and config is None:
         return None
     section = load_gate(config) if config is not None else None
-    tolerances = [tolerance_of(text) for text in given if text != NO_VALUE]
-    if not tolerances and section is not None:
-        tolerances = [Tolerance(name, *parse_amount(amount)) for name, amount in section.tolerances.items()]
-    elif NO_VALUE in given and all(each.measure != DEFAULT.measure for each in tolerances):
-        tolerances.insert(0, DEFAULT)
-    twice = [each.measure for each in tolerances if sum(each.measure == other.measure for other in tolerances) > 1]
+    named = [tolerance_of(text) for text in given if text != NO_VALUE]
+    twice = [each.measure for each in named if sum(each.measure == other.measure for other in named) > 1]
     if twice:
         raise UsageError(f"--gate: {twice[0]} is given twice; expected one tolerance for each measure")
+    if section is not None:
+        usual = [Tolerance(name, *parse_amount(amount)) for name, amount in section.tolerances.items()]
+    else:
+        usual = [DEFAULT] if NO_VALUE in given else []
+    by_name = {each.measure: each for each in (*usual, *named)}  # what is named here replaces that measure alone
+    tolerances = list(by_name.values())
     section = section or GateConfig()
     looks = section.looks if looks is None else looks
     if not 1 <= looks <= MOST_LOOKS:
@@ -80,7 +82,7 @@ def parse_on_inconclusive(given: str | None, default: str) -> bool:
 
 
 def tolerance_of(text: str) -> Tolerance:
-    """``adaptive_radius:15%``, ``test_loss:2%`` or ``test_accuracy:0.01``.
+    """``adaptive_radius:15%``, ``test_loss:0.03`` or ``test_accuracy:0.01``.
 
     Raises:
         UsageError: It is none.
