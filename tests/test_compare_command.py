@@ -803,3 +803,34 @@ def test_help_fits_a_terminal(landscape_process: Run, command: str) -> None:
     assert found.returncode == 0
     assert max(map(len, found.stdout.splitlines())) <= 80
     assert "…" not in found.stdout.replace("adaptive_radius, …", "")
+
+
+def test_a_gate_named_here_replaces_that_tolerance_alone(two: tuple[Path, Path], landscape: Landscape) -> None:
+    Path("g.yaml").write_text("gate: {tolerances: {adaptive_radius: 15%, train_loss: 0.03}}\n")
+    found = landscape("compare", *two, "--config", "g.yaml", "--gate", "train_loss:50%", "--json")
+    verdicts = json.loads(found.stdout)["verdicts"]
+    assert [(each["measure"], each["limit"]) for each in verdicts] == [
+        ("adaptive_radius", "15%"),
+        ("train_loss", "50%"),
+    ]
+    assert found.exit_code == 5
+
+
+def test_a_network_that_fits_much_worse_is_warned_of(landscape: Landscape) -> None:
+    flat = bowl(0.5)
+    metric = flat.metrics["train_loss"]
+    worse = replace(metric, values=metric.values + 2.0, centre=metric.centre + 2.0)
+    assert flat.radius is None
+    files = saved("a.h5", bowl(1.0)), saved("b.h5", replace(flat, metrics={"train_loss": worse}))
+    shown = landscape("compare", *files, "--gate").stdout
+    assert shown.startswith("PASS: adaptive_radius")
+    assert "warning: train_loss of b.h5 is 2.2, of a.h5 0.2: a network that fits so much worse" in shown
+
+
+@pytest.mark.parametrize(("amount", "meant"), [("0.15", "15%"), ("15", "15%"), ("0.3", "30%")])
+def test_an_amount_that_was_meant_as_a_share_is_refused(
+    two: tuple[Path, Path], landscape: Landscape, amount: str, meant: str
+) -> None:
+    found = landscape("compare", *two, "--gate", f"adaptive_radius:{amount}")
+    assert found.exit_code == 2
+    assert f"hint: A share is written with %: adaptive_radius:{meant}" in found.stderr

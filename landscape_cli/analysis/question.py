@@ -102,7 +102,7 @@ def check_amount(question: Question) -> None:
         amount = tolerance.amount
         share = 100 * amount if amount < 1 else amount
         raise UsageError(
-            f"gate {tolerance}: {amount:g} is {100 * amount / least:.0f} % of {least:.4g}; expected less than half of it",
+            f"gate {tolerance}: {amount:g} is {100 * amount / least:.0f} % of {least:.4g}; expected less than half",
             hint=f"A share is written with %: {question.measure}:{share:g}%",
         )
 

@@ -62,6 +62,8 @@ def check_identity(
     if existing.fingerprint == fingerprint(at_slices):
         hint = f"{how_to_grow}{hint}"
     differences = differing_keys(dict(existing.provenance.identity), wanted)
+    if [line.partition(":")[0] for line in differences] == ["checkpoint.sha256"]:
+        hint = f"To go on with the checkpoint of the file, name it: --checkpoint. Else: {hint}"
     raise ResumeMismatchError(
         f"{output}: was made by another config, checkpoint or data (file → now):\n"
         + "\n".join(f"  {line}" for line in differences),
