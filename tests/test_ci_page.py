@@ -96,6 +96,7 @@ def test_every_line_that_is_to_be_changed_says_so() -> None:
     assert "# yaml-language-server: $schema=../docs/config.schema.json" in lines
 
 
+@pytest.mark.slow
 def test_config_is_valid_and_has_all_that_its_gate_decides_on(landscape_process) -> None:
     config = load_config(CONFIG)
     assert config.radius is not None

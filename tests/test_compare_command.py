@@ -283,6 +283,7 @@ def test_a_wrong_section_is_located(
     assert words in found.stderr
 
 
+@pytest.mark.slow
 def test_a_scan_accepts_the_section_and_is_the_same(surfaces: Path, landscape: Landscape) -> None:
     text = (surfaces / "c.yaml").read_text()
     (surfaces / "with_gate.yaml").write_text(text + "gate: {tolerances: {adaptive_radius: 20%}}\n")
@@ -680,6 +681,7 @@ def test_a_broken_file_is_named_whichever_side_it_is_on(
     assert plain.exit_code == 0, plain.stderr
 
 
+@pytest.mark.slow
 def test_a_file_without_the_measure_is_named(surfaces: Path, landscape: Landscape) -> None:
     good, lacking = surfaces / "good.h5", surfaces / "no_radius.h5"
     for files in ((good, lacking), (lacking, good)):
@@ -693,6 +695,7 @@ def test_a_file_without_the_measure_is_named(surfaces: Path, landscape: Landscap
         assert "needs a line along random directions" in row.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "measure", "words"),
     [
@@ -709,6 +712,7 @@ def test_different_grids_are_said_to_differ(
     assert words in " ".join(found.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_finer_grid_leaves_the_radius_as_it_is(surfaces: Path, landscape: Landscape) -> None:
     assert landscape("compare", surfaces / "good.h5", surfaces / "finer_grid.h5", "--gate").exit_code == 0
 

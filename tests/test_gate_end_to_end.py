@@ -15,6 +15,7 @@ from gate_models import RETRAINED, Perceptron, environment
 from landscape_cli.examples import digits
 
 Landscape = Callable[..., Outcome]
+pytestmark = pytest.mark.slow  # trains and scans networks
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +154,6 @@ def test_another_engine_moves_the_radius_far_less_than_the_tolerance(landscape: 
     assert landscape("compare", "good.h5", "by_mlp.h5", "--gate", "adaptive_radius:0.1%").exit_code == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "threads"), [(1, "2"), (2, "1")])
 def test_threads_and_processes_move_the_radius_far_less_than_the_tolerance(
     tmp_path: Path, landscape: Landscape, landscape_process: Run, processes: int, threads: str
@@ -169,7 +169,6 @@ def test_threads_and_processes_move_the_radius_far_less_than_the_tolerance(
         assert [each.exit_code for each in found] == [code, code]
 
 
-@pytest.mark.slow
 def test_a_scan_that_ran_out_of_time_is_partial_and_not_judged(
     tmp_path: Path, landscape: Landscape, landscape_process: Run
 ) -> None:

@@ -137,6 +137,7 @@ def test_a_file_that_has_grown_is_the_file_that_had_all_slices_from_the_start(pa
     assert_same(grown, saved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_it_is_the_same_with_every_engine(engine: str) -> None:
     model, dataset = network_of_engine(engine)
@@ -352,6 +353,7 @@ def test_a_path_is_projected_into_the_new_slices() -> None:
     assert_same(load_surface("s.h5"), load_surface("whole.h5"))
 
 
+@pytest.mark.slow
 def test_a_path_that_the_config_does_not_name_any_more_is_unknown_in_the_new_slices() -> None:
     scan(config(PATH), "s.h5")
     before = load_surface("s.h5").trajectory
@@ -372,6 +374,7 @@ def test_a_path_that_the_config_does_not_name_any_more_is_unknown_in_the_new_sli
 MAP = "curvature: {num_examples: 8, measures: [gradient], map: {max_products: 5}}\n"
 
 
+@pytest.mark.slow
 def test_a_map_grows_with_its_grid() -> None:
     scan(config(MAP), "s.h5")
     before = load_surface("s.h5").curvature_map
@@ -633,6 +636,7 @@ def test_a_process_that_is_ended_while_a_file_grows_leaves_a_file_that_goes_on(
     assert_same(load_surface("s.h5"), load_surface("whole.h5"))
 
 
+@pytest.mark.slow
 def test_every_file_of_a_series_grows(landscape: Landscape) -> None:
     config(RADIUS)
     series = ("scan", "c.yaml", "--checkpoint", "a.pt", "b.pt", "-o", "{stem}.h5")

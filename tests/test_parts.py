@@ -104,6 +104,7 @@ def test_other_seeds_slices_axes_and_names_have_other_signs() -> None:
     assert torch.equal(random_bits({"a": like["a"]}, 0, 0, "x")["a"], drawn[0]["a"])
 
 
+@pytest.mark.slow
 def test_the_mean_is_that_of_plain_noise() -> None:
     dataset = examples(128)
     plain = radius_of(dataset, slices=150, parts=1)["a_loss"]
@@ -115,6 +116,7 @@ def test_the_mean_is_that_of_plain_noise() -> None:
         assert b.std(ddof=1) < a.std(ddof=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_agrees(engine: str) -> None:
     model, dataset = network(engine)
