@@ -10,7 +10,7 @@ from landscape_cli.axes import AxesConfig, AxisConfig, Selection
 from landscape_cli.components import Component, MetricName, Section, named_components
 from landscape_cli.grid import MAX_SLICES
 
-_PARTS = 16
+MAX_PARTS = 16  # bits of an integer hold the signs
 
 
 class RadiusConfig(Section):
@@ -30,7 +30,7 @@ class RadiusConfig(Section):
     parts: int | None = Field(
         None,
         ge=1,
-        le=16,
+        le=MAX_PARTS,
         description="Of the data, each with signs of its own for the noise of every direction, which makes the error "
         "bar smaller; by default 16, and 1 where batchnorm is recalibrate",
     )
@@ -44,7 +44,7 @@ class RadiusConfig(Section):
         """The parts of the data, for a policy of BatchNorm: to estimate its statistics costs as much for each part."""
         if self.parts is not None:
             return self.parts
-        return 1 if batchnorm == "recalibrate" else _PARTS
+        return 1 if batchnorm == "recalibrate" else MAX_PARTS
 
     def axes(self) -> AxesConfig:
         """The line as axes of a scan."""

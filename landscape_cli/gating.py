@@ -9,6 +9,7 @@ from pydantic import Field
 from landscape_cli.components import Section
 from landscape_cli.quantities import Amount
 
+LOOKS = (20, 40, 80)  # numbers of random directions at which it pays to look
 MOST_LOOKS = 20
 
 
@@ -20,7 +21,7 @@ class GateConfig(Section):
         description="Measure, or metric such as test_loss → a share of the baseline such as 15%, or a number",
     )
     looks: int = Field(
-        3,
+        len(LOOKS),
         gt=0,
         le=MOST_LOOKS,
         description="How often the same files are compared at most, with directions added in between: at 20, 40, 80. "

@@ -16,10 +16,11 @@ from torch.utils.data import TensorDataset
 
 from landscape_cli import Surface, scan_model
 from landscape_cli.analysis.sharpness import measured
+from landscape_cli.beside import MAX_PARTS
 from landscape_cli.compute.directions.context import Context
 from landscape_cli.compute.directions.gaussian import random
 from landscape_cli.compute.normalization import layout_of
-from landscape_cli.compute.parts import MAX_PARTS, Parted, random_bits
+from landscape_cli.compute.parts import Parted, random_bits
 from landscape_cli.compute.subspace import Subspace, parameters_of
 from landscape_cli.errors import ResumeMismatchError
 from landscape_cli.examples import digits

@@ -27,7 +27,7 @@ from landscape_cli.analysis.gate_words import (
     why_undecided,
 )
 from landscape_cli.analysis.measurement import Measurement
-from landscape_cli.analysis.question import Named, Question, check_amount, obstacles, way_of
+from landscape_cli.analysis.question import Named, Question, check_amount, confidence_of_each, obstacles, way_of
 from landscape_cli.analysis.student import t_quantile
 from landscape_cli.analysis.tolerance import Tolerance, limits_of, outcome
 from landscape_cli.analysis.verdict import Verdict
@@ -61,8 +61,7 @@ def gate(
     """
     view = View.of([each.surface for each in (*bases, new)], loss=loss, tau=tau)
     ways = [way_of(tolerance, view) for tolerance in tolerances]
-    num_uncertain = sum(family_of(tolerance.measure) != "centre" for tolerance in tolerances)
-    shared = 1 - (1 - confidence) / max(1, num_uncertain)
+    shared = confidence_of_each(confidence, [tolerance.measure for tolerance in tolerances])
     questions = [
         Question(view, bases, new, tolerance, way, shared) for tolerance, way in zip(tolerances, ways, strict=True)
     ]

@@ -9,11 +9,11 @@ from landscape_cli.analysis.compare import CONFIDENCE
 from landscape_cli.analysis.decision import Decision
 from landscape_cli.analysis.question import Named, Question
 from landscape_cli.analysis.relative_noise import line_of
+from landscape_cli.gating import LOOKS
 
 _NO_CHANGE, _ROUNDING = "no change", 1e-12
 _MUCH_WORSE = 0.1  # nat
 _LARGE = 2.0  # a share: from three times as much on, a factor reads better
-LOOKS = (20, 40, 80)  # numbers of random directions at which it pays to look
 
 
 def sentence(question: Question, decision: Decision) -> str:

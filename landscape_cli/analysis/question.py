@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from landscape_cli.analysis.comparability import OF_PATHS, aspects, family_of, relation
@@ -63,10 +63,8 @@ def way_of(tolerance: Tolerance, view: View) -> Better:
     Raises:
         UsageError: It is unknown, has no better way, or no decision may rest on it; or the amount is impossible.
     """
-    name, known = tolerance.measure, [*NAMES, *view.metrics]
-    if name not in known:
-        raise UsageError(f"gate {tolerance}: unknown measure{did_you_mean(name, known)}")
-    check_decidable(name, f"gate {tolerance}")
+    name = tolerance.measure
+    check_decidable(name, view, f"gate {tolerance}")
     better = better_when(name)
     if better is None:
         raise UsageError(f"gate {tolerance}: neither more nor less of {name} is better", hint=_INSTEAD)
@@ -75,15 +73,26 @@ def way_of(tolerance: Tolerance, view: View) -> Better:
     return better
 
 
-def check_decidable(name: str, where: str, instead: str = _INSTEAD) -> None:
-    """Refuse measures that no decision may rest on.
+def check_decidable(name: str, view: View, where: str, instead: str = _INSTEAD) -> None:
+    """Refuse what is no measure, and measures that no decision may rest on.
 
     Raises:
         UsageError: It is one; ``where`` comes before the message, and what to write instead after it.
     """
+    known = [*NAMES, *view.metrics]
+    if name not in known:
+        raise UsageError(f"{where}: unknown measure{did_you_mean(name, known)}")
     reason = _NEVER.get(name)
     if reason is not None:
         raise UsageError(f"{where}: no decision may rest on {name}: {reason}", hint=instead)
+
+
+def confidence_of_each(confidence: float, measures: Iterable[str]) -> float:
+    """One-sided, of each of several decisions that have this confidence together: those that can err share the
+    probability of an error (Bonferroni), and what is compared at the checkpoint itself takes none of it.
+    """
+    num_uncertain = sum(family_of(measure) != "centre" for measure in measures)
+    return 1 - (1 - confidence) / max(1, num_uncertain)
 
 
 def check_amount(question: Question) -> None:

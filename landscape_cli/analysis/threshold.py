@@ -13,11 +13,9 @@ from landscape_cli.analysis.comparability import OF_PATHS, family_of
 from landscape_cli.analysis.compare import View
 from landscape_cli.analysis.gate_words import confidence_in_words, more_directions
 from landscape_cli.analysis.measurement import Measurement, jackknife, joined, over_slices
-from landscape_cli.analysis.question import Named, check_decidable, lacks
-from landscape_cli.analysis.sharpness import NAMES
+from landscape_cli.analysis.question import Named, check_decidable, confidence_of_each, lacks
 from landscape_cli.analysis.student import t_quantile
 from landscape_cli.analysis.verdict import Outcome, Verdict
-from landscape_cli.errors import UsageError, did_you_mean
 
 _INSTEAD = "Decide on the adaptive radius: --min adaptive_radius=0.2"
 
@@ -66,13 +64,9 @@ def check_thresholds(
         UsageError: An unknown measure, or one that no decision may rest on.
     """
     view = View.of([named.surface], loss=loss, **options)
-    known = [*NAMES, *view.metrics]
     for threshold in thresholds:
-        if threshold.measure not in known:
-            raise UsageError(f"{threshold}: unknown measure{did_you_mean(threshold.measure, known)}")
-        check_decidable(threshold.measure, str(threshold), _INSTEAD)
-    num_uncertain = sum(threshold.measure in NAMES for threshold in thresholds)
-    shared = 1 - (1 - confidence) / max(1, num_uncertain)
+        check_decidable(threshold.measure, view, str(threshold), _INSTEAD)
+    shared = confidence_of_each(confidence, [threshold.measure for threshold in thresholds])
     return [_verdict(view, named, threshold, shared) for threshold in thresholds]
 
 

@@ -174,11 +174,19 @@ def _print_all(
     """Every measure, and in Markdown the verdicts before them."""
     from landscape_cli.analysis.critical_point import critical_point
     from landscape_cli.analysis.learning_rate import learning_rates
-    from landscape_cli.analysis.sharpness import FROM_MODEL, NAMES
+    from landscape_cli.analysis.sharpness import FROM_MODEL
+    from landscape_cli.analysis.sharpness import sharpness as measure_all
     from landscape_cli.analysis.slices import name_of_loss
     from landscape_cli.cli.verdicts import END_OF_FOLD, FOLD, markdown_of
 
-    found = [asked.measured(surface, name) for name in NAMES]
+    found = measure_all(
+        surface,
+        loss=asked.loss,
+        slice_index=asked.slice_index,
+        tau=asked.tau,
+        momentum=asked.momentum,
+        curv_tol=asked.curv_tol,
+    )
     num_slices = surface.grid.num_slices if asked.slice_index is None else 1
     point = critical_point(surface, loss=asked.loss, curv_tol=asked.curv_tol)
     rates = learning_rates(surface, found, momentum=asked.momentum)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import asdict
 
 import torch
+from pydantic import JsonValue
 
 from landscape_cli.compute.apart import run_apart
 from landscape_cli.compute.directions.table import COMPUTED
@@ -42,7 +41,8 @@ def fresh_surface(problem: Problem, settings: Settings, device: torch.device) ->
     """The surface that a config makes, with nothing evaluated yet."""
     found = {
         "has_batchnorm": problem.has_batchnorm,
-        "parameters": {"num": problem.num_parameters, "sha256": _sha256_of_shapes(problem)},
+        # with equal names and shapes the random directions are the same, up to scale
+        "parameters": {"num": problem.num_parameters, "sha256": fingerprint(_shapes(problem))},
         **(asdict(problem.loaded) if problem.loaded else {}),
     }
     provenance = Provenance(
@@ -54,10 +54,9 @@ def fresh_surface(problem: Problem, settings: Settings, device: torch.device) ->
     return surface
 
 
-def _sha256_of_shapes(problem: Problem) -> str:
-    """Of the names and shapes of the parameters: with equal ones the random directions are the same, up to scale."""
-    shapes = {name: list(tensor.shape) for name, tensor in problem.drawing.params.items()}
-    return hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
+def _shapes(problem: Problem) -> dict[str, JsonValue]:
+    """Of the parameters, by name."""
+    return {name: [*tensor.shape] for name, tensor in problem.drawing.params.items()}
 
 
 def _empty(problem: Problem, provenance: Provenance) -> Surface:

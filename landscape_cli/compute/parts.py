@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from landscape_cli.beside import MAX_PARTS
+from landscape_cli.compute.keyed import keyed_generator
 from landscape_cli.compute.subspace import Params, Subspace
-
-MAX_PARTS = 16  # bits of an integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,6 @@ def random_bits(like: Params, seed: int, slice_index: int, axis: str) -> Params:
 
 
 def _bits(name: str, shape: torch.Size) -> torch.Tensor:
-    key = hashlib.sha256(name.encode()).digest()[:16]
-    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
-    return torch.from_numpy(generator.integers(0, 1 << MAX_PARTS, tuple(shape), dtype=np.uint16).view(np.int16))
+    return torch.from_numpy(
+        keyed_generator(name).integers(0, 1 << MAX_PARTS, tuple(shape), dtype=np.uint16).view(np.int16)
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from landscape_cli.compute.directions.context import Context
+from landscape_cli.compute.keyed import keyed_generator
 from landscape_cli.compute.normalization import NORMALIZATIONS
 from landscape_cli.compute.subspace import Params
 
@@ -43,8 +42,5 @@ def random(
 
 
 def _gaussian(context: Context, name: str, like: Tensor) -> Tensor:
-    # Philox with a 128-bit key: torch's CPU generator keeps 32 bits of its seed, so that streams of many tensors
-    # would collide
-    key = hashlib.sha256(f"{context.seed}/{context.slice_index}/{context.axis}/{name}".encode()).digest()[:16]
-    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    generator = keyed_generator(f"{context.seed}/{context.slice_index}/{context.axis}/{name}")
     return torch.from_numpy(generator.standard_normal(tuple(like.shape))).to(like.dtype)
