@@ -161,7 +161,8 @@ def compare(
     names = [*view.metrics, *NAMES]
     if rank_by is not None and rank_by not in names:
         raise UsageError(f"metric: found {rank_by!r}{did_you_mean(rank_by, names)}")
-    rows = [view.row(surfaces, name) for name in names]
+    pairs = [aspects((surfaces[0], other)) for other in surfaces[1:]]
+    rows = [view.row(surfaces, pairs, name) for name in names]
     kept = tuple(row for row in rows if any(each.value is not None for each in row.measurements))
     return Comparison(
         loss=view.loss,
@@ -217,15 +218,18 @@ class View:
 
     def against(self, base: Surface, new: Surface, name: str) -> Against:
         """One measure of two surfaces, side by side."""
-        return self._against((base, self.measurement(base, name)), (new, self.measurement(new, name)))
+        first, second = (base, self.measurement(base, name)), (new, self.measurement(new, name))
+        return self._against(aspects((base, new)), first, second)
 
-    def _against(self, first: tuple[Surface, Measurement], second: tuple[Surface, Measurement]) -> Against:
+    def _against(
+        self, pair: Mapping[str, Aspect], first: tuple[Surface, Measurement], second: tuple[Surface, Measurement]
+    ) -> Against:
         (base, before), (new, after) = first, second
         name = before.name
         metric = name if family_of(name) == "centre" else self.loss
         if before.value is None or after.value is None:
             return Against(None, Relation())
-        found = relation(aspects((base, new)), before, after, metric)
+        found = relation(pair, before, after, metric)
         if found.obstacles:
             return Against(None, found)
         is_paired = not found.why_unpaired
@@ -233,14 +237,14 @@ class View:
             before, after = (self.measurement(each, name) for each in with_common_noise(base, new))
         return Against(contrast(before, after, is_paired=is_paired), found)
 
-    def row(self, surfaces: Sequence[Surface], name: str) -> Row:
-        """One measure of all surfaces."""
+    def row(self, surfaces: Sequence[Surface], pairs: Sequence[Mapping[str, Aspect]], name: str) -> Row:
+        """One measure of all surfaces; ``pairs`` are the aspects of the first one and each of the others."""
         first, *others = [(surface, self.measurement(surface, name)) for surface in surfaces]
         return Row(
             name=name,
             better=better_when(name),
             measurements=(first[1], *(found for _, found in others)),
-            against_first=tuple(self._against(first, other) for other in others),
+            against_first=tuple(self._against(pair, first, other) for pair, other in zip(pairs, others, strict=True)),
         )
 
 

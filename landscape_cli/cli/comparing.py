@@ -20,6 +20,7 @@ from landscape_cli.cli.options import (
     Tau,
     Verbose,
     check_tau,
+    form_of,
 )
 from landscape_cli.errors import UsageError
 
@@ -98,7 +99,7 @@ def compare(
             f"--metric {metric} chooses what is shown, not what a gate decides on", hint=f"Give --gate {metric}:15%"
         )
     paths = _in_order(files or (), base or (), is_gate=options is not None)
-    asked = comparison.Asked(loss, tau, metric, "json" if json else "markdown" if markdown else "words", quiet)
+    asked = comparison.Asked(loss, tau, metric, form_of(json=json, markdown=markdown), quiet)
     if options is None:
         comparison.compare(paths, asked)
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal
 
 from landscape_cli.analysis.bottleneck import Bottleneck, bottleneck
 from landscape_cli.analysis.compare import Comparison, View
@@ -35,6 +35,7 @@ from landscape_cli.cli.console import (
     print_words,
 )
 from landscape_cli.cli.gate_options import GateOptions
+from landscape_cli.cli.options import Form
 from landscape_cli.cli.verdicts import END_OF_FOLD, FOLD, Delivery, markdown_of, print_verdicts
 from landscape_cli.errors import UsageError
 
@@ -54,7 +55,7 @@ class Asked:
     loss: str | None
     tau: float | None
     metric: str | None
-    form: Literal["json", "markdown", "words"]
+    form: Form
     quiet: bool
 
 
@@ -80,16 +81,17 @@ def gate(paths: Sequence[Path], asked: Asked, options: GateOptions, junit: Path 
         tau=asked.tau,
         confidence=options.confidence,
     )
+    page = cache(partial(_in_markdown, named, asked, verdicts))  # for stdout and for GitHub
     if asked.form == "json":
         print_json(_report(named, paths, asked, verdicts))
     elif asked.form == "markdown":
-        print_text(_in_markdown(named, asked, verdicts))
+        print_text(page())
     elif not asked.quiet:
         print_verdicts(verdicts)
     for words in same_checkpoint_in_words(named):
         TALK.note(f"warning: {words}")
     delivery = Delivery(junit, to_github, options.inconclusive_fails)
-    delivery.deliver(_title(named), verdicts, lambda: _in_markdown(named, asked, verdicts))
+    delivery.deliver(_title(named), verdicts, page)
 
 
 def _report(

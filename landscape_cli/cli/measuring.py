@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,7 @@ from landscape_cli.cli.console import (
 )
 from landscape_cli.cli.from_model import COLUMNS, Words, errors_in_words, model_rows, shared_notes, title, verdicts
 from landscape_cli.cli.options import (
+    Form,
     GithubSummary,
     Json,
     JUnit,
@@ -40,6 +41,7 @@ from landscape_cli.cli.options import (
     Tau,
     Verbose,
     check_tau,
+    form_of,
 )
 from landscape_cli.cli.sharpness_reports import SharpnessReport, sharpness_report
 from landscape_cli.errors import UsageError
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from landscape_cli.analysis.verdict import Verdict
     from landscape_cli.surface import Surface
 
-_Form: TypeAlias = Literal["json", "markdown", "words"]
 _ONE_SLICE = "this slice of the grid; one slice: no error bar"  # that in /radius has slices of its own
 _BY_NAME = re.compile(r"(?<=curvature\.measures=\[)\w+(?=\]'$)")
 _COLUMNS = ("measure", "value ± SE", "unit", "range", "spread", "invariant to", "n", "note")
@@ -112,8 +113,7 @@ def sharpness(
     named = Named(one_line(file.name), surface)
     judged = asked.judged(named, thresholds)
     if not judged or json or markdown:
-        form: _Form = "json" if json else "markdown" if markdown else "words"
-        _print_all(surface, file, asked, judged, form, quiet=quiet)
+        _print_all(surface, file, asked, judged, form_of(json=json, markdown=markdown), quiet=quiet)
     elif not quiet:
         print_verdicts(judged)
     if judged:
@@ -169,7 +169,7 @@ class _Asked:
 
 
 def _print_all(
-    surface: Surface, file: Path, asked: _Asked, judged: Sequence[Verdict], form: _Form, *, quiet: bool
+    surface: Surface, file: Path, asked: _Asked, judged: Sequence[Verdict], form: Form, *, quiet: bool
 ) -> None:
     """Every measure, and in Markdown the verdicts before them."""
     from landscape_cli.analysis.critical_point import critical_point

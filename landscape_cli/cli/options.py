@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -46,6 +46,7 @@ GithubSummary: TypeAlias = Annotated[
         "--github-summary", metavar="", help="Append the verdicts to $GITHUB_STEP_SUMMARY, where that is set."
     ),
 ]
+Form: TypeAlias = Literal["json", "markdown", "words"]  # of what is printed
 Loss: TypeAlias = Annotated[
     str | None, typer.Option("--loss", metavar="NAME", help="Such as test_loss; by default the first loss.")
 ]
@@ -53,6 +54,11 @@ Tau: TypeAlias = Annotated[
     float | None,
     typer.Option("--tau", metavar="T", help="The rise of the loss that ends a radius; default 0.1, or as scanned."),
 ]
+
+
+def form_of(*, json: bool, markdown: bool) -> Form:
+    """What the options ask for."""
+    return "json" if json else "markdown" if markdown else "words"
 
 
 def check_tau(tau: float | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from pydantic import BaseModel, Field
 
 from landscape_cli.analysis.verdict import Outcome, Verdict
@@ -31,18 +33,4 @@ class VerdictReport(BaseModel):
 
 def verdict_report(verdict: Verdict) -> VerdictReport:
     """Summarise a verdict."""
-    return VerdictReport(
-        measure=verdict.measure,
-        outcome=verdict.outcome,
-        sentence=verdict.sentence,
-        advice=verdict.advice,
-        limit=verdict.limit,
-        base=verdict.base,
-        new=verdict.new,
-        change=verdict.change,
-        bounds=list(verdict.bounds) if verdict.bounds is not None else None,
-        confidence=verdict.confidence,
-        pairing=verdict.pairing,
-        num_slices=verdict.num_slices,
-        notes=list(verdict.notes),
-    )
+    return VerdictReport(**asdict(verdict))
