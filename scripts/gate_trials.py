@@ -18,7 +18,7 @@ from landscape_cli.analysis.orientation import better_when
 from landscape_cli.analysis.question import Named
 from landscape_cli.analysis.sharpness import measured
 from landscape_cli.analysis.student import t_quantile
-from landscape_cli.analysis.tolerance import Outcome, Tolerance, outcome
+from landscape_cli.analysis.tolerance import Decided, Tolerance, outcome
 from landscape_cli.beside import RadiusConfig
 from landscape_cli.grid import Grid
 from landscape_cli.surface import Direction, FloatArray, Metric
@@ -131,7 +131,7 @@ class Look:
 
     log_ratio: float
     error: float
-    at: Mapping[float, Outcome]
+    at: Mapping[float, Decided]
 
 
 Looks = dict[int, Look]
@@ -174,7 +174,7 @@ def pairs(drawn: Iterable[Case], rng: Generator) -> Iterator[tuple[Surface, Surf
         yield case.base.lines[case.half].of_slices(chosen), case.new.lines[case.half].of_slices(chosen)
 
 
-def sequential(found: Looks, confidence: float = STRICT) -> tuple[Outcome, int]:
+def sequential(found: Looks, confidence: float = STRICT) -> tuple[Decided, int]:
     """Look at 20, 40 and 80 directions, each time with this confidence, until it is decided; with how many it was."""
     for size in LOOKS:
         if found[size].at[confidence] != "inconclusive":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from landscape_cli.analysis.unchecked import section, text
 from landscape_cli.surface import Surface
 
 _MAX_NAME = 28
@@ -18,7 +19,7 @@ _NOT_DRAWN = ("between", "pca", "gradient", "hessian", "file", "unknown")
 
 def title(surface: Surface, what: str, slice_index: int | None) -> str:
     """What is drawn of which model; on lines of their own the slice, and how much of a partial surface there is."""
-    model = _text(_section(surface, "model").get("_target_")).rpartition(".")[2]
+    model = text(_section(surface, "model").get("_target_")).rpartition(".")[2]
     lines = [f"{_shorten(model)}: {what}" if model else what]
     if slice_index is not None:
         lines.append(f"slice {slice_index} of {surface.grid.num_slices}, counting from 0")
@@ -31,13 +32,13 @@ def axis_label(surface: Surface, axis: str) -> str:
     """The direction of an axis and what its unit means."""
     direction = surface.directions[axis]
     recipe, found = direction.recipe, direction.found
-    special = _SPECIAL.get(_text(recipe.get("_target_")))
+    special = _SPECIAL.get(text(recipe.get("_target_")))
     only = _selected(recipe)
     if special is not None:
         orthogonal = ", orthogonal to the axes before" if recipe.get("orthogonal") else ""
         return f"{axis}: {special(surface, recipe, found)}{only}{orthogonal}"
-    target = _text(recipe.get("_target_")).rpartition(".")[2] or "unknown"
-    normalization = _text(recipe.get("normalization")) or ("filter" if target == "random" else "")
+    target = text(recipe.get("_target_")).rpartition(".")[2] or "unknown"
+    normalization = text(recipe.get("normalization")) or ("filter" if target == "random" else "")
     unit = {
         "filter": "1.0 = every filter moved by its own norm",
         "layer": "1.0 = every tensor moved by its own norm",
@@ -61,7 +62,7 @@ _Facts = Mapping[str, JsonValue]
 
 
 def _between(surface: Surface, recipe: _Facts, found: _Facts) -> str:  # noqa: ARG001  # one signature for all
-    ends = [Path(_text(path)) for path in (_section(surface, "checkpoint").get("path"), recipe.get("checkpoint"))]
+    ends = [Path(text(path)) for path in (_section(surface, "checkpoint").get("path"), recipe.get("checkpoint"))]
     is_same_name = ends[0].name == ends[1].name
     a, b = (_shorten(f"{end.parent.name}/{end.name}" if is_same_name else end.name) or "the model" for end in ends)
     return f"towards {b}" if recipe.get("orthogonal") else f"from {a} (0) to {b} (1)"
@@ -84,23 +85,23 @@ _SPECIAL = {"between": _between, "pca": _principal, "hessian": _eigenvector}
 
 def quantity(surface: Surface, name: str) -> str:
     """A metric with, for a loss, the name of the loss function."""
-    kind = _text(_section(surface, "loss").get("_target_")).rpartition(".")[2]
+    kind = text(_section(surface, "loss").get("_target_")).rpartition(".")[2]
     return f"{readable(name)} ({_shorten(kind)})" if kind and name.endswith("_loss") else readable(name)
 
 
 def footer(surface: Surface) -> str:
     """From what the picture was made: checkpoint, sizes, BatchNorm, precision, slices."""
-    checkpoint = Path(_text(_section(surface, "checkpoint").get("path"))).name
+    checkpoint = Path(text(_section(surface, "checkpoint").get("path"))).name
     sizes = {split_of(surface, name): metric.num_examples for name, metric in surface.metrics.items()}
     evaluation = _section(surface, "evaluation")
-    batchnorm = _text(evaluation.get("batchnorm"))
+    batchnorm = text(evaluation.get("batchnorm"))
     cosines = {pair: 0.0 if abs(each[0]) < _ZERO_COSINE else each[0] for pair, each in surface.cosines().items()}
     parts = [
         _shorten(" ".join(checkpoint.split())),
         _origin(surface),
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items() if size) or "n unknown",
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
-        _text(evaluation.get("precision")),
+        text(evaluation.get("precision")),
         ", ".join(f"cos({pair}) = {cosine:.2g}" for pair, cosine in cosines.items()),
         _slices(surface),
     ]
@@ -111,14 +112,14 @@ def _slices(surface: Surface) -> str:
     """How many draws of the random directions there are; nothing where no direction is random."""
     if surface.grid.num_slices > 1:
         return f"{surface.grid.num_slices} slices"
-    drawn = [_text(direction.recipe.get("_target_")) for direction in surface.directions.values()]
+    drawn = [text(direction.recipe.get("_target_")) for direction in surface.directions.values()]
     return "one slice: no error bar" if any(target not in _NOT_DRAWN for target in drawn) else ""
 
 
 def _origin(surface: Surface) -> str:
     """The file of another program that a surface was made from: not all programs mean the same by 1.0."""
     found = _section(surface, "found")
-    file, dialect = Path(_text(found.get("converted_from"))).name, _text(found.get("dialect"))
+    file, dialect = Path(text(found.get("converted_from"))).name, text(found.get("dialect"))
     return f"converted from {_shorten(' '.join(file.split()))} ({dialect})" if dialect else ""
 
 
@@ -165,13 +166,8 @@ def distinct(values: list[float]) -> list[str]:
     return [repr(value) for value in values]
 
 
-def _section(surface: Surface, key: str) -> dict[str, JsonValue]:
-    value = surface.provenance.resolved.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else ""
+def _section(surface: Surface, key: str) -> Mapping[str, JsonValue]:
+    return section(surface.provenance.resolved, key)
 
 
 def _shorten(name: str) -> str:

@@ -14,6 +14,7 @@ from landscape_cli.analysis.invariance import is_relative_noise
 from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.analysis.relative_noise import line_of, num_parts
 from landscape_cli.analysis.sharpness import FROM_MODEL, MEASURES
+from landscape_cli.analysis.unchecked import section, text
 from landscape_cli.grid import Grid
 from landscape_cli.surface import Surface
 
@@ -199,19 +200,19 @@ def _facts(surface: Surface) -> _Facts:
     facts: _Facts = {
         "loss": _component(identity.get("loss") or resolved.get("loss")),
         "BatchNorm": _batchnorm(surface),
-        "precision": _same(_text(_section(resolved, "evaluation").get("precision"))),
-        "network": _network(_section(_section(resolved, "found"), "parameters")),
+        "precision": _same(text(section(resolved, "evaluation").get("precision"))),
+        "network": _network(section(section(resolved, "found"), "parameters")),
         "axes": _recipes(surface),
         "grid": _points(surface.grid),
-        "seed": _seed(surface, _section(resolved, "slices").get("seed")),
+        "seed": _seed(surface, section(resolved, "slices").get("seed")),
     }
-    data = _section(identity, "data") or {split_of(surface, name): None for name in surface.metrics}
+    data = section(identity, "data") or {split_of(surface, name): None for name in surface.metrics}
     facts |= {f"data {name}": _data(given) for name, given in data.items()}
-    facts |= {f"metric {name}": _component(given) for name, given in _section(identity, "metrics").items()}
+    facts |= {f"metric {name}": _component(given) for name, given in section(identity, "metrics").items()}
     line = line_of(surface)
     if len(line.grid.axes) == 1 and is_relative_noise(line.directions["x"].recipe):
-        seed = _section(resolved, "slices").get("seed")
-        own = _section(resolved, "radius").get("seed") if surface.radius is not None else None
+        seed = section(resolved, "slices").get("seed")
+        own = section(resolved, "radius").get("seed") if surface.radius is not None else None
         facts |= {"noise": _recipes(line), "line of noise": _points(line.grid)}
         facts["seed of the noise"] = _seed(line, seed if own is None else own)
         facts["parts of the data"] = _same(str(num_parts(line)))
@@ -220,34 +221,34 @@ def _facts(surface: Surface) -> _Facts:
 
 def _component(given: JsonValue) -> tuple[str, str]:
     found = given if isinstance(given, dict) else {}
-    target = _text(found.get("_target_"))
+    target = text(found.get("_target_"))
     if not target or any(each in target for each in _NAMELESS):
         return "", ""
     return json.dumps(found, sort_keys=True), _in_words(found)
 
 
 def _batchnorm(surface: Surface) -> tuple[str, str]:
-    evaluation = _section(surface.provenance.resolved, "evaluation")
-    if _section(surface.provenance.resolved, "found").get("has_batchnorm") is False:
+    evaluation = section(surface.provenance.resolved, "evaluation")
+    if section(surface.provenance.resolved, "found").get("has_batchnorm") is False:
         return _same("none")
-    policy, recalibration = _text(evaluation.get("batchnorm")), _section(evaluation, "recalibration")
+    policy, recalibration = text(evaluation.get("batchnorm")), section(evaluation, "recalibration")
     words = f"{policy}{_options_in_words(recalibration)}" if policy else ""
     if policy != "recalibrate":
         return _same(words)
-    data = _section(surface.provenance.identity, "data")  # statistics are those of a split, whatever else is measured
-    split = _text(recalibration.get("split")) or ("train" if "train" in data else next(iter(data), ""))
+    data = section(surface.provenance.identity, "data")  # statistics are those of a split, whatever else is measured
+    split = text(recalibration.get("split")) or ("train" if "train" in data else next(iter(data), ""))
     key, in_words = _data(data.get(split))
     return f"{words} {key}" if key else "", f"{words} on {split}, {in_words}"
 
 
 def _network(parameters: Mapping[str, JsonValue]) -> tuple[str, str]:
-    num, sha256 = parameters.get("num"), _text(parameters.get("sha256"))
+    num, sha256 = parameters.get("num"), text(parameters.get("sha256"))
     return sha256, f"{num:,} parameters, {sha256[:8]}…" if isinstance(num, int) and sha256 else sha256[:8]
 
 
 def _data(given: JsonValue) -> tuple[str, str]:
     found = given if isinstance(given, dict) else {}
-    digest, num = _text(found.get("fingerprint")), found.get("num_examples")
+    digest, num = text(found.get("fingerprint")), found.get("num_examples")
     if not digest or not isinstance(num, int):
         return "", ""
     return f"{digest} {num}", f"n = {num:,}, {digest[:8]}…"
@@ -263,14 +264,14 @@ def _recipes(surface: Surface) -> tuple[str, str]:
     if any(recipe.get("_target_") in (None, "unknown") for recipe in recipes.values()):
         return "", ""
     words = [f"{name} {_in_words(recipe)}" for name, recipe in recipes.items()]
-    contents = {name: recipe | _content(surface, name, _text(recipe["_target_"])) for name, recipe in recipes.items()}
+    contents = {name: recipe | _content(surface, name, text(recipe["_target_"])) for name, recipe in recipes.items()}
     return json.dumps(contents, sort_keys=True), ", ".join(words)
 
 
 def _content(surface: Surface, axis: str, target: str) -> dict[str, JsonValue]:
     """Of a direction that is made of files, what these hold, by their SHA-256: not where they lie."""
-    axes = _section(surface.provenance.identity, "axes")
-    argument, direction = _FILES.get(target, ""), _section(_section(axes, axis), "direction")
+    axes = section(surface.provenance.identity, "axes")
+    argument, direction = _FILES.get(target, ""), section(section(axes, axis), "direction")
     return {argument: direction[argument]} if argument in direction else {}
 
 
@@ -312,16 +313,7 @@ def _short(value: JsonValue) -> str:
     return text if len(text) <= 40 else f"{text[:20]}…{text[-12:]}"
 
 
-def _section(mapping: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:
-    found = mapping.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def sha256_of_checkpoint(surface: Surface) -> str | None:
     """Of the file, or of the weights of a model that was in hand; None where the surface does not say."""
-    found = _section(surface.provenance.identity, "checkpoint")
-    return _text(found.get("sha256") or found.get("weights_sha256")) or None
+    found = section(surface.provenance.identity, "checkpoint")
+    return text(found.get("sha256") or found.get("weights_sha256")) or None

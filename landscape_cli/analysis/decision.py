@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from landscape_cli.analysis.contrast import Contrast, Limits
-from landscape_cli.analysis.tolerance import Outcome
+from landscape_cli.analysis.tolerance import Decided
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Decision:
         is_within_training: Whether that alone keeps it from failing.
     """
 
-    outcome: Outcome
+    outcome: Decided
     contrast: Contrast
     limits: Limits | None
     prediction: float | None = None

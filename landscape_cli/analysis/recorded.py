@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from landscape_cli.analysis.measurement import Bound, ErrorSource, Measurement, Spread, joined
 from landscape_cli.analysis.slices import chosen_slices, name_of_loss, unit_of_loss
+from landscape_cli.analysis.unchecked import text
 from landscape_cli.records import Record
 from landscape_cli.surface import Surface
 
@@ -140,7 +141,7 @@ def recorded(surface: Surface, name: str, loss: str | None = None, slice_index: 
     if name in _WITHOUT_DECAY:
         conditions = replace(conditions, weight_decay=0.0, decayed="")
     lacking = "" if record is not None else how_to_add(surface, name)
-    target = _text(record.settings.get("measure")) if record is not None else ""
+    target = text(record.settings.get("measure")) if record is not None else ""
     if target and target != name:
         lacking = f"the record {name} is of another measure, {target}"
     elif record is not None and loss is not None and loss != f"{conditions.split}_loss":
@@ -254,14 +255,14 @@ def conditions_of(record: Record) -> Conditions:
     """What the settings of a record say; what is not as the format says counts as not said."""
     settings, options = record.settings, record.settings.get("options")
     return Conditions(
-        split=_text(settings.get("split")),
+        split=text(settings.get("split")),
         num_examples=_count(settings.get("num_examples")),
         num_parameters=_count(settings.get("num_parameters")),
         parameters=_selection(settings.get("parameters")),
         weight_decay=_number(settings.get("weight_decay")) or 0.0,
         decayed=_selection(settings.get("decayed")),
-        precision=_text(settings.get("precision")),
-        batchnorm=_text(settings.get("batchnorm")),
+        precision=text(settings.get("precision")),
+        batchnorm=text(settings.get("batchnorm")),
         options=options if isinstance(options, dict) else {},
     )
 
@@ -313,11 +314,7 @@ def _texts(value: JsonValue) -> list[str]:
 
 
 def _in_words(value: JsonValue) -> str:
-    return ", ".join(_texts(value)) or _text(value)
-
-
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else ""
+    return ", ".join(_texts(value)) or text(value)
 
 
 def _number(value: JsonValue) -> float | None:

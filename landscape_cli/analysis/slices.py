@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from landscape_cli.analysis.captions import default_metrics, is_share
 from landscape_cli.analysis.invariance import invariances
 from landscape_cli.analysis.measurement import Bound, Measurement, advice, joined, over_slices
+from landscape_cli.analysis.unchecked import section, text
 from landscape_cli.errors import UsageError, did_you_mean
 from landscape_cli.grid import Axis
 from landscape_cli.surface import BoolArray, FloatArray, Surface
@@ -272,7 +273,5 @@ def _lacking(axes: tuple[FloatArray, ...], num_used: int, centre: float) -> str:
     return ""
 
 
-def _text(surface: Surface, section: str, key: str) -> str:
-    found = surface.provenance.resolved.get(section)
-    value = found.get(key) if isinstance(found, dict) else None
-    return value if isinstance(value, str) else ""
+def _text(surface: Surface, part: str, key: str) -> str:
+    return text(section(surface.provenance.resolved, part).get(key))

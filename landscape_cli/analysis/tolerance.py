@@ -9,7 +9,7 @@ from typing import Literal
 from landscape_cli.analysis.contrast import Contrast, Limits
 from landscape_cli.analysis.orientation import Better
 
-Outcome = Literal["pass", "fail", "inconclusive"]
+Decided = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def limits_of(contrast: Contrast, tolerance: Tolerance, confidence: float) -> Li
     return contrast.limits_of_log(both) if tolerance.is_relative else contrast.limits_of_difference(both)
 
 
-def outcome(contrast: Contrast, tolerance: Tolerance, better: Better, confidence: float) -> Outcome | None:
+def outcome(contrast: Contrast, tolerance: Tolerance, better: Better, confidence: float) -> Decided | None:
     """Fail where the change is surely worse than the tolerance, pass where it surely is not, each with this confidence.
 
     Args:
