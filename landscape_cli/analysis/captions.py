@@ -13,6 +13,7 @@ from landscape_cli.surface import Surface
 
 _MAX_NAME = 28
 _FOOTER_WIDTH = 112
+_MOST_OWN = 4  # files of which the footer says what is their own
 _ZERO_COSINE = 1e-6  # of vectors in float32
 _NOT_DRAWN = ("between", "pca", "gradient", "hessian", "file", "unknown")
 
@@ -20,7 +21,7 @@ _NOT_DRAWN = ("between", "pca", "gradient", "hessian", "file", "unknown")
 def title(surface: Surface, what: str, slice_index: int | None) -> str:
     """What is drawn of which model; on lines of their own the slice, and how much of a partial surface there is."""
     model = text(_section(surface, "model").get("_target_")).rpartition(".")[2]
-    lines = [f"{_shorten(model)}: {what}" if model else what]
+    lines = [f"{shortened(model)}: {what}" if model else what]
     if slice_index is not None:
         lines.append(f"slice {slice_index} of {surface.grid.num_slices}, counting from 0")
     if not surface.complete:
@@ -45,7 +46,7 @@ def axis_label(surface: Surface, axis: str) -> str:
         "weight": "1.0 = 100 % relative noise on every weight",
         "unit": "Euclidean length",
     }.get(normalization, "multiples of the direction" if target != "unknown" else "coordinates as in the original")
-    return f"{axis}: {_shorten(target)} direction{only} ({unit})"
+    return f"{axis}: {shortened(target)} direction{only} ({unit})"
 
 
 def _selected(recipe: Mapping[str, JsonValue]) -> str:
@@ -54,8 +55,8 @@ def _selected(recipe: Mapping[str, JsonValue]) -> str:
     if not isinstance(parameters, dict):
         return ""
     names = {key: ", ".join(map(str, globs)) for key, globs in parameters.items() if isinstance(globs, list)}
-    without = f" without {_shorten(names['exclude'])}" if names.get("exclude") else ""
-    return f" in {_shorten(names.get('include', '*'))}{without}"
+    without = f" without {shortened(names['exclude'])}" if names.get("exclude") else ""
+    return f" in {shortened(names.get('include', '*'))}{without}"
 
 
 _Facts = Mapping[str, JsonValue]
@@ -64,7 +65,7 @@ _Facts = Mapping[str, JsonValue]
 def _between(surface: Surface, recipe: _Facts, found: _Facts) -> str:  # noqa: ARG001  # one signature for all
     ends = [Path(text(path)) for path in (_section(surface, "checkpoint").get("path"), recipe.get("checkpoint"))]
     is_same_name = ends[0].name == ends[1].name
-    a, b = (_shorten(f"{end.parent.name}/{end.name}" if is_same_name else end.name) or "the model" for end in ends)
+    a, b = (shortened(f"{end.parent.name}/{end.name}" if is_same_name else end.name) or "the model" for end in ends)
     return f"towards {b}" if recipe.get("orthogonal") else f"from {a} (0) to {b} (1)"
 
 
@@ -86,18 +87,38 @@ _SPECIAL = {"between": _between, "pca": _principal, "hessian": _eigenvector}
 def quantity(surface: Surface, name: str) -> str:
     """A metric with, for a loss, the name of the loss function."""
     kind = text(_section(surface, "loss").get("_target_")).rpartition(".")[2]
-    return f"{readable(name)} ({_shorten(kind)})" if kind and name.endswith("_loss") else readable(name)
+    return f"{readable(name)} ({shortened(kind)})" if kind and name.endswith("_loss") else readable(name)
 
 
-def footer(surface: Surface) -> str:
-    """From what the picture was made: checkpoint, sizes, BatchNorm, precision, slices."""
+def footer(surface: Surface, width: int = _FOOTER_WIDTH) -> str:
+    """From what the picture was made: checkpoint, sizes, BatchNorm, precision, slices; in lines that wide."""
+    return _wrapped(_facts(surface), width)
+
+
+def footer_of_several(surfaces: Mapping[str, Surface], width: int = _FOOTER_WIDTH) -> str:
+    """The same of several surfaces: what is common to them, and of each file what is not."""
+    facts = {name: _facts(surface) for name, surface in surfaces.items()}
+    first = next(iter(facts.values()))
+    common = [fact for fact in first if all(fact in each for each in facts.values())]
+    own = [f"{shortened(name)}: {', '.join(f for f in each if f not in common)}" for name, each in facts.items()]
+    differing = [words for words in own if not words.endswith(": ")]
+    if len(differing) > _MOST_OWN:
+        differing = [f"{len(differing)} files that differ in the rest: landscape compare"]
+    return _wrapped([*common, *differing], width)
+
+
+def _wrapped(facts: list[str], width: int) -> str:
+    return "\n".join(textwrap.wrap("  ·  ".join(facts), width))
+
+
+def _facts(surface: Surface) -> list[str]:
     checkpoint = Path(text(_section(surface, "checkpoint").get("path"))).name
     sizes = {split_of(surface, name): metric.num_examples for name, metric in surface.metrics.items()}
     evaluation = _section(surface, "evaluation")
     batchnorm = text(evaluation.get("batchnorm"))
     cosines = {pair: 0.0 if abs(each[0]) < _ZERO_COSINE else each[0] for pair, each in surface.cosines().items()}
     parts = [
-        _shorten(" ".join(checkpoint.split())),
+        shortened(" ".join(checkpoint.split())),
         _origin(surface),
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items() if size) or "n unknown",
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
@@ -105,7 +126,7 @@ def footer(surface: Surface) -> str:
         ", ".join(f"cos({pair}) = {cosine:.2g}" for pair, cosine in cosines.items()),
         _slices(surface),
     ]
-    return "\n".join(textwrap.wrap("  ·  ".join(filter(None, parts)), _FOOTER_WIDTH))
+    return [part for part in parts if part]
 
 
 def _slices(surface: Surface) -> str:
@@ -120,7 +141,7 @@ def _origin(surface: Surface) -> str:
     """The file of another program that a surface was made from: not all programs mean the same by 1.0."""
     found = _section(surface, "found")
     file, dialect = Path(text(found.get("converted_from"))).name, text(found.get("dialect"))
-    return f"converted from {_shorten(' '.join(file.split()))} ({dialect})" if dialect else ""
+    return f"converted from {shortened(' '.join(file.split()))} ({dialect})" if dialect else ""
 
 
 def readable(name: str) -> str:
@@ -166,11 +187,11 @@ def distinct(values: list[float]) -> list[str]:
     return [repr(value) for value in values]
 
 
-def _section(surface: Surface, key: str) -> Mapping[str, JsonValue]:
-    return section(surface.provenance.resolved, key)
-
-
-def _shorten(name: str) -> str:
+def shortened(name: str) -> str:
     """A name with its middle left out where it is too long for a picture."""
     half = _MAX_NAME // 2
     return name if len(name) <= _MAX_NAME else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def _section(surface: Surface, key: str) -> Mapping[str, JsonValue]:
+    return section(surface.provenance.resolved, key)

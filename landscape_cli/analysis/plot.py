@@ -1,92 +1,197 @@
-"""Pictures of a surface; PLOTS. A plot is ``f(surface, ax, *, …)``."""
+"""Pictures of one or several surfaces, and their files."""
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
-from landscape_cli.analysis.captions import footer
-from landscape_cli.analysis.contours import contour
-from landscape_cli.analysis.lines import line
+from landscape_cli.analysis.captions import footer, footer_of_several
+from landscape_cli.analysis.layer import chosen_slice
+from landscape_cli.analysis.pictures.panels import draw_difference, draw_panels, shape_of
+from landscape_cli.analysis.pictures.styles import Style, shade, style_of
+from landscape_cli.analysis.pictures.table import IN_SPACE, PLOTS, usual_kind, usual_size
 from landscape_cli.errors import UsageError, did_you_mean
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import Surface
 
-__all__ = ["PLOTS", "SUFFIXES", "contour", "line", "plot"]
-
-Plot = Callable[..., None]
-PLOTS: dict[str, Plot] = {"line": line, "contour": contour}
-
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "legend.frameon": False,
-    "pdf.fonttype": 42,  # TrueType; many publishers refuse Type 3
-    "svg.hashsalt": "landscape",
-}
 # Without dates, so that equal surfaces are equal files.
 _METADATA: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 SUFFIXES = tuple(_METADATA)
+_OF_KINDS = ("metric", "slice_index", "log", "vmin", "vmax", "levels", "cmap", "colorbar", "view")
+_PANEL = 0.62  # of the size of a single picture
 
 
 def plot(
-    surface: Surface,
+    surface: Surface | Mapping[str, Surface],
     path: str | os.PathLike[str] | None = None,
     *,
     kind: str | None = None,
+    ax: Axes | None = None,
     metric: str | None = None,
     slice_index: int | None = None,
-    dpi: int = 150,
+    difference: bool = False,
+    log: bool | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    levels: int | Sequence[float] | None = None,
+    cmap: str | None = None,
+    colorbar: bool = True,
+    view: tuple[float, float] | None = None,
+    title: str | None = None,
+    style: str = "paper",
+    size: tuple[float, float] | None = None,
+    dpi: float = 150,
 ) -> Figure:
-    """Draw a surface, whole or partial; partial ones are marked as such.
+    """Draw one or several surfaces, whole or partial; partial ones are marked as such.
 
     Args:
-        surface: From `landscape_cli.load_surface`.
+        surface: From `landscape_cli.load_surface`; several by name are drawn side by side on one scale.
         path: Where to save: .png, .pdf or .svg; None only returns the figure. An older file is replaced whole.
-        kind: A name in ``PLOTS``; by default ``"line"`` in 1-D and ``"contour"`` in 2-D.
+        kind: A name in ``PLOTS``; by default ``"line"`` in 1-D, and in 2-D ``"filled"``, or ``"trajectory"`` where the
+            file has a path of checkpoints.
+        ax: Axes of your own to draw one surface into, in your style and without a footer; of the projection ``"3d"``
+            for ``"surface3d"``.
         metric: What to draw; by default all losses and accuracies on a line, the first loss on a plane.
         slice_index: Which slice, from 0; by default all on a line, the first on a plane.
+        difference: Draw the second of two surfaces minus the first; where they span decades, divided by it.
+        log: Whether the scale is logarithmic; by default where values are positive and span more than a factor of 50.
+        vmin: Where the scale begins.
+        vmax: Where it ends.
+        levels: About how many contours, or which.
+        cmap: A colour map of matplotlib.
+        colorbar: Whether there is one.
+        view: Of ``"surface3d"``: elevation and azimuth, in degrees.
+        title: In place of the one that says what is drawn.
+        style: ``"paper"``, ``"slide"`` or ``"dark"``.
+        size: Width and height in inches.
         dpi: Resolution of .png.
 
     Returns:
         The figure.
 
     Raises:
-        UsageError: Unknown kind, metric, slice or suffix.
+        UsageError: Unknown kind, metric, slice, style or suffix; an option that the kind does not have; a file without
+            what the kind draws.
         OutputError: The file cannot be written.
     """
-    kind = kind or ("line" if len(surface.grid.axes) == 1 else "contour")
+    surfaces = {"": surface} if isinstance(surface, Surface) else dict(surface)
+    if not surfaces:
+        raise UsageError("plot: found no surface; expected at least one")
+    suffix = _suffix(Path(path)) if path is not None else None
+    usual = usual_kind(next(iter(surfaces.values())))
+    kind = kind or (usual if not difference or usual != "trajectory" else "filled")
     if kind not in PLOTS:
         raise UsageError(f"kind: found {kind!r}{did_you_mean(kind, PLOTS)}")
-    if metric is not None and metric not in surface.metrics:
-        raise UsageError(f"metric: found {metric!r}{did_you_mean(metric, surface.metrics)}")
-    if slice_index is not None and not 0 <= slice_index < surface.grid.num_slices:
-        raise UsageError(f"slice: found {slice_index}; the surface has slices 0 … {surface.grid.num_slices - 1}")
-    suffix = _suffix(Path(path)) if path is not None else None
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script without font
-        figure = Figure(figsize=(6.4, 5.2) if kind == "contour" else (6.4, 4.2), layout="constrained")
+    for each in surfaces.values():
+        chosen_slice(each, slice_index)
+    given = {"metric": metric, "slice_index": slice_index, "log": log, "vmin": vmin, "vmax": vmax, "levels": levels}
+    options = options_of(kind, given | {"cmap": cmap, "colorbar": colorbar, "view": view})
+    if ax is not None:
+        return _draw_into(
+            ax, surfaces, kind, {key: value for key, value in options.items() if value is not None}, title
+        )
+    with drawing(style_of(style)) as chosen:
+        figure = Figure(figsize=size or _size(kind, 1 if difference else len(surfaces), chosen), layout="constrained")
         FigureCanvasAgg(figure)
-        ax: Axes = figure.add_subplot()
-        ax.locator_params(nbins=5)
-        PLOTS[kind](surface, ax, metric=metric, slice_index=slice_index)
-        figure.supxlabel(footer(surface), fontsize=6.5, color="0.45", parse_math=False)
+        _draw(figure, surfaces, kind, options, difference=difference)
+        if title is not None:
+            _entitle(figure, title, is_single=difference or len(surfaces) == 1)
+        small = mpl.rcParams["font.size"] * 0.68
+        width = int(112 * figure.get_figwidth() / 6.4 * 6.5 / small)
+        words = (
+            footer(next(iter(surfaces.values())), width) if len(surfaces) == 1 else footer_of_several(surfaces, width)
+        )
+        figure.supxlabel(words, fontsize=small, color=shade(0.55), parse_math=False)
         if path is not None and suffix is not None:
             content = io.BytesIO()
             figure.savefig(content, format=suffix.removeprefix("."), dpi=dpi, metadata=_METADATA[suffix])
             replace_file(Path(path), content.getvalue())
     return figure
+
+
+def options_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options of `plot` that a kind has, with None for those that were not given.
+
+    Raises:
+        UsageError: One was given that it does not have.
+    """
+    accepted = inspect.signature(PLOTS[kind]).parameters
+    named = {name: given.get(name) for name in _OF_KINDS}
+    for name, value in named.items():
+        if value is not None and not (name == "colorbar" and value) and name not in accepted:
+            have = [each for each in PLOTS if name in inspect.signature(PLOTS[each]).parameters]
+            words = {"slice_index": "slice", "colorbar": "no-colorbar"}.get(name, name)
+            raise UsageError(
+                f"{words}: the kind {kind!r} has no such option", hint=f"These have it: {', '.join(have)}."
+            )
+    options = {name: value for name, value in named.items() if name in accepted}
+    if "colorbar" in options:
+        options["colorbar"] = options["colorbar"] is not False
+    return options
+
+
+@contextmanager
+def drawing(style: Style) -> Iterator[Style]:
+    """The settings of a style, for a while."""
+    settings: Any = dict(style.settings)
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script without font
+        yield style
+
+
+def _size(kind: str, num: int, style: Style) -> tuple[float, float]:
+    width, height = (style.scale * side for side in usual_size(kind))
+    rows, columns = shape_of(num)
+    return (width, height) if num == 1 else (_PANEL * columns * width + 0.6, _PANEL * rows * height + 0.5)
+
+
+def _draw(
+    figure: Figure, surfaces: Mapping[str, Surface], kind: str, options: dict[str, Any], *, difference: bool
+) -> None:
+    if difference:
+        draw_difference(figure, surfaces, kind, options)
+    elif len(surfaces) > 1:
+        draw_panels(figure, surfaces, kind, options)
+    else:
+        (surface,) = surfaces.values()
+        ax: Axes = figure.add_subplot(projection="3d" if kind in IN_SPACE else None)
+        ax.locator_params(nbins=5)
+        PLOTS[kind](surface, ax, **options)
+
+
+def _draw_into(
+    ax: Axes, surfaces: Mapping[str, Surface], kind: str, options: dict[str, Any], title: str | None
+) -> Figure:
+    if len(surfaces) > 1:
+        raise UsageError(f"ax: found {len(surfaces)} surfaces; expected one", hint="Call plot once for each.")
+    PLOTS[kind](next(iter(surfaces.values())), ax, **options)
+    if title is not None:
+        ax.set_title(title, loc="left", parse_math=False)
+    figure = ax.figure
+    while isinstance(figure, SubFigure):
+        figure = figure.figure
+    return figure
+
+
+def _entitle(figure: Figure, title: str, *, is_single: bool) -> None:
+    """Put a title in place of ours; what says that a picture is partial stays."""
+    if not is_single:
+        figure.suptitle(title, fontweight="bold", x=0.01, ha="left", parse_math=False)
+        return
+    ax = figure.axes[0]
+    rest = [each for each in ax.get_title(loc="left").split("\n")[1:] if each.startswith("PARTIAL")]
+    ax.set_title("\n".join([title, *rest]), loc="left", parse_math=False)
 
 
 def _suffix(path: Path) -> str:

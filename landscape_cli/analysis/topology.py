@@ -117,14 +117,14 @@ def saddle_minimum_distance(
     return measure(slices, "saddle_minimum_distance", of_slice, unit=slices.unit)
 
 
+def shallowest(slices: Slices, values: FloatArray) -> float:
+    """The persistence up to which basins do not count: max(4 noise, 1 % of the range of the finite values)."""
+    return max(4 * slices.noise(values), _SHALLOW * float(np.ptp(values[np.isfinite(values)])))
+
+
 def _deep(slices: Slices, values: FloatArray) -> list[Basin]:
     """Without what is no deeper than rounding, or than a hundredth of the range."""
-    finite = values[np.isfinite(values)]
-    return (
-        basins(values, shallowest=max(4 * slices.noise(values), _SHALLOW * float(np.ptp(finite))))
-        if finite.size
-        else []
-    )
+    return basins(values, shallowest=shallowest(slices, values)) if np.isfinite(values).any() else []
 
 
 def _at_border(found: list[Basin], values: FloatArray) -> int:

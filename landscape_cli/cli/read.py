@@ -1,13 +1,11 @@
-"""The commands that read a surface file, without torch: info, plot."""
+"""What a surface file is, without torch: info."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from json import dumps as dump_json
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from pydantic import JsonValue
 
 from landscape_cli.analysis.recorded import MAP
@@ -23,7 +21,6 @@ from landscape_cli.cli.console import (
 from landscape_cli.cli.curvature_reports import CurvatureReport, MapReport
 from landscape_cli.cli.options import Json, Quiet, SurfaceFile, Verbose
 from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, RadiusReport, TrajectoryReport, info_report
-from landscape_cli.errors import UsageError
 
 
 def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -159,29 +156,3 @@ def _metric_row(metric: MetricReport) -> str:
     grid = ", ".join(span + diverged) or "nothing evaluated"
     size = f"n = {metric.num_examples:,}" if metric.num_examples else "n unknown"
     return f"centre {centre} ({size}), on the grid {grid}"
-
-
-def plot(
-    file: SurfaceFile,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="Picture to write: .png, .pdf or .svg.")
-    ],
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="line or contour; by default what fits the surface.")
-    ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", "-m", help="Such as test_loss; see landscape info.")] = None,
-    slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="Which slice, from 0.")] = None,
-    dpi: Annotated[int, typer.Option("--dpi", min=20, max=1200, help="Resolution of .png.")] = 150,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Draw FILE: a line with loss and accuracy, or a contour map. Works on a scan that is still running."""
-    TALK.configure(quiet=quiet, verbose=verbose)
-    from landscape_cli.analysis.plot import plot as draw
-    from landscape_cli.storage import load_surface
-
-    surface = load_surface(file)
-    if output.exists() and output.samefile(file):
-        raise UsageError(f"{output}: is the surface file itself", hint="Choose another name for the picture with -o.")
-    draw(surface, output, kind=kind, metric=metric, slice_index=slice_index, dpi=dpi)
-    TALK.note(f"drawn: {output}")

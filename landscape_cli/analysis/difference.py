@@ -1,0 +1,78 @@
+"""Where two surfaces differ: B − A, or B / A where they span decades, point by point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from landscape_cli.analysis.layer import Layer, chosen_metric, layer_of
+from landscape_cli.analysis.scale import spans_decades
+from landscape_cli.errors import UsageError
+from landscape_cli.surface import FloatArray, Surface
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a metric of one surface differs from that of another, over the plane that both have.
+
+    Attributes:
+        layer: B − A, or B / A; evaluated where both are, not finite where either is not.
+        is_ratio: Whether it is B / A.
+    """
+
+    layer: Layer
+    is_ratio: bool
+
+    @property
+    def reach(self) -> float:
+        """The largest |B − A|, or the largest of B / A and A / B; of no difference the least that can be shown."""
+        shown = self.layer.shown
+        if self.is_ratio:
+            return float(np.exp(np.abs(np.log(shown)).max(initial=0.0))) if (shown > 0).any() else 1.0
+        return float(np.abs(shown).max(initial=0.0))
+
+
+def difference_of(
+    first: Surface,
+    second: Surface,
+    *,
+    metric: str | None = None,
+    slice_index: int | None = None,
+    log: bool | None = None,
+) -> Difference:
+    """The second surface minus the first.
+
+    Args:
+        first: A, 2-D or 3-D.
+        second: B, on the same grid.
+        metric: By default the first loss of A.
+        slice_index: By default the first.
+        log: Whether it is the ratio B / A; by default where the values of both are positive and span more than a factor
+            of 50.
+
+    Raises:
+        UsageError: They are not on one grid, or have no common metric; a ratio of values that are not positive.
+    """
+    name = chosen_metric(first, metric)
+    chosen_metric(second, name)
+    a, b = (layer_of(each, name, slice_index) for each in (first, second))
+    for axis, u, v in (("x", a.x, b.x), ("y", a.y, b.y)):
+        if len(u) != len(v) or not np.allclose(u, v, rtol=1e-9, atol=1e-12):
+            raise UsageError(
+                f"difference: the axes {axis} differ: {_words(u)} and {_words(v)}",
+                hint="Scan both with the same axes; without --difference they are drawn side by side.",
+            )
+    both = a.evaluated & b.evaluated
+    finite = both & np.isfinite(a.values) & np.isfinite(b.values)
+    pooled = np.concatenate([a.values[finite], b.values[finite]])
+    is_ratio = spans_decades(pooled) if log is None else log
+    if is_ratio and (pooled <= 0).any():
+        raise UsageError(f"log: {name} has values that are not positive, and no ratio", hint="Use linear.")
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        values = b.values / a.values if is_ratio else b.values - a.values
+    return Difference(replace(a, values=np.where(finite, values, np.nan), evaluated=both), is_ratio)
+
+
+def _words(coordinates: FloatArray) -> str:
+    return f"{len(coordinates)} points from {coordinates[0]:g} to {coordinates[-1]:g}"

@@ -1,0 +1,1 @@
+"""Pictures of a surface, one function per kind."""

@@ -1,0 +1,69 @@
+"""How far from convex the loss is over the plane: convexity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape_cli.analysis.layer import Layer, layer_of
+from landscape_cli.analysis.nonconvexity import nonconvexity
+from landscape_cli.analysis.pictures.levels import color_bar, colors_of
+from landscape_cli.analysis.pictures.maps import draw_cells
+from landscape_cli.analysis.pictures.sheet import begin, finish
+from landscape_cli.errors import UsageError
+from landscape_cli.surface import Surface
+
+_COLORS = "magma"
+
+
+def convexity(
+    surface: Surface,
+    ax: Axes,
+    *,
+    slice_index: int | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    cmap: str | None = None,
+    colorbar: bool = True,
+) -> None:
+    """Draw |λ_min / λ_max| of the Hessian at the points of the plane: 0 where the loss is convex (Li et al. 2018,
+    arXiv:1712.09913, section 6 and fig. 7).
+
+    Args:
+        surface: 2-D or 3-D, with a map of the extreme eigenvalues: ``curvature: {map: true}``.
+        ax: Receives the drawing and, beside it, a colour bar.
+        slice_index: Which slice; by default the first.
+        vmin: Where the scale begins; by default at 0.
+        vmax: Where it ends; by default at the largest value.
+        cmap: A colour map of matplotlib.
+        colorbar: Whether there is one.
+    """
+    layer = layer_of_convexity(surface, slice_index)
+    high = vmax if vmax is not None else float(layer.shown.max(initial=0.0)) or 1.0
+    colors = colors_of(layer.shown, log=False, vmin=vmin or 0.0, vmax=high, cmap=cmap or _COLORS)
+    begin(surface, layer, ax, "how far from convex")
+    draw_cells(ax, layer, colors)
+    if colorbar and layer.finite.any():
+        color_bar(ax, colors, "|λ_min / λ_max|, 0 = convex")
+    finish(surface, layer, ax)
+
+
+def layer_of_convexity(surface: Surface, slice_index: int | None) -> Layer:
+    """|λ_min / λ_max| over the plane; NaN where an eigenvalue is not finite or λ_max is 0, and 0 where λ_min is not
+    negative.
+
+    Raises:
+        UsageError: The surface has no map of eigenvalues, or one axis.
+    """
+    lacking = nonconvexity(surface, slice_index=slice_index)
+    points = surface.curvature_map
+    if points is None or lacking.value is None:
+        hint = "landscape curvature CONFIG FILE --set curvature.map=true"
+        raise UsageError(f"kind: 'convexity' cannot be drawn: {lacking.note}", hint=hint)
+    least, largest = (layer_of(points, name, slice_index) for name in ("lambda_min", "lambda_max"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.abs(least.values / largest.values)
+    values = np.where(np.isfinite(share), np.where(least.values < 0, share, 0.0), np.nan)
+    return replace(least, values=values)

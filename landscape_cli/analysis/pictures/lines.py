@@ -1,0 +1,216 @@
+"""1-D surfaces: losses and accuracies along a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
+from landscape_cli.analysis.layer import chosen_metric
+from landscape_cli.analysis.pictures.styles import series_color, shade
+from landscape_cli.analysis.scale import scale_of
+from landscape_cli.errors import UsageError
+from landscape_cli.surface import BoolArray, FloatArray, Surface, Trajectory
+
+# coordinates that span more than this were spaced by factors
+_LOG_RATIO = 50.0
+
+
+def line(
+    surface: Surface,
+    ax: Axes,
+    *,
+    metric: str | None = None,
+    slice_index: int | None = None,
+    log: bool | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> None:
+    """Draw losses (left, solid) and accuracies (right, dashed) along the x direction.
+
+    Over several slices the line is their mean, the light band their range and the dark one the standard error of the
+    mean over the slices. Points that are not finite break the line and are marked at the upper edge.
+
+    Args:
+        surface: 1-D.
+        ax: Receives the drawing; a second y axis is added where both losses and accuracies are drawn.
+        metric: One metric only.
+        slice_index: One slice only.
+        log: Whether the left axis is logarithmic; by default where the values are positive and span more than a factor
+            of 50.
+        vmin: Where the left axis begins.
+        vmax: Where it ends.
+    """
+    left, right = _names(surface, metric)
+    scale = scale_of(values_of_line(surface, metric, slice_index), log=log, vmin=vmin, vmax=vmax)
+    right_ax = ax.twinx() if right else None
+    colors = _split_colors(surface, [*left, *right])
+    for name in left:
+        _draw(surface, ax, name, slice_index, colors[name], "-")
+    if right_ax is not None:
+        for name in right:
+            _draw(surface, right_ax, name, slice_index, colors[name], "--")
+        right_ax.set_ylabel(_kinds(surface, right), parse_math=False)
+        right_ax.set_ylim(-0.03, 1.03)
+    if scale.log:
+        ax.set_yscale("log")
+    ax.set_ylim(vmin, vmax)
+    _write(surface, ax, [*left, *right], left, slice_index)
+    for each in filter(None, (ax, right_ax)):
+        each.spines["top"].set_visible(False)
+    ax.spines["right"].set_visible(False)
+    handles = _handles(surface, left, right, colors, slice_index)
+    if surface.trajectory is not None and surface.trajectory.is_known_in(slice_index or 0):
+        handles.append(_draw_path(ax, surface.trajectory, slice_index or 0))
+    legend_below(ax, handles)
+
+
+def values_of_line(surface: Surface, metric: str | None, slice_index: int | None) -> FloatArray:
+    """Everything that the left axis shows, flat; NaN where there is nothing.
+
+    Raises:
+        UsageError: The surface is not 1-D, or has no such metric.
+    """
+    left, _ = _names(surface, metric)
+    return np.concatenate([_slices(surface, name, slice_index).ravel() for name in left])
+
+
+def legend_below(ax: Axes, handles: Sequence[Artist]) -> None:
+    """A legend under the axes, in rows."""
+    ax.legend(
+        handles=list(handles),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=len(handles) if len(handles) <= 4 else 3,
+        columnspacing=1.2,
+    )
+
+
+def _names(surface: Surface, metric: str | None) -> tuple[list[str], list[str]]:
+    """The metrics on the left axis, and those on the right."""
+    if len(surface.grid.axes) != 1:
+        raise UsageError(f"kind: 'line' draws 1-D surfaces; this one has {len(surface.grid.axes)} axes: use 'filled'")
+    names = default_metrics(surface) if metric is None else [chosen_metric(surface, metric)]
+    shares = [name for name in names if is_share(name)]
+    left = [name for name in names if name not in shares] or shares
+    return left, [name for name in shares if name not in left]
+
+
+def _write(surface: Surface, ax: Axes, names: list[str], left: list[str], slice_index: int | None) -> None:
+    """Title, axes and the place of the checkpoint."""
+    ax.set_ylabel(_kinds(surface, left), parse_math=False)
+    ax.set_xlabel(axis_label(surface, "x"), parse_math=False)
+    ax.set_title(title(surface, f"{_kinds(surface, names)} along a line", slice_index), loc="left", parse_math=False)
+    ax.axvline(0.0, color=shade(0.25), linewidth=0.8, zorder=0)
+    ax.margins(x=0.02)
+    coordinates = surface.grid.axes[0].coordinates
+    if coordinates[0] > 0 and coordinates[-1] / coordinates[0] > _LOG_RATIO:
+        ax.set_xscale("log")
+
+
+def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
+    """Mark where the checkpoints of a path lie along the line; returns what stands for it in the legend."""
+    low = np.full(len(path.names), 0.03)
+    style: dict[str, Any] = {"color": shade(0.7), "marker": "|", "linestyle": "", "markersize": 9}
+    ax.plot(path.coordinates[index, :, 0], low, transform=ax.get_xaxis_transform(), **style)
+    missed = 100 * float(path.missed[index, np.argmax(path.distance)])
+    return Line2D([], [], label=f"path of {len(path.names)} checkpoints (the line misses {missed:.3g} %)", **style)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Values of several slices along an axis, summed up.
+
+    Attributes:
+        mean: (N,) over the slices; NaN where one has diverged.
+        low: (N,) the least; NaN where there is none.
+        high: (N,) the largest.
+        standard_error: (N,) of the mean: the sample standard deviation over √S; NaN with fewer than two slices.
+    """
+
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+    standard_error: FloatArray
+
+
+def band_of(shown: FloatArray, diverged: BoolArray) -> Band:
+    """Of (S, N) values, NaN where there is none, with (N,) where one has diverged."""
+    counts = np.isfinite(shown).sum(axis=0)
+    mean = np.nansum(shown / np.maximum(counts, 1), axis=0)
+    squares = np.nansum((shown - mean) ** 2, axis=0)
+    few = np.where(counts > 1, counts, 2)
+    error = np.where((counts > 1) & ~diverged, np.sqrt(squares / (few - 1) / few), np.nan)
+    known = np.where(diverged, np.nan, mean)
+    return Band(known, np.fmin.reduce(shown, axis=0), np.fmax.reduce(shown, axis=0), error)
+
+
+def draw_band(ax: Axes, x: FloatArray, band: Band, color: str, **style: Any) -> None:
+    """Draw the mean as a line, its standard error and the range as bands."""
+    ax.plot(x, band.mean, color=color, **style)
+    for low, high, alpha in (
+        (band.low, band.high, 0.15),
+        (band.mean - band.standard_error, band.mean + band.standard_error, 0.3),
+    ):
+        if (high > low).any():
+            ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=alpha, linewidth=0)
+
+
+def _draw(surface: Surface, ax: Axes, name: str, slice_index: int | None, color: str, style: str) -> None:
+    x = np.asarray(surface.grid.axes[0].coordinates)
+    values = _slices(surface, name, slice_index)  # (S, N), NaN where not evaluated
+    evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
+    # a mean over other slices at every coordinate would zigzag
+    known = evaluated.all(axis=0) if evaluated.all(axis=0).any() else evaluated.any(axis=0)
+    diverged: BoolArray = np.any(_not_finite(surface, name, slice_index), axis=0)
+    shown = np.where(diverged | ~evaluated, np.nan, values)[:, known]
+    marker = None if evaluated.all() and len(x) > 1 else "o"
+    draw_band(ax, x[known], band_of(shown, diverged[known]), color, linestyle=style, marker=marker, markersize=3)
+    if diverged.any():
+        top, above = np.full(diverged.sum(), 0.98), ax.get_xaxis_transform()
+        ax.plot(x[diverged], top, "x", color=shade(0.7), markersize=4, transform=above, clip_on=False)
+
+
+def _handles(
+    surface: Surface, left: list[str], right: list[str], colors: dict[str, str], slice_index: int | None
+) -> list[Line2D | Patch]:
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=colors[name], linestyle="-" if name in left else "--", label=readable(name))
+        for name in [*left, *right]
+    ]
+    if surface.grid.num_slices > 1 and slice_index is None:
+        words = f"mean of {surface.grid.num_slices} slices with standard error and range"
+        handles.append(Patch(color=shade(0.2), label=words))
+    if any(_not_finite(surface, name, slice_index).any() for name in [*left, *right]):
+        handles.append(Line2D([], [], color=shade(0.7), marker="x", linestyle="", label="diverged (NaN or inf)"))
+    return handles
+
+
+def _split_colors(surface: Surface, names: list[str]) -> dict[str, str]:
+    splits = list(dict.fromkeys(split_of(surface, name) for name in names))
+    splits.sort(key=lambda split: {"train": 0, "test": 1}.get(split, 2))  # the same colours in every picture
+    return {name: series_color(splits.index(split_of(surface, name))) for name in names}
+
+
+def _kinds(surface: Surface, names: list[str]) -> str:
+    """The metrics without their splits: ``loss and accuracy``."""
+    kinds = [readable(name.removeprefix(f"{split_of(surface, name)}_")) for name in names]
+    return " and ".join(dict.fromkeys(kinds))
+
+
+def _slices(surface: Surface, name: str, slice_index: int | None) -> FloatArray:
+    """(S, N) values, NaN where not evaluated whatever stands there."""
+    values = np.where(surface.evaluated, surface[name], np.nan)
+    return values if slice_index is None else values[[slice_index]]
+
+
+def _not_finite(surface: Surface, name: str, slice_index: int | None) -> BoolArray:
+    evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
+    return evaluated & ~np.isfinite(_slices(surface, name, slice_index))

@@ -1,0 +1,169 @@
+"""Several surfaces in one picture: side by side on one scale, or where they differ."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from landscape_cli.analysis.captions import quantity, readable, shortened
+from landscape_cli.analysis.difference import Difference, difference_of
+from landscape_cli.analysis.layer import chosen_metric
+from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
+from landscape_cli.analysis.pictures.maps import draw_cells, draw_contours
+from landscape_cli.analysis.pictures.sheet import begin, finish
+from landscape_cli.analysis.pictures.styles import DIVERGING
+from landscape_cli.analysis.pictures.table import IN_SPACE, PLOTS, values_shown
+from landscape_cli.errors import UsageError
+from landscape_cli.surface import FloatArray, Surface
+
+_OF_DIFFERENCES = ("filled", "contour", "heatmap")
+_CHARACTERS_PER_INCH = 11.0
+
+
+def shape_of(num: int) -> tuple[int, int]:
+    """Rows and columns for so many panels, wider than high.
+
+    >>> [shape_of(num) for num in (1, 2, 3, 4, 5, 8, 10)]
+    [(1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 4)]
+    """
+    columns = num if num <= 3 else math.ceil(math.sqrt(num))
+    columns = max(columns, math.ceil(num / max(1, math.floor(math.sqrt(num)))))
+    return math.ceil(num / columns), columns
+
+
+def draw_panels(figure: Figure, surfaces: Mapping[str, Surface], kind: str, options: dict[str, Any]) -> None:
+    """Draw several surfaces side by side, with common levels and colours.
+
+    Args:
+        figure: Receives a panel for each of them.
+        surfaces: By name.
+        kind: Of all panels.
+        options: Of the kind; the ends of the scale are found over all of them.
+    """
+    rows, columns = shape_of(len(surfaces))
+    accepted = set(options)
+    common = options | common_scale(surfaces, kind, options)
+    colorbar = bool(common.pop("colorbar", False))
+    extra = {"colorbar": False} if "colorbar" in accepted else {}
+    projection = {"projection": "3d"} if kind in IN_SPACE else {}
+    drawn: list[Axes] = []
+    for index, (name, surface) in enumerate(surfaces.items()):
+        ax: Axes = figure.add_subplot(rows, columns, index + 1, **projection)
+        ax.locator_params(nbins=4)
+        PLOTS[kind](surface, ax, **common, **extra)
+        _rename(ax, name, figure.get_figwidth() / columns)
+        drawn.append(ax)
+    if not projection:
+        _share_height(drawn, kind)
+    if colorbar and (values := _pooled(surfaces, kind, options)).size:
+        label = "|λ_min / λ_max|, 0 = convex" if kind == "convexity" else _quantity(surfaces, options)
+        keys = ("log", "vmin", "vmax", "levels", "cmap")
+        color_bar(drawn, colors_of(values, **{key: common[key] for key in keys if key in common}), label)
+
+
+def common_scale(surfaces: Mapping[str, Surface], kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes the scale of several pictures one: its ends, its levels, and whether it is logarithmic."""
+    values = _pooled(surfaces, kind, options)
+    if not values.size:
+        return {}
+    keys = ("log", "vmin", "vmax", "levels", "cmap")
+    if "levels" in options:
+        colors = colors_of(values, **{key: options[key] for key in keys if key in options})
+        return {"levels": colors.levels.tolist(), "log": type(colors.norm).__name__ == "LogNorm"}
+    low, high = float(values.min()), float(values.max())
+    given = {key: options[key] for key in ("vmin", "vmax") if options.get(key) is not None}
+    ends = {"vmin": low, "vmax": high} if high > low else {}
+    return {key: value for key, value in (ends | given).items() if key in options}
+
+
+def draw_difference(figure: Figure, surfaces: Mapping[str, Surface], kind: str, options: dict[str, Any]) -> None:
+    """Draw where the second of two surfaces differs from the first.
+
+    Args:
+        figure: Receives the picture.
+        surfaces: Two, by name.
+        kind: ``filled``, ``contour`` or ``heatmap``.
+        options: Of that kind.
+
+    Raises:
+        UsageError: These are not two, or not on one grid; another kind.
+    """
+    if len(surfaces) != 2:
+        raise UsageError(f"difference: found {len(surfaces)} files; expected two, A and B, for B − A")
+    if kind not in _OF_DIFFERENCES:
+        raise UsageError(f"kind: found {kind!r}; a difference is drawn as {', '.join(_OF_DIFFERENCES)}")
+    (a, first), (b, second) = surfaces.items()
+    chosen = {key: options[key] for key in ("metric", "slice_index", "log")}
+    found = difference_of(first, second, **chosen)
+    colors = _diverging(found, options)
+    ax: Axes = figure.add_subplot()
+    ax.locator_params(nbins=5)
+    what = readable(found.layer.metric)
+    name_a, name_b = shortened(a), shortened(b)
+    begin(first, found.layer, ax, f"{what} of {name_b} {'over' if found.is_ratio else 'minus'} {name_a}")
+    lines = ax.get_title(loc="left").split("\n")
+    words = textwrap.fill(lines[0].partition(": ")[2], int(figure.get_figwidth() * _CHARACTERS_PER_INCH))
+    evaluated = int(found.layer.evaluated.sum())
+    part = "" if found.layer.evaluated.all() else f"\nPARTIAL: {evaluated:,} points in both"
+    ax.set_title(words + part, loc="left", parse_math=False)
+    if kind == "heatmap":
+        draw_cells(ax, found.layer, colors)
+    else:
+        draw_contours(ax, found.layer, colors, filled=kind == "filled")
+    if options.get("colorbar", True) and found.layer.finite.any():
+        color_bar(ax, colors, f"{quantity(first, found.layer.metric)}, {'ratio B / A' if found.is_ratio else 'B − A'}")
+    finish(first, found.layer, ax, with_path=False)
+
+
+def _diverging(found: Difference, options: Mapping[str, Any]) -> Colors:
+    """Colours with no difference in their middle, unless other ends are asked for."""
+    reach = found.reach
+    ends = (1 / reach, reach) if found.is_ratio else (-reach, reach)
+    if not ends[1] > ends[0]:
+        ends = (0.5, 2.0) if found.is_ratio else (-1.0, 1.0)
+    low, high = (options.get(key) for key in ("vmin", "vmax"))
+    return colors_of(
+        found.layer.shown,
+        log=found.is_ratio,
+        vmin=ends[0] if low is None else low,
+        vmax=ends[1] if high is None else high,
+        levels=options.get("levels"),
+        cmap=options.get("cmap") or DIVERGING,
+    )
+
+
+def _pooled(surfaces: Mapping[str, Surface], kind: str, options: Mapping[str, Any]) -> FloatArray:
+    shown = [values_shown(kind, each, options.get("metric"), options.get("slice_index")) for each in surfaces.values()]
+    values = np.concatenate(shown)
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _quantity(surfaces: Mapping[str, Surface], options: Mapping[str, Any]) -> str:
+    words = {quantity(each, chosen_metric(each, options.get("metric"))) for each in surfaces.values()}
+    return ", ".join(sorted(words))
+
+
+def _rename(ax: Axes, name: str, width: float) -> None:
+    """Head a panel by the name of its file, and break its labels between words."""
+    rest = ax.get_title(loc="left").split("\n")[1:]
+    ax.set_title("\n".join([shortened(name), *rest]), loc="left", parse_math=False, fontsize="medium")
+    num = max(20, int(width * _CHARACTERS_PER_INCH))
+    ax.set_xlabel(textwrap.fill(ax.get_xlabel(), num), parse_math=False, fontsize="small")
+    ax.set_ylabel(textwrap.fill(ax.get_ylabel(), num), parse_math=False, fontsize="small")
+
+
+def _share_height(drawn: list[Axes], kind: str) -> None:
+    """Of curves the same height in all panels."""
+    if kind in ("line", "rays"):
+        if any(ax.get_yscale() == "log" for ax in drawn) and all(ax.get_ylim()[0] > 0 for ax in drawn):
+            for ax in drawn:
+                ax.set_yscale("log")
+        limits = np.asarray([ax.get_ylim() for ax in drawn])
+        for ax in drawn:
+            ax.set_ylim(float(limits[:, 0].min()), float(limits[:, 1].max()))

@@ -1,0 +1,94 @@
+"""What stands around and upon every picture of a plane: words, limits, the checkpoint, the path, the legend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+
+from landscape_cli.analysis.captions import axis_label, readable, title
+from landscape_cli.analysis.layer import Layer
+from landscape_cli.analysis.pictures.styles import hatched, shade
+from landscape_cli.surface import Surface, Trajectory
+
+# more of them would run together and hide the picture
+_MOST_DOTS = 2000
+
+
+def begin(surface: Surface, layer: Layer, ax: Axes, what: str | None = None) -> None:
+    """Write title and axis labels, and set the limits to the grid.
+
+    Args:
+        surface: What is drawn.
+        layer: Of it.
+        ax: Receives them.
+        what: What is shown, where it is not the metric.
+    """
+    height = "" if layer.z is None else f" at z = {layer.z:g}"
+    shown = layer.slice_index if surface.grid.num_slices > 1 else None
+    words = title(surface, f"{what or readable(layer.metric)}{height}", shown)
+    ax.set_title(words, loc="left", parse_math=False)
+    ax.set_xlabel(axis_label(surface, "x"), parse_math=False)
+    ax.set_ylabel(axis_label(surface, "y"), parse_math=False)
+    if len(layer.x) > 1 and len(layer.y) > 1:
+        ax.set_xlim(layer.x[0], layer.x[-1])
+        ax.set_ylim(layer.y[0], layer.y[-1])
+        ax.set_aspect("equal" if np.isclose(np.ptp(layer.x), np.ptp(layer.y)) else "auto")
+
+
+def finish(
+    surface: Surface, layer: Layer, ax: Axes, *, with_path: bool = True, handles: list[Artist] | None = None
+) -> None:
+    """Mark the checkpoint and what is not there, draw the path, and explain all of it.
+
+    Args:
+        surface: What is drawn.
+        layer: Of it.
+        ax: Receives them.
+        with_path: Whether the path of checkpoints is drawn, where there is one.
+        handles: What else the legend explains.
+    """
+    explained = [*missing(layer), *(handles or [])]
+    path = surface.trajectory
+    if with_path and path is not None and path.is_known_in(layer.slice_index):
+        explained.append(_draw_path(ax, path, layer.slice_index))
+    mark_checkpoint(layer, ax)
+    if explained:
+        legend = ax.legend(handles=explained, fontsize="x-small", loc="upper right", frameon=True)
+        legend.set_zorder(6)
+
+
+def missing(layer: Layer) -> list[Artist]:
+    """What explains where there is no value."""
+    return [Patch(**hatched(), label="diverged (NaN or inf)")] if layer.diverged.any() else []
+
+
+def dot_points(layer: Layer, ax: Axes) -> None:
+    """Of a layer that is not complete, dot in what is evaluated."""
+    if not layer.evaluated.all() and layer.evaluated.sum() <= _MOST_DOTS:
+        i, j = np.nonzero(layer.evaluated)
+        ax.plot(layer.x[i], layer.y[j], ".", color="black", markeredgecolor="black", markersize=1.5, alpha=0.6)
+
+
+def mark_checkpoint(layer: Layer, ax: Axes) -> None:
+    """Mark (0, 0), where it is on the plane."""
+    if layer.x[0] <= 0 <= layer.x[-1] and layer.y[0] <= 0 <= layer.y[-1]:
+        ax.plot(0, 0, marker="+", markersize=9, markeredgewidth=1.6, color="white", zorder=5)
+        ax.plot(0, 0, marker="+", markersize=7, markeredgewidth=0.8, color="black", zorder=5)
+
+
+def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
+    """Draw a path of checkpoints over the plane; returns what stands for it in the legend."""
+    x, y = path.coordinates[index, :, 0], path.coordinates[index, :, 1]
+    style: dict[str, Any] = {"color": "white", "linewidth": 1.3, "marker": "o", "markersize": 3.5}
+    outline = [withStroke(linewidth=2.6, foreground="0.15")]
+    ax.plot(x, y, path_effects=outline, markeredgecolor="0.15", markeredgewidth=0.6, **style)
+    ax.plot(x[:1], y[:1], marker="s", markersize=6, color="white", markeredgecolor="0.15")
+    missed = 100 * float(path.missed[index, np.argmax(path.distance)])
+    label = f"path of {len(path.names)} checkpoints from □; the plane misses {missed:.3g} % of its length"
+    return Line2D([], [], label=label, markeredgecolor=shade(0.85), **{**style, "color": shade(0.6)})
