@@ -89,6 +89,7 @@ def test_the_error_is_the_jackknife_of_log_r_done_by_hand(curvatures: np.ndarray
         assert math.sqrt(found.interval[0] * found.interval[1]) == pytest.approx(found.value)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_in_90_to_98_of_100_cases() -> None:
     """Curvatures εᵀTHTε of a spectrum with a few large eigenvalues, 20 directions, 200 seeds."""
     spectrum = 1.0 / np.arange(1, 40)

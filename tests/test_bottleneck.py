@@ -43,6 +43,7 @@ def diagram(values: np.ndarray) -> np.ndarray:
     return np.asarray(found.persistence_intervals_in_dimension(0))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(VALUES, VALUES)
 def test_distance_is_that_of_the_cubical_complexes(one: np.ndarray, other: np.ndarray) -> None:

@@ -170,6 +170,7 @@ def test_eigenvalues_are_those_of_the_dense_hessian(name: str, device: str) -> N
         assert np.abs(exact - few[key]).min() <= few[f"{key}_residual"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_adaptive_measures_are_those_of_the_scaled_dense_hessian(name: str, device: str) -> None:
     context, hessian = both(name, device=device)
@@ -190,6 +191,7 @@ def test_adaptive_measures_are_those_of_the_scaled_dense_hessian(name: str, devi
             assert error < 4 * float(found["standard_error"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["perceptron", "convolutional"])
 def test_the_spectral_density_has_the_moments_and_the_negative_sum_of_the_hessian(name: str) -> None:
     context, hessian = both(name)
@@ -226,6 +228,7 @@ def test_a_density_of_all_steps_is_the_spectrum_itself() -> None:
 # ---------------------------------------------------------------- curvlinops
 
 
+@pytest.mark.slow
 def test_curvature_equals_that_of_curvlinops() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

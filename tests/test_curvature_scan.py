@@ -151,6 +151,7 @@ def test_slice_curvature_is_that_along_the_directions_of_the_scan(folder: Path) 
             assert found[index, axis] == pytest.approx(float(flat @ hessian @ flat), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_curvature_added_later_is_the_same_to_the_bit(folder: Path, landscape: Landscape) -> None:
     with_it = config("curvature: {measures: [all]}\n")
     assert landscape("scan", with_it, "-o", "both.h5").exit_code == 0
@@ -539,6 +540,7 @@ def test_a_journal_that_is_complete_though_its_measure_is_not_in_the_file_gives_
         assert_same(records_of(load_surface("s.h5")), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always_kept")
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "garbage", "empty", "longer"])
 def test_a_damaged_or_foreign_journal_is_not_believed(folder: Path, damage: str) -> None:
@@ -664,6 +666,7 @@ def test_the_map_holds_the_eigenvalues_of_the_dense_hessian_at_every_point(folde
     assert num_products() == products
 
 
+@pytest.mark.slow
 def test_a_stopped_map_continues_and_is_the_same_to_the_bit(folder: Path) -> None:
     path = config(MAP)
     expected = scan(load_config(path), "reference.h5").curvature_map

@@ -129,6 +129,7 @@ assert read() == before, (before, read())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
     [

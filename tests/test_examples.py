@@ -177,6 +177,7 @@ def train_one_epoch(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_training_leaves_its_path(tmp_path: Path) -> None:
     done = train_one_epoch(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -125,6 +125,7 @@ def test_several_baselines_need_a_difference_beyond_their_own_spread() -> None:
     assert gate_trials.verdict_beside([near, near, near, near]) == "pass"
 
 
+@pytest.mark.slow
 def test_a_look_is_what_the_gate_says() -> None:
     outcomes = set()
     for pair in gate_trials.quadratics(12, np.random.default_rng(2)):

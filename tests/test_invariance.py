@@ -170,6 +170,7 @@ def ratios() -> dict[str, dict[str, float]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", INVARIANT)
 @pytest.mark.parametrize("change", CHANGES)
 def test_adaptive_measures_do_not_notice_what_the_network_does_not_notice(

@@ -193,6 +193,7 @@ def test_products_that_are_not_finite_are_refused() -> None:
 # ---------------------------------------------------------------- what can be missed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_products", "share"), [(12, 0.1), (20, 0.05)])
 def test_an_end_is_missed_at_most_as_often_as_the_bound_says(num_products: int, share: float) -> None:
     """Kuczyński & Woźniakowski 1992: P[missed by ε(λ_max − λ_min)] ≤ 1.648 √n exp(−√ε (2m − 1))."""

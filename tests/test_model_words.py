@@ -213,6 +213,7 @@ def test_what_is_missing_is_broken_between_words_on_a_terminal(defaults: Path) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_nothing_is_broken_within_words_on_a_terminal(file: Path, width: int) -> None:
     command = [sys.executable, "-m", "landscape_cli", "sharpness", str(file)]

@@ -160,6 +160,7 @@ def test_it_is_the_same_with_every_engine(engine: str) -> None:
     assert_same(load_surface("s.h5"), load_surface("whole.h5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("first_cut", [7, 23, 60])
 def test_a_file_that_is_not_finished_grows_and_may_be_stopped_again(part: str, first_cut: int) -> None:
@@ -177,6 +178,7 @@ def test_a_file_that_is_not_finished_grows_and_may_be_stopped_again(part: str, f
     assert_same(load_surface("s.h5"), from_the_start(part, 5))
 
 
+@pytest.mark.slow
 def test_each_of_the_two_grows_without_touching_the_other() -> None:
     scan(config(RADIUS), "s.h5")
     before = load_surface("s.h5")
@@ -193,6 +195,7 @@ def test_each_of_the_two_grows_without_touching_the_other() -> None:
     assert_same(load_surface("s.h5"), load_surface("whole.h5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_a_new_file_and_one_that_is_overwritten_start_with_all(part: str) -> None:
     more, _, _ = PARTS[part]

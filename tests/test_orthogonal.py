@@ -317,6 +317,7 @@ SHAPES: list[Callable[[int, int], nn.Module]] = [
 ]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     layers=st.lists(st.tuples(st.sampled_from(range(len(SHAPES))), st.integers(3, 9), st.integers(2, 6)), max_size=4),

@@ -100,6 +100,7 @@ def test_blocks_are_a_fixed_partition_of_the_scan_order(
 # ---------------------------------------------------------------- resuming
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @given(cuts=st.lists(st.integers(0, 60), min_size=1, max_size=3))
 @settings(max_examples=5, deadline=None)

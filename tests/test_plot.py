@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -450,19 +451,23 @@ def test_a_line_goes_through_every_value() -> None:
 
 
 @pytest.mark.parametrize("num_slices", [2, 7])
-def test_over_slices_the_line_is_the_mean_and_the_band_the_range(num_slices: int) -> None:
+def test_over_slices_the_line_is_the_mean_and_the_bands_are_range_and_error(num_slices: int) -> None:
     x = line(-1.0, 1.0, 9)
     surface = surface_of(lambda s, a: a, x, num_slices=num_slices)
     surface["train_loss"][:] = np.random.default_rng(0).normal(size=surface.grid.shape)
     figure = plot(surface)
     values = surface["train_loss"]
     np.testing.assert_allclose(curves(figure.axes[0])[0], [x, values.mean(axis=0)], rtol=1e-12)
-    (band,) = [artist for artist in figure.axes[0].collections if isinstance(artist, PolyCollection)]
-    corners = np.concatenate([path.vertices for path in band.get_paths()])
-    for i, a in enumerate(x):
-        heights = corners[corners[:, 0] == a, 1]
-        assert (heights.min(), heights.max()) == (values[:, i].min(), values[:, i].max())
-    assert any(f"range over {num_slices} slices" in text for text in legend_texts(figure))
+    mean, error = values.mean(axis=0), scipy.stats.sem(values, axis=0)
+    bands = [artist for artist in figure.axes[0].collections if isinstance(artist, PolyCollection)]
+    for band, low, high in zip(
+        bands, (values.min(axis=0), mean - error), (values.max(axis=0), mean + error), strict=True
+    ):
+        corners = np.concatenate([path.vertices for path in band.get_paths()])
+        for i, a in enumerate(x):
+            heights = corners[corners[:, 0] == a, 1]
+            np.testing.assert_allclose((heights.min(), heights.max()), (low[i], high[i]), rtol=1e-12)
+    assert f"mean of {num_slices} slices with standard error and range" in legend_texts(figure)
 
 
 def test_a_point_that_diverges_in_one_slice_breaks_the_line_and_is_marked() -> None:
@@ -788,8 +793,8 @@ def test_places_where_no_picture_can_be_written_are_named(tmp_path: Path) -> Non
     ("options", "words"),
     [
         ({"kind": "lien"}, "kind: found 'lien'; did you mean 'line'?"),
-        ({"kind": "pie"}, "kind: found 'pie'; known: contour, line"),
-        ({"kind": "contour"}, "'contour' draws 2-D surfaces; this one has one axis: use 'line'"),
+        ({"kind": "pie"}, "kind: found 'pie'; known: contour, convexity, filled, heatmap, line"),
+        ({"kind": "contour"}, "the surface has one axis; expected two"),
         ({"metric": "train_los"}, "metric: found 'train_los'; did you mean 'train_loss'?"),
         ({"metric": "x"}, "metric: found 'x'; known: train_loss"),
         ({"slice_index": 2}, "slice: found 2; the surface has slices 0 … 1"),
@@ -807,7 +812,7 @@ def test_what_cannot_be_drawn_is_said_with_what_can(options: dict[str, object], 
 
 
 def test_a_plane_is_not_drawn_as_a_line() -> None:
-    with pytest.raises(UsageError, match="'line' draws 1-D surfaces; this one has 2 axes: use 'contour'"):
+    with pytest.raises(UsageError, match="'line' draws 1-D surfaces; this one has 2 axes: use 'filled'"):
         plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4)), kind="line")
 
 

@@ -194,6 +194,7 @@ def test_a_helper_with_a_worker_of_its_own_does_points_of_either(tmp_path: Path)
 # ---------------------------------------------------------------- interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @given(cuts=st.lists(st.integers(0, 110), min_size=1, max_size=3))
 @settings(max_examples=5, deadline=None)
@@ -255,6 +256,7 @@ def test_a_scan_that_is_ended_in_the_middle_of_the_radius_goes_on(
     assert contents(beside(resumed)) == contents(beside(whole))
 
 
+@pytest.mark.slow
 def test_a_time_budget_ends_the_radius_with_exit_code_75(tmp_path: Path, landscape: Landscape) -> None:
     config, output = tmp_path / "c.yaml", tmp_path / "s.h5"
     config.write_text(SLOW)
@@ -287,6 +289,7 @@ def test_a_radius_is_added_to_a_finished_file_without_doing_the_grid_again(tmp_p
     assert beside(after).metrics["train_loss"].centre == before.metrics["train_loss"].centre
 
 
+@pytest.mark.slow
 def test_a_radius_is_added_to_a_file_whose_grid_is_not_finished(tmp_path: Path) -> None:
     stopped = scan(load_config(small_config(tmp_path)), tmp_path / "s.h5", should_stop=StopAfter(12))
     assert 0 < stopped.num_evaluated < 15
@@ -297,6 +300,7 @@ def test_a_radius_is_added_to_a_file_whose_grid_is_not_finished(tmp_path: Path) 
     assert contents(beside(load_surface(tmp_path / "s.h5"))) == contents(beside(at_once))
 
 
+@pytest.mark.slow
 def test_a_finished_radius_is_not_done_again_and_the_file_stays_as_it_is(tmp_path: Path) -> None:
     config = load_config(small_config(tmp_path, radius=SMALL))
     scan(config, tmp_path / "s.h5")
@@ -306,6 +310,7 @@ def test_a_finished_radius_is_not_done_again_and_the_file_stays_as_it_is(tmp_pat
     assert (tmp_path / "s.h5").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -320,7 +320,7 @@ def test_plot_quiet_still_says_what_is_wrong(file: Path, landscape: Landscape) -
 
 
 def test_plot_draws_partial_files_and_every_option(tmp_path: Path, landscape: Landscape) -> None:
-    for num_y, kind in ((None, "line"), (4, "contour")):
+    for num_y, kind in ((None, "line"), (4, "filled")):
         surface = surface_of(num_y=num_y, num_slices=2)
         surface.evaluated[0, 1] = False
         save_surface(surface, tmp_path / "s.h5")
@@ -396,7 +396,7 @@ def test_a_broken_file_is_one_clear_message_and_exit_code_3(tmp_path: Path, land
     [
         (["-o", "s.gif"], "s.gif: cannot draw '.gif'; expected .png, .pdf, .svg"),
         (["-o", "s.png", "--kind", "lines"], "kind: found 'lines'; did you mean 'line'?"),
-        (["-o", "s.png", "--kind", "line"], "'line' draws 1-D surfaces; this one has 2 axes: use 'contour'"),
+        (["-o", "s.png", "--kind", "line"], "'line' draws 1-D surfaces; this one has 2 axes: use 'filled'"),
         (["-o", "s.png", "--metric", "train_acc"], "metric: found 'train_acc'"),
         (["-o", "s.png", "--slice", "1"], "slice: found 1; the surface has slices 0 … 0"),
         (["-o", "s.png", "--slice", "-1"], "slice: found -1"),

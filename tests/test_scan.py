@@ -187,6 +187,7 @@ def contents(surface: Surface) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in {**arrays, "evaluated": surface.evaluated}.items()}
 
 
+@pytest.mark.slow
 @given(cuts=st.lists(st.integers(0, 40), min_size=1, max_size=4))
 @settings(max_examples=8, deadline=None)
 def test_a_resumed_scan_equals_an_uninterrupted_one(tmp_path_factory: pytest.TempPathFactory, cuts: list[int]) -> None:
@@ -225,6 +226,7 @@ def test_only_missing_points_are_computed(tmp_path: Path) -> None:
         assert (observer.counts[-1] if observer.counts else 15) == 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [
