@@ -26,7 +26,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from landscape_cli.analysis.plot import PLOTS, plot
+from landscape_cli.analysis.plot import plot
 from landscape_cli.errors import OutputError, UsageError
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import save_surface
@@ -814,15 +814,6 @@ def test_what_cannot_be_drawn_is_said_with_what_can(options: dict[str, object], 
 def test_a_plane_is_not_drawn_as_a_line() -> None:
     with pytest.raises(UsageError, match="'line' draws 1-D surfaces; this one has 2 axes: use 'filled'"):
         plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4)), kind="line")
-
-
-@pytest.mark.parametrize("name", PLOTS)
-def test_every_plot_draws_into_axes_of_the_caller(name: str) -> None:
-    y = line(-1.0, 1.0, 4) if name != "line" else None
-    figure = Figure()
-    ax = figure.add_subplot()
-    PLOTS[name](surface_of(lambda s, *c: sum(c), line(-1, 1, 5), y), ax)
-    assert ax.has_data()
 
 
 # ---------------------------------------------------------------- no torch

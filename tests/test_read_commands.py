@@ -394,7 +394,7 @@ def test_a_broken_file_is_one_clear_message_and_exit_code_3(tmp_path: Path, land
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-o", "s.gif"], "s.gif: cannot draw '.gif'; expected .png, .pdf, .svg"),
+        (["-o", "s.webp"], "s.webp: cannot draw '.webp'; expected .png, .pdf, .svg"),
         (["-o", "s.png", "--kind", "lines"], "kind: found 'lines'; did you mean 'line'?"),
         (["-o", "s.png", "--kind", "line"], "'line' draws 1-D surfaces; this one has 2 axes: use 'filled'"),
         (["-o", "s.png", "--metric", "train_acc"], "metric: found 'train_acc'"),

@@ -12,7 +12,7 @@ from landscape_cli.analysis.unchecked import section, text
 from landscape_cli.surface import Surface
 
 _MAX_NAME = 28
-_FOOTER_WIDTH = 112
+_FOOTER_WIDTH = 132
 _MOST_OWN = 4  # files of which the footer says what is their own
 _ZERO_COSINE = 1e-6  # of vectors in float32
 _NOT_DRAWN = ("between", "pca", "gradient", "hessian", "file", "unknown")

@@ -108,7 +108,7 @@ def plot(
         if title is not None:
             _entitle(figure, title, is_single=difference or len(surfaces) == 1)
         small = mpl.rcParams["font.size"] * 0.68
-        width = int(112 * figure.get_figwidth() / 6.4 * 6.5 / small)
+        width = int(132 * figure.get_figwidth() / 6.4 * 6.5 / small)
         words = (
             footer(next(iter(surfaces.values())), width) if len(surfaces) == 1 else footer_of_several(surfaces, width)
         )

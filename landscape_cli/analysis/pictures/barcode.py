@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from landscape_cli.analysis.captions import quantity, title
-from landscape_cli.analysis.pictures.lines import legend_below
+from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.scale import scale_of
 from landscape_cli.analysis.slices import Slices, slices_of

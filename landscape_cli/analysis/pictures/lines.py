@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
 from landscape_cli.analysis.layer import chosen_metric
+from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.scale import scale_of
 from landscape_cli.errors import UsageError
@@ -80,17 +79,6 @@ def values_of_line(surface: Surface, metric: str | None, slice_index: int | None
     """
     left, _ = _names(surface, metric)
     return np.concatenate([_slices(surface, name, slice_index).ravel() for name in left])
-
-
-def legend_below(ax: Axes, handles: Sequence[Artist]) -> None:
-    """A legend under the axes, in rows."""
-    ax.legend(
-        handles=list(handles),
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.17),
-        ncols=len(handles) if len(handles) <= 4 else 3,
-        columnspacing=1.2,
-    )
 
 
 def _names(surface: Surface, metric: str | None) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from landscape_cli.analysis.adaptive_radius import adaptive_radius
 from landscape_cli.analysis.captions import title
-from landscape_cli.analysis.pictures.lines import legend_below
+from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.relative_noise import line_of, rises_at, signs_of, slices_of_noise, tau_of
 from landscape_cli.errors import UsageError

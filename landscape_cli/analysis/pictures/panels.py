@@ -59,8 +59,8 @@ def draw_panels(figure: Figure, surfaces: Mapping[str, Surface], kind: str, opti
         PLOTS[kind](surface, ax, **common, **extra)
         _rename(ax, name, figure.get_figwidth() / columns)
         drawn.append(ax)
-    if not projection:
-        _share_height(drawn, kind)
+    _share_height(drawn, kind)
+    _share_legend(figure, drawn)
     if colorbar and (values := _pooled(surfaces, kind, options)).size:
         label = "|λ_min / λ_max|, 0 = convex" if kind == "convexity" else _quantity(surfaces, options)
         keys = ("log", "vmin", "vmax", "levels", "cmap")
@@ -156,6 +156,19 @@ def _rename(ax: Axes, name: str, width: float) -> None:
     num = max(20, int(width * _CHARACTERS_PER_INCH))
     ax.set_xlabel(textwrap.fill(ax.get_xlabel(), num), parse_math=False, fontsize="small")
     ax.set_ylabel(textwrap.fill(ax.get_ylabel(), num), parse_math=False, fontsize="small")
+
+
+def _share_legend(figure: Figure, drawn: list[Axes]) -> None:
+    """One legend for all panels, where it says the same in all of them."""
+    legends = [legend for ax in drawn if (legend := ax.get_legend()) is not None]
+    labels = {tuple(text.get_text() for text in legend.get_texts()) for legend in legends}
+    if len(legends) == len(drawn) and len(labels) == 1:
+        handles, size = legends[0].legend_handles, legends[0].get_texts()[0].get_fontsize()
+        for legend in legends:
+            legend.remove()
+        names = [text.replace("\n", " ") for text in labels.pop()]
+        columns = min(len(names), 4)
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=size)
 
 
 def _share_height(drawn: list[Axes], kind: str) -> None:

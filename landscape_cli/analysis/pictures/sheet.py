@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -15,6 +18,11 @@ from landscape_cli.analysis.captions import axis_label, readable, title
 from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.pictures.styles import hatched, shade
 from landscape_cli.surface import Surface, Trajectory
+
+_SMALL = 0.8  # of the size of the text
+_CHARACTER = 0.55  # width of one, beside its size
+_HANDLE = 6  # characters that the sample before a label takes
+_WIDER = 1.25  # than the axes may a legend be
 
 # more of them would run together and hide the picture
 _MOST_DOTS = 2000
@@ -59,8 +67,26 @@ def finish(
         explained.append(_draw_path(ax, path, layer.slice_index))
     mark_checkpoint(layer, ax)
     if explained:
-        legend = ax.legend(handles=explained, fontsize="x-small", loc="upper right", frameon=True)
-        legend.set_zorder(6)
+        legend_below(ax, explained)
+
+
+def legend_below(ax: Axes, handles: Sequence[Artist]) -> None:
+    """A legend under the axes, in as many columns as there is room for; long labels are broken between words."""
+    size = mpl.rcParams["font.size"] * _SMALL
+    figure: Any = ax.get_figure(root=True)
+    room = ax.get_position().width * figure.get_figwidth() * _WIDER * 72 / (size * _CHARACTER)
+    for handle in handles:
+        handle.set_label(textwrap.fill(str(handle.get_label()), max(12, int(room) - _HANDLE)))
+    widest = max(len(line) for handle in handles for line in str(handle.get_label()).split("\n"))
+    columns = max(1, min(len(handles), int(room / (widest + _HANDLE))))
+    ax.legend(
+        handles=list(handles),
+        fontsize=size,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=columns,
+        columnspacing=1.2,
+    )
 
 
 def missing(layer: Layer) -> list[Artist]:

@@ -95,7 +95,7 @@ def _write(surface: Surface, layer: Layer, ax: Axes3D, step: int) -> None:
     thinned = f"\none point of {step} along each axis" if step > 1 else ""
     ax.set_title(words + thinned, loc="left", parse_math=False)
     for name, write in (("x", ax.set_xlabel), ("y", ax.set_ylabel)):
-        write(axis_label(surface, name).replace(" (", "\n(", 1), parse_math=False, labelpad=14, fontsize="small")
+        write(axis_label(surface, name).replace(" (", "\n(", 1), parse_math=False, labelpad=9, fontsize="small")
 
 
 def _frame(ax: Axes3D, layer: Layer, scale: Scale, colors: Colors, view: tuple[float, float] | None) -> None:
@@ -105,7 +105,7 @@ def _frame(ax: Axes3D, layer: Layer, scale: Scale, colors: Colors, view: tuple[f
     ax.set_zlim(-_FLOOR, 1)
     ticks = colors.levels[:: max(1, len(colors.levels) // 5)].tolist()
     ax.set_zticks(scale.share(np.asarray(ticks)).tolist(), labels=distinct(ticks), fontsize="small")
-    ax.set_box_aspect((1, 1, 0.72))
+    ax.set_box_aspect((1, 1, 0.72), zoom=0.87)
     elevation, azimuth = view or _VIEW
     ax.view_init(elev=elevation, azim=azimuth)
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
@@ -194,4 +194,4 @@ def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale) -> None:
         ax.plot([0, 0], [0, 0], [-_FLOOR, height], color=shade(0.9), linewidth=0.8, linestyle=":", zorder=11)
         ax.plot([0], [0], [height], "o", color=shade(0.9), markersize=3.5, markeredgecolor=shade(0), zorder=12)
     if handles:
-        ax.legend(handles=handles, fontsize="x-small", loc="upper right")
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.02))

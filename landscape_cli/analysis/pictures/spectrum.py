@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import title
-from landscape_cli.analysis.pictures.lines import legend_below
+from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.recorded import how_to_add, recorded
 from landscape_cli.errors import UsageError

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from landscape_cli.analysis.captions import quantity, title
-from landscape_cli.analysis.pictures.lines import legend_below
+from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.rays import Ray, rays_of
 from landscape_cli.analysis.scale import Scale, scale_of
