@@ -10,8 +10,10 @@ from landscape_cli.errors import SurfaceError, UsageError, did_you_mean
 from landscape_cli.formats.csv_rows import write_csv
 from landscape_cli.formats.json_document import write_json
 from landscape_cli.formats.landscaper import read_landscaper
+from landscape_cli.formats.netcdf import write_netcdf
 from landscape_cli.formats.npz_arrays import write_npz
 from landscape_cli.formats.tomgoldstein import read_lightzero, read_tomgoldstein, write_tomgoldstein
+from landscape_cli.formats.vts_grid import write_vts
 from landscape_cli.storage import SIGNATURE
 from landscape_cli.surface import Surface
 
@@ -26,11 +28,13 @@ IMPORTERS: dict[str, Importer] = {
 EXPORTERS: dict[str, Exporter] = {
     "csv": write_csv,
     "json": write_json,
+    "nc": write_netcdf,
     "npz": write_npz,
+    "vts": write_vts,
     "tomgoldstein": write_tomgoldstein,
 }
 # .h5 says too little: those files are of another program, whose format has to be asked for
-SUFFIXES = {".csv": "csv", ".json": "json", ".npz": "npz"}
+SUFFIXES = {f".{name}": name for name in ("csv", "json", "npz", "nc", "vts")}
 
 _ZIP = b"PK\x03\x04"
 

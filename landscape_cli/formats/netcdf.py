@@ -1,0 +1,128 @@
+"""A surface as a NetCDF file, .nc, for xarray and everything else that reads the classic format."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+from scipy.io import netcdf_file
+
+from landscape_cli.errors import UsageError
+from landscape_cli.formats.columns import Column, beside, chosen_slices, columns, notes_left_out, notes_renamed
+from landscape_cli.formats.json_document import description, strict
+from landscape_cli.storage import replace_file
+from landscape_cli.surface import Surface, Trajectory
+
+_Variable = tuple[str, tuple[str, ...], NDArray[np.generic], dict[str, object]]
+_MAX_BYTES = 1 << 32  # of one variable, with 64-bit offsets
+_NATS = ("cross_entropy", "nll", "bce")
+
+
+def write_netcdf(surface: Surface, path: str | os.PathLike[str], *, slice_index: int | None = None) -> list[str]:
+    """Replace the file at ``path`` by a NetCDF-3 file with 64-bit offsets and the dimensions slice, x[, y[, z]].
+
+    A variable for each metric, ``<metric>_standard_error`` and ``evaluated`` (0 or 1) on the grid, NaN where not
+    evaluated; of a path of checkpoints ``trajectory_x`` … and ``trajectory_missed`` over (slice, step). Variables have
+    the attributes units and long_name; provenance is JSON in an attribute of the file.
+
+    Args:
+        surface: Whole or partial.
+        path: Where to.
+        slice_index: One slice alone, which is then a dimension of length 1; by default all.
+
+    Returns:
+        What to know about the file, in sentences.
+
+    Raises:
+        UsageError: There is no such slice, or a metric is larger than the format allows.
+        OutputError: The file cannot be written; an older file is untouched.
+    """
+    slices = chosen_slices(surface, slice_index)
+    part = surface.of_slices(slices)
+    found = columns(part)
+    if found[0].values.nbytes >= _MAX_BYTES:
+        raise UsageError(f"{path}: NetCDF-3 has no place for more than 4 GiB a metric", hint="Export one --slice.")
+    variables = [*_places(part, slices), *_on_grid(part, found)]
+    if part.trajectory is not None:
+        variables += _path(part.trajectory, [axis.name for axis in part.grid.axes])
+    replace_file(Path(path), _file(variables, _attributes(part)))
+    return [*notes_left_out("nc", beside(surface, trajectory=False)), *notes_renamed(found)]
+
+
+def _places(part: Surface, slices: Sequence[int]) -> Iterator[_Variable]:
+    about = {"long_name": "independent draw of the random directions", "units": "1"}
+    yield "slice", ("slice",), np.array(slices, dtype=np.int32), about
+    for axis in part.grid.axes:
+        direction = part.directions[axis.name]
+        about = {"long_name": f"multiples of the direction of axis {axis.name}", "units": "1"}
+        about |= {"direction": json.dumps(strict(direction.recipe)), "found": json.dumps(strict(direction.found))}
+        yield axis.name, (axis.name,), np.array(axis.coordinates), about | {"norm": np.array(direction.norm)}
+
+
+def _on_grid(part: Surface, found: Sequence[Column]) -> Iterator[_Variable]:
+    dims = ("slice", *(axis.name for axis in part.grid.axes))
+    about = {"long_name": "1 where the values are final", "units": "1", "flag_values": np.array([0, 1], dtype=np.int8)}
+    yield "evaluated", dims, part.evaluated.astype(np.int8), about | {"flag_meanings": "not_evaluated evaluated"}
+    for column in found:
+        units = {"units": _units(column.metric, part.provenance.resolved), "_FillValue": np.float64(np.nan)}
+        error = f"{column.name}_standard_error"
+        examples = {"num_examples": np.int32(column.num_examples)} if column.num_examples else {}
+        mean = {"long_name": column.metric, "ancillary_variables": error, "cell_methods": "examples: mean"}
+        yield column.name, dims, column.values, units | mean | examples
+        yield error, dims, column.standard_error, units | {"long_name": f"standard error of {column.metric}"}
+
+
+def _path(path: Trajectory, axes: Sequence[str]) -> Iterator[_Variable]:
+    steps = np.arange(len(path.names), dtype=np.int32)
+    yield "step", ("step",), steps, {"long_name": "checkpoints of the path", "names": json.dumps(path.names)}
+    over = ("slice", "step")
+    for index, name in enumerate(axes):
+        about: dict[str, object] = {"long_name": f"{name} of the projection of a checkpoint", "units": "1"}
+        yield f"trajectory_{name}", over, path.coordinates[:, :, index], about
+    about = {"long_name": "share of the displacement that the projection misses", "units": "1"}
+    yield "trajectory_missed", over, path.missed, about
+    about = {"long_name": "Euclidean length of the displacement"}
+    yield "trajectory_distance", ("step",), path.distance, about
+
+
+def _units(metric: str, resolved: Mapping[str, JsonValue]) -> str:
+    """Nats where the loss is known to be in nats; shares and everything else are plain numbers."""
+    loss = resolved.get("loss")
+    target = loss.get("_target_") if isinstance(loss, dict) else loss
+    return "nat" if metric.endswith("_loss") and target in _NATS else "1"
+
+
+def _attributes(part: Surface) -> dict[str, object]:
+    facts = description(part)
+    texts = {name: str(facts[name]) for name in ("writer", "created", "updated", "fingerprint")}
+    return {"title": "loss landscape", **texts, "attributes": json.dumps(facts, allow_nan=False)}
+
+
+def _file(variables: Sequence[_Variable], attributes: Mapping[str, object]) -> bytes:
+    content = io.BytesIO()
+    with netcdf_file(content, "w", version=2) as file:
+        for name, value in attributes.items():
+            _set(file, name, value)
+        for name, dims, values, about in variables:
+            for dim, length in zip(dims, values.shape, strict=True):
+                if dim not in file.dimensions:
+                    file.createDimension(dim, length)
+            variable = file.createVariable(name, values.dtype.newbyteorder("="), dims)
+            variable[:] = values
+            for key, value in about.items():
+                _set(variable, key, value)
+        file.flush()
+        return content.getvalue()  # closing the file closes it, too
+
+
+def _set(target: object, name: str, value: object) -> None:
+    """An attribute; texts as UTF-8, for scipy takes no other, and empty ones not at all."""
+    encoded = value.encode("utf-8", "backslashreplace") if isinstance(value, str) else value
+    if not isinstance(encoded, bytes) or encoded:
+        setattr(target, name, encoded)
