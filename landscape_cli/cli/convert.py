@@ -59,11 +59,16 @@ def export(
     file: SurfaceFile,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; its suffix says what.")],
     program: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Whatever the suffix: a suffix above, or tomgoldstein.")
+        str | None,
+        typer.Option("--format", metavar="NAME", help="Whatever the suffix: a suffix above, or tomgoldstein."),
     ] = None,
     slice_index: Annotated[
         int | None, typer.Option("--slice", metavar="I", help="One slice, from 0; by default all that fit.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", "-m", metavar="NAME", help=".vtp: the height; by default the first loss.")
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", metavar="", help=".vtp: its logarithm, to base 10.")] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -74,7 +79,7 @@ def export(
     from landscape_cli.storage import load_surface
 
     name = exporter_name(output, program)
-    options = {"slice_index": slice_index}
+    options = {"slice_index": slice_index, "metric": metric, "log": log}
     given = {option: value for option, value in options.items() if value not in (None, False)}
     check_options(name, given)
     surface = load_surface(file)

@@ -14,6 +14,7 @@ from landscape_cli.formats.netcdf import write_netcdf
 from landscape_cli.formats.npz_arrays import write_npz
 from landscape_cli.formats.tomgoldstein import read_lightzero, read_tomgoldstein, write_tomgoldstein
 from landscape_cli.formats.vts_grid import write_vts
+from landscape_cli.formats.vtp_surface import write_vtp
 from landscape_cli.storage import SIGNATURE
 from landscape_cli.surface import Surface
 
@@ -31,10 +32,11 @@ EXPORTERS: dict[str, Exporter] = {
     "nc": write_netcdf,
     "npz": write_npz,
     "vts": write_vts,
+    "vtp": write_vtp,
     "tomgoldstein": write_tomgoldstein,
 }
 # .h5 says too little: those files are of another program, whose format has to be asked for
-SUFFIXES = {f".{name}": name for name in ("csv", "json", "npz", "nc", "vts")}
+SUFFIXES = {f".{name}": name for name in ("csv", "json", "npz", "nc", "vts", "vtp")}
 
 _ZIP = b"PK\x03\x04"
 

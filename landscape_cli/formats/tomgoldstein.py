@@ -211,9 +211,7 @@ def _listed(file: h5py.File) -> str:
 # ---------------------------------------------------------------- export
 
 
-def write_tomgoldstein(
-    surface: Surface, path: str | os.PathLike[str], *, slice_index: int | None = None
-) -> list[str]:
+def write_tomgoldstein(surface: Surface, path: str | os.PathLike[str], *, slice_index: int | None = None) -> list[str]:
     """Replace the file at ``path`` by one slice of a surface, as the original program would have written it.
 
     Args:

@@ -51,7 +51,7 @@ class Document:
 <{self._kind}{self._extent}>
 <Piece{self._piece}>
 """
-        tail = f"\n</Piece>\n</{self._kind}>\n<AppendedData encoding=\"base64\">\n_"
+        tail = f'\n</Piece>\n</{self._kind}>\n<AppendedData encoding="base64">\n_'
         end = "\n</AppendedData>\n</VTKFile>\n"
         return b"".join([head.encode(), "\n".join(self._lines).encode(), tail.encode(), *self._blocks, end.encode()])
 
