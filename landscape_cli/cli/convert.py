@@ -57,13 +57,16 @@ def convert(
 
 def export(
     file: SurfaceFile,
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; its suffix says what.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
     program: Annotated[
         str | None,
-        typer.Option("--format", metavar="NAME", help="Whatever the suffix: a suffix above, or tomgoldstein."),
+        typer.Option("--format", metavar="NAME", help="By name, such as tomgoldstein; then any suffix goes."),
     ] = None,
     slice_index: Annotated[
-        int | None, typer.Option("--slice", metavar="I", help="One slice, from 0; by default all that fit.")
+        int | None,
+        typer.Option(
+            "--slice", metavar="I", help="One slice, from 0; by default all, or the first where only one fits."
+        ),
     ] = None,
     metric: Annotated[
         str | None, typer.Option("--metric", "-m", metavar="NAME", help=".vtp: the height; by default the first loss.")
@@ -73,7 +76,17 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write FILE for another program, as the suffix of OUT says."""
+    """Write FILE for another program, as the suffix of OUT says.
+
+    \b
+    .csv   a table with one row for each point
+    .json  all that is in FILE, as a text that describes itself
+    .npz   numpy arrays, without pickles
+    .nc    NetCDF, for xarray
+    .vts   the grid of one slice with all metrics, for ParaView
+    .vtp   the surface as triangles, with the path of checkpoints, for ParaView
+    .h5    with --format tomgoldstein, for tomgoldstein/loss-landscape
+    """  # \b keeps the lines apart
     TALK.configure(quiet=quiet, verbose=verbose)
     from landscape_cli.formats.table import EXPORTERS, check_options, exporter_name
     from landscape_cli.storage import load_surface

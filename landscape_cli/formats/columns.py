@@ -46,8 +46,8 @@ def columns(surface: Surface) -> list[Column]:
     found = []
     for name, (metric, content) in zip(_names(list(surface.metrics)), surface.metrics.items(), strict=True):
         arrays = (content.values, content.std, content.standard_error)
-        shown = (np.where(surface.evaluated, array, np.nan) for array in arrays)
-        found.append(Column(name, metric, *shown, content.num_examples))
+        values, std, error = (np.where(surface.evaluated, array, np.nan) for array in arrays)
+        found.append(Column(name, metric, values, std, error, content.num_examples))
     return found
 
 

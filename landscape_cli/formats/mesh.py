@@ -60,8 +60,8 @@ def height_on_line(x: FloatArray, height: FloatArray, place: float) -> float:
         height: (N,); NaN where there is no value.
         place: Anywhere.
     """
-    for i in np.flatnonzero(x == place):
-        return float(height[i])
+    if place in x:  # also next to a point without a value
+        return float(height[x == place][0])
     i = int(np.searchsorted(x, place)) - 1
     if not 0 <= i < len(x) - 1:
         return np.nan

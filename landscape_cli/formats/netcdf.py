@@ -56,39 +56,42 @@ def write_netcdf(surface: Surface, path: str | os.PathLike[str], *, slice_index:
 
 
 def _places(part: Surface, slices: Sequence[int]) -> Iterator[_Variable]:
-    about = {"long_name": "independent draw of the random directions", "units": "1"}
-    yield "slice", ("slice",), np.array(slices, dtype=np.int32), about
+    draw = _about("independent draw of the random directions")
+    yield "slice", ("slice",), np.array(slices, dtype=np.int32), draw
     for axis in part.grid.axes:
         direction = part.directions[axis.name]
-        about = {"long_name": f"multiples of the direction of axis {axis.name}", "units": "1"}
+        about = _about(f"multiples of the direction of axis {axis.name}") | {"norm": np.array(direction.norm)}
         about |= {"direction": json.dumps(strict(direction.recipe)), "found": json.dumps(strict(direction.found))}
-        yield axis.name, (axis.name,), np.array(axis.coordinates), about | {"norm": np.array(direction.norm)}
+        yield axis.name, (axis.name,), np.array(axis.coordinates), about
 
 
 def _on_grid(part: Surface, found: Sequence[Column]) -> Iterator[_Variable]:
     dims = ("slice", *(axis.name for axis in part.grid.axes))
-    about = {"long_name": "1 where the values are final", "units": "1", "flag_values": np.array([0, 1], dtype=np.int8)}
-    yield "evaluated", dims, part.evaluated.astype(np.int8), about | {"flag_meanings": "not_evaluated evaluated"}
+    flags = {"flag_values": np.array([0, 1], dtype=np.int8), "flag_meanings": "not_evaluated evaluated"}
+    yield "evaluated", dims, part.evaluated.astype(np.int8), _about("1 where the values are final") | flags
     for column in found:
-        units = {"units": _units(column.metric, part.provenance.resolved), "_FillValue": np.float64(np.nan)}
-        error = f"{column.name}_standard_error"
+        units, error = _units(column.metric, part.provenance.resolved), f"{column.name}_standard_error"
+        mean = _about(column.metric, units) | {"_FillValue": np.float64(np.nan), "ancillary_variables": error}
         examples = {"num_examples": np.int32(column.num_examples)} if column.num_examples else {}
-        mean = {"long_name": column.metric, "ancillary_variables": error, "cell_methods": "examples: mean"}
-        yield column.name, dims, column.values, units | mean | examples
-        yield error, dims, column.standard_error, units | {"long_name": f"standard error of {column.metric}"}
+        yield column.name, dims, column.values, mean | examples
+        about = _about(f"standard error of {column.metric}", units) | {"_FillValue": np.float64(np.nan)}
+        yield error, dims, column.standard_error, about
 
 
 def _path(path: Trajectory, axes: Sequence[str]) -> Iterator[_Variable]:
-    steps = np.arange(len(path.names), dtype=np.int32)
-    yield "step", ("step",), steps, {"long_name": "checkpoints of the path", "names": json.dumps(path.names)}
+    names = {"names": json.dumps(path.names)}
+    yield "step", ("step",), np.arange(len(path.names), dtype=np.int32), _about("checkpoints of the path") | names
     over = ("slice", "step")
     for index, name in enumerate(axes):
-        about: dict[str, object] = {"long_name": f"{name} of the projection of a checkpoint", "units": "1"}
+        about = _about(f"{name} of the projection of a checkpoint")
         yield f"trajectory_{name}", over, path.coordinates[:, :, index], about
-    about = {"long_name": "share of the displacement that the projection misses", "units": "1"}
-    yield "trajectory_missed", over, path.missed, about
-    about = {"long_name": "Euclidean length of the displacement"}
-    yield "trajectory_distance", ("step",), path.distance, about
+    missed = _about("share of the displacement from the centre that the projection misses")
+    yield "trajectory_missed", over, path.missed, missed
+    yield "trajectory_distance", ("step",), path.distance, _about("Euclidean length of that displacement")
+
+
+def _about(long_name: str, units: str = "1") -> dict[str, object]:
+    return {"long_name": long_name, "units": units}
 
 
 def _units(metric: str, resolved: Mapping[str, JsonValue]) -> str:

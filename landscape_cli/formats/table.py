@@ -13,8 +13,8 @@ from landscape_cli.formats.landscaper import read_landscaper
 from landscape_cli.formats.netcdf import write_netcdf
 from landscape_cli.formats.npz_arrays import write_npz
 from landscape_cli.formats.tomgoldstein import read_lightzero, read_tomgoldstein, write_tomgoldstein
-from landscape_cli.formats.vts_grid import write_vts
 from landscape_cli.formats.vtp_surface import write_vtp
+from landscape_cli.formats.vts_grid import write_vts
 from landscape_cli.storage import SIGNATURE
 from landscape_cli.surface import Surface
 

@@ -165,7 +165,8 @@ def _height_at(part: Surface, height: FloatArray, place: FloatArray) -> float:
             return height_on_line(coordinates[other], height.ravel(), float(place[other])) if on_line else np.nan
     if len(coordinates) == 1:
         return height_on_line(coordinates[0], height, float(place[0]))
-    return height_on_plane(*coordinates, height, (float(place[0]), float(place[1])))
+    x, y = coordinates
+    return height_on_plane(x, y, height, (float(place[0]), float(place[1])))
 
 
 def _path(places: FloatArray, heights: FloatArray, number: int) -> _Piece:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from landscape_cli.formats.vtk_xml import Document
 from landscape_cli.grid import AXES, Grid
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import FloatArray, Surface
+
+_T = TypeVar("_T", bound=np.generic)
 
 _HIDDEN = 2  # vtkDataSetAttributes::HIDDENPOINT
 
@@ -46,7 +49,7 @@ def write_vts(surface: Surface, path: str | os.PathLike[str], *, slice_index: in
     """
     part = surface.of_slices(chosen_slices(surface, slice_index)[:1])
     found = columns(part)
-    data = {"evaluated": _flat(part.evaluated.astype(np.uint8))}
+    data: dict[str, NDArray[np.generic]] = {"evaluated": _flat(part.evaluated.astype(np.uint8))}
     for column in found:
         data[column.name] = _flat(column.values)
         data[f"{column.name}_standard_error"] = _flat(column.standard_error)
@@ -67,9 +70,9 @@ def write_vts(surface: Surface, path: str | os.PathLike[str], *, slice_index: in
     ]
 
 
-def _flat(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _flat(array: NDArray[_T]) -> NDArray[_T]:
     """(1, N[, M[, L]]) → (N·M·L,), the first index fastest."""
-    return array[0].ravel(order="F")
+    return array.reshape(array.shape[1:]).ravel(order="F")
 
 
 def _points(grid: Grid) -> FloatArray:
