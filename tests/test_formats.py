@@ -935,7 +935,10 @@ def test_export_takes_the_first_slice_and_says_so(tmp_path: Path, landscape: Lan
         (["s.h5", "--format", "tomgoldstein", "--overwrite"], "s.h5: is the input itself"),
         (["diary.txt", "--format", "tomgoldstein"], "diary.txt: is there already"),
         (["diary.txt", "--format", "tomgoldstein", "--overwrite"], "--overwrite replaces only those"),
-        (["other.h5", "--format", "tomgoldstein", "--overwrite"], "--overwrite replaces only those"),
+        (
+            ["other.h5", "--format", "tomgoldstein", "--overwrite"],
+            "other.h5: is a surface file; export never replaces one",
+        ),
         (["tg.h5"], "written with: --format tomgoldstein"),
     ],
 )
