@@ -38,7 +38,7 @@ from landscape_cli.formats.vtp_surface import write_vtp
 from landscape_cli.formats.vts_grid import write_vts
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.records import Curvature
-from landscape_cli.surface import Direction, Metric, Surface, Trajectory
+from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
 Landscape = Callable[..., Outcome]
 Place = tuple[float, ...]  # the slice and the coordinates
@@ -386,6 +386,20 @@ def test_the_document_holds_all_of_the_file(tmp_path: Path) -> None:
     assert found["curvature_map"]["metrics"]["lambda_max"]["values"][1][4][2] == f(1, 2.0, 3.0)
     assert found["curvature_map"]["metrics"]["lambda_max"]["num_examples"] is None
     assert found["provenance"]["resolved"]["loss"] == {"_target_": "cross_entropy"}
+
+
+@pytest.mark.parametrize("depth", [100, 400, 600, 900])
+def test_origins_of_any_depth_are_written_or_refused(tmp_path: Path, landscape: Landscape, depth: int) -> None:
+    nested: dict[str, object] = {}
+    for _ in range(depth):
+        nested = {"a": nested}
+    surface = surface_of(f, X, Y)
+    surface.provenance = Provenance(resolved=nested)  # type: ignore[arg-type]
+    save_surface(surface, tmp_path / "s.h5")
+    for suffix in BY_SUFFIX:
+        outcome = landscape("export", tmp_path / "s.h5", tmp_path / f"o{suffix}")
+        deep = depth > 400 and outcome.exit_code == 3 and "nested too deeply" in outcome.stderr
+        assert deep or outcome.exit_code == 0, outcome.stderr
 
 
 def test_one_slice_of_the_document_has_one_slice_of_all_that_has_slices(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import JsonValue
 
+from landscape_cli.errors import SurfaceError
 from landscape_cli.formats.columns import chosen_slices
 from landscape_cli.grid import AXES
 from landscape_cli.records import Curvature
@@ -55,7 +57,7 @@ def write_json(surface: Surface, path: str | os.PathLike[str], *, slice_index: i
         document["curvature"] = _curvature(part.curvature)
     if part.curvature_map is not None:
         document["curvature_map"] = _beside(part.curvature_map, slices)
-    replace_file(Path(path), json.dumps(document, allow_nan=False).encode())
+    replace_file(Path(path), dumped(document).encode())
     return []
 
 
@@ -76,14 +78,44 @@ def description(surface: Surface) -> _Object:
         },
         "cosine": None if surface.cosine is None else known(surface.cosine),
         "metrics": {name: _centre(metric) for name, metric in surface.metrics.items()},
-        "provenance": strict(asdict(surface.provenance)),
+        "provenance": {
+            "config": surface.provenance.config,
+            "resolved": strict(surface.provenance.resolved),
+            "identity": strict(surface.provenance.identity),
+            "environment": strict(list(surface.provenance.environment)),
+            "engine": strict(surface.provenance.engine),
+        },
     }
 
 
+def dumped(value: object) -> str:
+    """Strict JSON, in ASCII.
+
+    Raises:
+        SurfaceError: What a surface file holds is nested too deeply.
+    """
+    with _not_too_deep():
+        return json.dumps(value, allow_nan=False)
+
+
 def strict(value: object) -> JsonValue:
-    """JSON as it is in a file, with the texts ``"NaN"``, ``"Infinity"``, ``"-Infinity"`` in place of such numbers."""
-    found: JsonValue = json.loads(json.dumps(value), parse_constant=str)
-    return found
+    """JSON as it is in a file, with the texts ``"NaN"``, ``"Infinity"``, ``"-Infinity"`` in place of such numbers.
+
+    Raises:
+        SurfaceError: It is nested too deeply.
+    """
+    with _not_too_deep():
+        found: JsonValue = json.loads(json.dumps(value), parse_constant=str)
+        return found
+
+
+@contextmanager
+def _not_too_deep() -> Iterator[None]:
+    try:
+        yield
+    except RecursionError as error:
+        deep = "what the surface file says of its origin is nested too deeply to be written"
+        raise SurfaceError(deep, hint="Export it as .csv, .vts or .vtp.") from error
 
 
 def known(values: ArrayLike) -> JsonValue:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from scipy.io import netcdf_file
 
 from landscape_cli.errors import UsageError
 from landscape_cli.formats.columns import Column, beside, chosen_slices, columns, notes_left_out, notes_renamed
-from landscape_cli.formats.json_document import description, strict
+from landscape_cli.formats.json_document import description, dumped, strict
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import Surface, Trajectory
 
@@ -61,7 +60,7 @@ def _places(part: Surface, slices: Sequence[int]) -> Iterator[_Variable]:
     for axis in part.grid.axes:
         direction = part.directions[axis.name]
         about = _about(f"multiples of the direction of axis {axis.name}") | {"norm": np.array(direction.norm)}
-        about |= {"direction": json.dumps(strict(direction.recipe)), "found": json.dumps(strict(direction.found))}
+        about |= {"direction": dumped(strict(direction.recipe)), "found": dumped(strict(direction.found))}
         yield axis.name, (axis.name,), np.array(axis.coordinates), about
 
 
@@ -79,7 +78,7 @@ def _on_grid(part: Surface, found: Sequence[Column]) -> Iterator[_Variable]:
 
 
 def _path(path: Trajectory, axes: Sequence[str]) -> Iterator[_Variable]:
-    names = {"names": json.dumps(path.names)}
+    names = {"names": dumped(path.names)}
     yield "step", ("step",), np.arange(len(path.names), dtype=np.int32), _about("checkpoints of the path") | names
     over = ("slice", "step")
     for index, name in enumerate(axes):
@@ -104,7 +103,7 @@ def _units(metric: str, resolved: Mapping[str, JsonValue]) -> str:
 def _attributes(part: Surface) -> dict[str, object]:
     facts = description(part)
     texts = {name: str(facts[name]) for name in ("writer", "created", "updated", "fingerprint")}
-    return {"title": "loss landscape", **texts, "attributes": json.dumps(facts, allow_nan=False)}
+    return {"title": "loss landscape", **texts, "attributes": dumped(facts)}
 
 
 def _file(variables: Sequence[_Variable], attributes: Mapping[str, object]) -> bytes:

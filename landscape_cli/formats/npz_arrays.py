@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import zipfile
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.lib.format import write_array
 from numpy.typing import NDArray
 
 from landscape_cli.formats.columns import beside, chosen_slices, columns, notes_left_out, notes_renamed
-from landscape_cli.formats.json_document import description
+from landscape_cli.formats.json_document import description, dumped
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import Surface
 
@@ -46,7 +45,7 @@ def write_npz(surface: Surface, path: str | os.PathLike[str], *, slice_index: in
     for column in found:
         arrays |= {column.name: column.values, f"{column.name}_std": column.std}
     names = {column.name: column.metric for column in found}
-    arrays["attributes"] = np.array(json.dumps(description(part) | {"names": names}, allow_nan=False))
+    arrays["attributes"] = np.array(dumped(description(part) | {"names": names}))
     replace_file(Path(path), _archive(arrays))
     return [*notes_left_out("npz", beside(surface)), *notes_renamed(found)]
 

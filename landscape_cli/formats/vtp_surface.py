@@ -150,7 +150,8 @@ def _paths(part: Surface, slices: Sequence[int], height: FloatArray) -> tuple[li
     for index, number in enumerate(slices):
         if part.trajectory.is_known_in(index):
             places = part.trajectory.coordinates[index]
-            heights = np.array([_height_at(part, height[index], place) for place in places])
+            with np.errstate(all="ignore"):  # of coordinates at the end of what float64 holds
+                heights = np.array([_height_at(part, height[index], place) for place in places])
             found.append(_path(places, heights, number))
             lost += int(np.isnan(heights).sum())
     return found, lost
