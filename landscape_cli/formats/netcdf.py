@@ -71,7 +71,9 @@ def _on_grid(part: Surface, found: Sequence[Column]) -> Iterator[_Variable]:
     for column in found:
         units, error = _units(column.metric, part.provenance.resolved), f"{column.name}_standard_error"
         mean = _about(column.metric, units) | {"_FillValue": np.float64(np.nan), "ancillary_variables": error}
-        examples = {"num_examples": np.int32(column.num_examples)} if column.num_examples else {}
+        metric = part.metrics[column.metric]
+        mean |= {"centre": metric.centre, "centre_standard_error": metric.centre_standard_error}
+        examples = {"num_examples": np.float64(metric.num_examples)} if metric.num_examples else {}
         yield column.name, dims, column.values, mean | examples
         about = _about(f"standard error of {column.metric}", units) | {"_FillValue": np.float64(np.nan)}
         yield error, dims, column.standard_error, about

@@ -103,7 +103,9 @@ class _Piece:
     @property
     def verts(self) -> IntArray:
         """Points that nothing touches."""
-        return np.setdiff1d(np.arange(len(self.points)), np.concatenate([*self.lines, self.polys.ravel()]))
+        lone = np.ones(len(self.points), dtype=np.bool_)
+        lone[np.concatenate([self.polys.ravel(), *self.lines])] = False
+        return np.flatnonzero(lone)
 
 
 _NOTHING: IntArray = np.empty(0, dtype=np.int64)
