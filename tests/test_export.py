@@ -765,6 +765,16 @@ def test_the_suffix_says_what(tmp_path: Path, landscape: Landscape) -> None:
     assert (tmp_path / "table.txt").read_bytes() == (tmp_path / "out.csv").read_bytes()
 
 
+def test_the_first_slice_can_be_asked_for(tmp_path: Path, landscape: Landscape) -> None:
+    save_surface(partial(), tmp_path / "s.h5")
+    for options, slices in (((), {0, 1}), (("--slice", 0), {0}), (("--slice", 1), {1})):
+        landscape("export", tmp_path / "s.h5", tmp_path / "o.csv", "--overwrite", *options)
+        assert {place[0] for place in read_csv(tmp_path / "o.csv")} == slices
+    note = "note: slice 0 of 2; choose another with --slice\n"
+    assert landscape("export", tmp_path / "s.h5", tmp_path / "o.vtp").stderr.startswith(note)
+    assert note not in landscape("export", tmp_path / "s.h5", tmp_path / "p.vtp", "--slice", 0).stderr
+
+
 def test_what_is_left_out_is_said(tmp_path: Path, landscape: Landscape) -> None:
     save_surface(rich(), tmp_path / "s.h5")
     everything_else = "the trajectory, the radius, the curvature, the curvature map"

@@ -937,7 +937,7 @@ def test_export_takes_the_first_slice_and_says_so(tmp_path: Path, landscape: Lan
         (["diary.txt", "--format", "tomgoldstein", "--overwrite"], "--overwrite replaces only those"),
         (
             ["other.h5", "--format", "tomgoldstein", "--overwrite"],
-            "is a surface file; export never replaces one",
+            "--overwrite replaces only those",
         ),
         (["tg.h5"], "written with: --format tomgoldstein"),
     ],

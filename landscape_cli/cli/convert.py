@@ -93,7 +93,7 @@ def export(
 
     name = exporter_name(output, program)
     options = {"slice_index": slice_index, "metric": metric, "log": log}
-    given = {option: value for option, value in options.items() if value not in (None, False)}
+    given = {option: value for option, value in options.items() if value is not None and value is not False}
     check_options(name, given)
     surface = load_surface(file)
     _check_output(output, file, overwrite=overwrite)
@@ -112,13 +112,13 @@ def _check_kind(output: Path, name: str) -> None:
     hint = "Choose another name, or remove the file yourself."
     if not output.is_file():
         raise UsageError(f"{output}: is a folder, a device or a pipe; expected the name of a file", hint=hint)
-    if is_surface_file(output):
-        raise UsageError(f"{output}: is a surface file; export never replaces one", hint=hint)
     if name in IMPORTERS:
         try:
             IMPORTERS[name](output)
         except SurfaceError as error:
             raise UsageError(f"{output}: no {name} surface; --overwrite replaces only those", hint=hint) from error
+    elif is_surface_file(output):
+        raise UsageError(f"{output}: is a surface file; export never replaces one", hint=hint)
     elif SUFFIXES.get(output.suffix.lower()) != name:
         suffix = ", ".join(each for each, kind in SUFFIXES.items() if kind == name)
         raise UsageError(f"{output}: --overwrite replaces only {suffix} files with {name}", hint=hint)
