@@ -23,6 +23,7 @@ from conftest import Outcome, Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.tri import LinearTriInterpolator, Triangulation
 from recorded import everything
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader
@@ -627,9 +628,13 @@ def test_the_path_lies_on_the_triangles_and_has_no_values_of_its_own(tmp_path: P
     assert write_vtp(surface, tmp_path / "s.vtp") == []
     data = read_vtk(tmp_path / "s.vtp")
     step = point_data(data)["trajectory"]
-    (path,) = [cell for kind, cell in cells(data) if kind == "vtkPolyLine"]
-    assert step[list(path)].tolist() == list(range(7))
-    np.testing.assert_allclose(points(data)[list(path)], [(*each, plane(0, *each)) for each in steps], rtol=1e-12)
+    (path,) = [list(cell) for kind, cell in cells(data) if kind == "vtkPolyLine"]
+    assert (np.diff(step[path]) >= 0).all()
+    whole = [i for i in path if step[i] % 1 == 0]
+    assert step[whole].tolist() == list(range(7))
+    np.testing.assert_array_equal(points(data)[whole, :2], steps)
+    for x, y, height in points(data)[path]:
+        assert height == pytest.approx(plane(0, x, y), rel=1e-12)
     assert np.isnan(point_data(data)["train_loss"][step >= 0]).all()
     assert np.isfinite(point_data(data)["train_loss"][step < 0]).all()
 
@@ -644,9 +649,28 @@ def test_the_path_is_broken_where_it_leaves_the_surface(tmp_path: Path) -> None:
     assert notes == ["3 checkpoints of the trajectory are not on the surface, and left out"]
     data = read_vtk(tmp_path / "s.vtp")
     step = point_data(data)["trajectory"]
-    found = [step[list(cell)].tolist() for _, cell in cells(data) if step[cell[0]] >= 0]
-    assert sorted(found) == [[0, 1], [3, 4], [7]]
+    found = [step[list(cell)] for _, cell in cells(data) if step[cell[0]] >= 0]
+    whole = sorted([each for each in cell if each % 1 == 0] for cell in found)
+    assert whole == [[], [0.0, 1.0], [3.0, 4.0], [7.0]]
     assert points(data)[step == 7][0, 2] == f(0, -0.5, -0.5)
+    places = points(data)[step >= 0]
+    assert not ((np.abs(places[:, :2] - 0.5) < 0.24).all(axis=1)).any()  # the half cells about the missing point
+
+
+def test_the_path_follows_the_triangles_between_its_steps(tmp_path: Path) -> None:
+    """Halfway along every straight piece it is as high as matplotlib finds the triangles."""
+    surface = surface_of(lambda _, x, y: math.sin(3 * x) + x * y**2, line(-1, 1, 7), line(-1, 2, 5))
+    surface.trajectory = along((-0.95, -0.9), (0.9, 1.7), (-0.5, 1.9), (-0.5, -1.0), (1.0, 0.1))
+    write_vtp(surface, tmp_path / "s.vtp")
+    data = read_vtk(tmp_path / "s.vtp")
+    places = points(data)
+    x, y, height = places[point_data(data)["trajectory"] < 0].T
+    drawn = Triangulation(x, y, [cell for kind, cell in cells(data) if kind == "vtkTriangle"])
+    ((_, path),) = [cell for cell in cells(data) if cell[0] == "vtkPolyLine"]
+    assert len(path) > 50
+    middles = (places[list(path[:-1])] + places[list(path[1:])]) / 2
+    expected = LinearTriInterpolator(drawn, height)(middles[:, 0], middles[:, 1])
+    np.testing.assert_allclose(middles[:, 2], expected.filled(math.nan), rtol=1e-9, atol=1e-12)
 
 
 def test_the_path_on_a_line_lies_on_it(tmp_path: Path) -> None:
@@ -656,7 +680,9 @@ def test_the_path_on_a_line_lies_on_it(tmp_path: Path) -> None:
     write_vtp(surface, tmp_path / "s.vtp")
     data = read_vtk(tmp_path / "s.vtp")
     step = point_data(data)["trajectory"]
-    np.testing.assert_allclose(points(data)[step >= 0], [(-1, 0, -3), (-0.5, 0, -1.5), (0.5, 0, 1.5)])
+    assert step[(step >= 0) & (step % 1 == 0)].tolist() == [0.0, 1.0, 2.0]
+    assert step.max() == 2.0
+    np.testing.assert_allclose(points(data)[step >= 0, 2], 3 * points(data)[step >= 0, 0], rtol=1e-14)
 
 
 @settings(max_examples=60, deadline=None)
@@ -675,7 +701,8 @@ def test_nothing_on_the_surface_is_made_up(surface: Surface, data: st.DataObject
     np.testing.assert_array_equal(places[step < 0, 2], surface["train_loss"][usable])
     on_path = places[step >= 0]
     for number, place in zip(step[step >= 0], on_path, strict=True):
-        assert tuple(place[: len(axes)]) == steps[number]
+        if number % 1 == 0:
+            assert tuple(place[: len(axes)]) == steps[int(number)]
     if len(on_path):  # between values, for it lies between points
         heights, values = on_path[:, 2] / 2, surface["train_loss"][usable] / 2
         slack = 1e-6 * np.abs(values).max()

@@ -21,7 +21,8 @@ from landscape_cli.formats.columns import (
     notes_one_slice,
     notes_renamed,
 )
-from landscape_cli.formats.mesh import IntArray, height_on_line, height_on_plane, runs, triangles
+from landscape_cli.formats.draping import draped
+from landscape_cli.formats.mesh import IntArray, runs, triangles
 from landscape_cli.formats.vtk_xml import Arrays, Document
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import BoolArray, FloatArray, Surface
@@ -41,8 +42,9 @@ def write_vtp(
     lie between neighbours that all have a value, a point without such neighbours is a vertex. Point data are every
     metric, its standard error and the slice.
 
-    The path of checkpoints is a polyline at the height of the triangles, broken where it leaves them. The array
-    ``trajectory`` is the number of the step on it and −1 on the surface; metrics are NaN on it: nobody measured there.
+    The path of checkpoints is a polyline on the triangles, which it follows from step to step, broken where there are
+    none. The array ``trajectory`` is the number of the step on it, with the share of the way to the next one, and −1 on
+    the surface; metrics are NaN on it: nobody measured there.
 
     Args:
         surface: Whole or partial, of one or two axes.
@@ -88,7 +90,7 @@ class _Piece:
         points: (P, 3) x, y, height.
         origin: (P,) flat indices on the grid of the slices; −1 for none.
         slices: (P,) numbers of slices.
-        steps: (P,) of the path; −1 on the surface.
+        steps: (P,) of the path, with the share of the way to the next one; −1 on the surface.
         lines: Indices of points, two or more each.
         polys: (T, 3) indices of points.
     """
@@ -96,7 +98,7 @@ class _Piece:
     points: FloatArray
     origin: IntArray
     slices: IntArray
-    steps: IntArray
+    steps: FloatArray
     lines: Sequence[IntArray]
     polys: IntArray
 
@@ -138,7 +140,7 @@ def _sheet(part: Surface, slices: Sequence[int], index: int, height: FloatArray)
         points=points,
         origin=np.flatnonzero(usable) + index * usable.size,
         slices=np.full(len(points), slices[index]),
-        steps=np.full(len(points), -1),
+        steps=np.full(len(points), -1.0),
         lines=[number.ravel()[run] for run in runs(usable.ravel())] if is_line else [],
         polys=_NO_POLYS if is_line else number.ravel()[triangles(usable)],
     )
@@ -149,39 +151,26 @@ def _paths(part: Surface, slices: Sequence[int], height: FloatArray) -> tuple[li
     if part.trajectory is None:
         return [], 0
     found, lost = [], 0
+    axes = [np.asarray(axis.coordinates) for axis in part.grid.axes]
     for index, number in enumerate(slices):
         if part.trajectory.is_known_in(index):
-            places = part.trajectory.coordinates[index]
             with np.errstate(all="ignore"):  # of coordinates at the end of what float64 holds
-                heights = np.array([_height_at(part, height[index], place) for place in places])
-            found.append(_path(places, heights, number))
-            lost += int(np.isnan(heights).sum())
+                steps, points = draped(axes, height[index], part.trajectory.coordinates[index])
+            found.append(_path(steps, points, number))
+            lost += int(np.isnan(points[steps % 1 == 0, -1]).sum())
     return found, lost
 
 
-def _height_at(part: Surface, height: FloatArray, place: FloatArray) -> float:
-    coordinates = [np.asarray(axis.coordinates) for axis in part.grid.axes]
-    for position, axis in enumerate(coordinates):
-        if len(axis) == 1 and len(coordinates) > 1:  # a line across the plane
-            other = 1 - position
-            on_line = bool(place[position] == axis[0])
-            return height_on_line(coordinates[other], height.ravel(), float(place[other])) if on_line else np.nan
-    if len(coordinates) == 1:
-        return height_on_line(coordinates[0], height, float(place[0]))
-    x, y = coordinates
-    return height_on_plane(x, y, height, (float(place[0]), float(place[1])))
-
-
-def _path(places: FloatArray, heights: FloatArray, number: int) -> _Piece:
-    """Places (T, A) of one slice at heights (T,), NaN for those that are not on the surface."""
-    usable: BoolArray = ~np.isnan(heights)
-    points = np.zeros((int(usable.sum()), 3))
-    points[:, : places.shape[1]] = places[usable]
-    points[:, 2] = heights[usable]
+def _path(steps: FloatArray, points: FloatArray, number: int) -> _Piece:
+    """The part of a path that is on the surface: points (K, A + 1), their height NaN where they are not."""
+    usable: BoolArray = ~np.isnan(points[:, -1])
+    placed = np.zeros((int(usable.sum()), 3))
+    placed[:, : points.shape[1] - 1] = points[usable, :-1]
+    placed[:, 2] = points[usable, -1]
     index = np.cumsum(usable) - 1
-    nothing = np.full(len(points), -1)
+    nothing = np.full(len(placed), -1)
     lines = [index[run] for run in runs(usable)]
-    return _Piece(points, nothing, np.full(len(points), number), np.flatnonzero(usable), lines, _NO_POLYS)
+    return _Piece(placed, nothing, np.full(len(placed), number), steps[usable], lines, _NO_POLYS)
 
 
 def _document(pieces: Sequence[_Piece], found: Sequence[Column], scalars: str) -> bytes:
@@ -213,7 +202,7 @@ def _point_data(pieces: Sequence[_Piece], found: Sequence[Column]) -> Arrays:
     origin = np.concatenate([piece.origin for piece in pieces])
     data: dict[str, NDArray[np.generic]] = {
         "slice": np.concatenate([piece.slices for piece in pieces]).astype(np.int32),
-        "trajectory": np.concatenate([piece.steps for piece in pieces]).astype(np.int32),
+        "trajectory": np.concatenate([piece.steps for piece in pieces]),
     }
     for column in found:
         data[column.name] = _at(column.values, origin)
