@@ -310,7 +310,7 @@ def bits(value: float) -> int:
     return int(np.float64(value).view(np.uint64)) if not math.isnan(value) else -1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(surface=surfaces(), suffix=st.sampled_from([".csv", ".npz", ".json"]))
 def test_values_and_coordinates_come_back_bit_for_bit(surface: Surface, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -685,7 +685,7 @@ def test_the_path_on_a_line_lies_on_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(points(data)[step >= 0, 2], 3 * points(data)[step >= 0, 0], rtol=1e-14)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(surface=surfaces(max_axes=2), data=st.data())
 def test_nothing_on_the_surface_is_made_up(surface: Surface, data: st.DataObject) -> None:
     """Of any values on any coordinates, with a path through and beside the points."""
