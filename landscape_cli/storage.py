@@ -180,18 +180,26 @@ def check_overwritable(path: Path) -> None:
     Raises:
         SurfaceError: The file is something else.
     """
-    try:
-        if not path.stat().st_size:
-            return
-        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as image:
-            ours = image[: len(SIGNATURE)] == SIGNATURE and image.find(FORMAT.encode()) >= 0
-    except OSError as error:
-        raise SurfaceError(f"{path}: cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
-    if not ours:
+    if path.stat().st_size and not is_surface_file(path):
         raise SurfaceError(
             f"{path}: not a surface file; --overwrite replaces only those",
             hint="Choose another output with -o, or remove the file yourself.",
         )
+
+
+def is_surface_file(path: Path) -> bool:
+    """Whether a file looks like one of our surface files, whole or damaged.
+
+    Raises:
+        SurfaceError: It cannot be read.
+    """
+    try:
+        if not path.stat().st_size:
+            return False
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as image:
+            return image[: len(SIGNATURE)] == SIGNATURE and image.find(FORMAT.encode()) >= 0
+    except OSError as error:
+        raise SurfaceError(f"{path}: cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
 
 
 # ---------------------------------------------------------------- load

@@ -89,3 +89,16 @@ def test_a_picture_on_a_full_disk_is_an_error_and_no_half_written_file(
     assert outcome.exit_code == 4
     assert "No space left on device" in outcome.stderr
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+def test_an_export_on_a_full_disk_is_an_error_and_the_older_one_stays(
+    small_disk: Path, tmp_path: Path, landscape: Callable[..., Outcome]
+) -> None:
+    landscape("scan", *ARGUMENTS, "-o", tmp_path / "s.h5")
+    (small_disk / "s.csv").write_text("old")
+    (small_disk / "ballast").write_bytes(bytes(56 * 1024))
+    outcome = landscape("export", tmp_path / "s.h5", small_disk / "s.csv", "--overwrite")
+    assert outcome.exit_code == 4
+    assert "No space left on device" in outcome.stderr
+    assert (small_disk / "s.csv").read_text() == "old"
+    assert {path.name for path in small_disk.iterdir()} == {"s.csv", "ballast"}

@@ -78,7 +78,7 @@ def texts(figure: Figure) -> list[str]:
 def corners_of(body: Poly3DCollection) -> np.ndarray:
     """(P, 3) the corners of all faces; matplotlib has no public way to read them."""
     faces = getattr(body, "_faces", None)
-    return np.asarray(body._vec.T[:, :3] if faces is None else np.concatenate(list(faces)))  
+    return np.asarray(body._vec.T[:, :3] if faces is None else np.concatenate(list(faces)))
 
 
 def draw(figure: Figure) -> np.ndarray:

@@ -58,35 +58,70 @@ def convert(
 def export(
     file: SurfaceFile,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
-    program: Annotated[str, typer.Option("--format", metavar="NAME", help="tomgoldstein.")],
-    slice_index: Annotated[
-        int | None, typer.Option("--slice", metavar="I", help="Which slice, from 0; by default the first.")
+    program: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="By name, such as tomgoldstein; then any suffix goes."),
     ] = None,
+    slice_index: Annotated[
+        int | None,
+        typer.Option(
+            "--slice", metavar="I", help="One slice, from 0; by default all, or the first where only one fits."
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", "-m", metavar="NAME", help=".vtp: the height; by default the first loss.")
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", metavar="", help=".vtp: its logarithm, to base 10.")] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write FILE as a surface of another program, such as tomgoldstein/loss-landscape."""
+    """Write FILE for another program, as the suffix of OUT says.
+
+    \b
+    .csv   a table with one row for each point
+    .json  all that is in FILE, as a text that describes itself
+    .npz   numpy arrays, without pickles
+    .nc    NetCDF, for xarray
+    .vts   the grid of one slice with all metrics, for ParaView
+    .vtp   the surface as triangles, with the path of checkpoints, for ParaView
+    .h5    with --format tomgoldstein, for tomgoldstein/loss-landscape
+    """  # \b keeps the lines apart
     TALK.configure(quiet=quiet, verbose=verbose)
-    from landscape_cli.formats.table import EXPORTERS, IMPORTERS, LEFT_OUT
+    from landscape_cli.formats.table import EXPORTERS, check_options, exporter_name
     from landscape_cli.storage import load_surface
 
-    if program not in EXPORTERS:
-        raise UsageError(f"--format: found {program!r}{did_you_mean(program, EXPORTERS)}")
+    name = exporter_name(output, program)
+    options = {"slice_index": slice_index, "metric": metric, "log": log}
+    given = {option: value for option, value in options.items() if value is not None and value is not False}
+    check_options(name, given)
     surface = load_surface(file)
     _check_output(output, file, overwrite=overwrite)
     if output.exists():
-        try:
-            IMPORTERS[program](output)
-        except SurfaceError as error:
-            what = f"{output}: no {program} surface; --overwrite replaces only those"
-            raise UsageError(what, hint="Choose another name, or remove the file yourself.") from error
-    EXPORTERS[program](surface, output, slice_index=slice_index or 0)
-    if slice_index is None and surface.grid.num_slices > 1:
-        TALK.note(f"note: slice 0 of {surface.grid.num_slices}; choose another with --slice")
-    if LEFT_OUT[program](surface):
-        TALK.note(f"note: left out, {program} has no place for them: {', '.join(LEFT_OUT[program](surface))}")
+        _check_kind(output, name)
+    for note in EXPORTERS[name](surface, output, **given):
+        TALK.note(f"note: {note}")
     TALK.note(f"exported: {output}")
+
+
+def _check_kind(output: Path, name: str) -> None:
+    """--overwrite is for exports of the same kind, not for a slip in OUT."""
+    from landscape_cli.formats.table import IMPORTERS, SUFFIXES
+    from landscape_cli.storage import is_surface_file
+
+    hint = "Choose another name, or remove the file yourself."
+    if not output.is_file():
+        raise UsageError(f"{output}: is a folder, a device or a pipe; expected the name of a file", hint=hint)
+    if name in IMPORTERS:
+        try:
+            IMPORTERS[name](output)
+        except SurfaceError as error:
+            raise UsageError(f"{output}: no {name} surface; --overwrite replaces only those", hint=hint) from error
+    elif is_surface_file(output):
+        raise UsageError(f"{output}: is a surface file; export never replaces one", hint=hint)
+    elif SUFFIXES.get(output.suffix.lower()) != name:
+        suffix = ", ".join(each for each, kind in SUFFIXES.items() if kind == name)
+        raise UsageError(f"{output}: --overwrite replaces only {suffix} files with {name}", hint=hint)
 
 
 def _check_output(output: Path, file: Path, *, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.errors import DirectionError, SurfaceError, UsageError, did_you_mean
+from landscape_cli.formats.columns import beside, chosen_slices, notes_left_out, notes_one_slice
 from landscape_cli.formats.imported import UNKNOWN_DIRECTION, Recipe, imported_axis, imported_surface
 from landscape_cli.formats.source import opened, read_content, text
 from landscape_cli.grid import Axis
@@ -210,8 +211,16 @@ def _listed(file: h5py.File) -> str:
 # ---------------------------------------------------------------- export
 
 
-def write_tomgoldstein(surface: Surface, path: str | os.PathLike[str], *, slice_index: int = 0) -> None:
+def write_tomgoldstein(surface: Surface, path: str | os.PathLike[str], *, slice_index: int | None = None) -> list[str]:
     """Replace the file at ``path`` by one slice of a surface, as the original program would have written it.
+
+    Args:
+        surface: Whole or partial, of one or two axes.
+        path: Where to.
+        slice_index: Which slice; by default the first.
+
+    Returns:
+        What to know about the file, in sentences.
 
     Raises:
         UsageError: The surface has three axes, no such slice, or nothing that the format has a place for.
@@ -220,9 +229,9 @@ def write_tomgoldstein(surface: Surface, path: str | os.PathLike[str], *, slice_
     path, axes = Path(path), surface.grid.axes
     if len(axes) > len(_AXES):
         raise UsageError(f"{path}: files of tomgoldstein/loss-landscape have one or two axes; this surface has three")
-    if not 0 <= slice_index < surface.grid.num_slices:
-        raise UsageError(f"slice: found {slice_index}; the surface has slices 0 … {surface.grid.num_slices - 1}")
-    if len(left_out(surface)) == len(surface.metrics):
+    index = chosen_slices(surface, slice_index)[0]
+    left_out = [name for name in surface.metrics if name not in _METRICS.values()]
+    if len(left_out) == len(surface.metrics):
         expected = ", ".join(_METRICS.values())
         raise UsageError(f"{path}: nothing to write; found {', '.join(surface.metrics)}; expected one of {expected}")
     with h5py.File("surface.h5", "w", driver="core", backing_store=False) as file:
@@ -231,15 +240,14 @@ def write_tomgoldstein(surface: Surface, path: str | os.PathLike[str], *, slice_
             file[_AXES[axis.name]] = np.asarray(axis.coordinates)
         for theirs, ours in _METRICS.items():
             if ours in surface.metrics:
-                file[theirs] = _stored(theirs, surface[ours][slice_index], surface.evaluated[slice_index])
+                file[theirs] = _stored(theirs, surface[ours][index], surface.evaluated[index])
         file.flush()
         content = cast(bytes, file.id.get_file_image())
     replace_file(path, content)
-
-
-def left_out(surface: Surface) -> list[str]:
-    """The metrics that the format has no place for."""
-    return [name for name in surface.metrics if name not in _METRICS.values()]
+    return [
+        *notes_one_slice(surface, slice_index),
+        *notes_left_out("tomgoldstein", [*left_out, *beside(surface)]),
+    ]
 
 
 def _stored(name: str, values: FloatArray, evaluated: BoolArray) -> FloatArray:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,7 +57,8 @@ def draw_panels(figure: Figure, surfaces: Mapping[str, Surface], kind: str, opti
     for index, (name, surface) in enumerate(surfaces.items()):
         ax: Axes = figure.add_subplot(rows, columns, index + 1, **projection)
         ax.locator_params(nbins=4)
-        PLOTS[kind](surface, ax, **common, **extra)
+        with mpl.rc_context({"axes.labelsize": "small"}):
+            PLOTS[kind](surface, ax, **common, **extra)
         _rename(ax, name, figure.get_figwidth() / columns)
         drawn.append(ax)
     _share_height(drawn, kind)
@@ -168,7 +170,7 @@ def _share_legend(figure: Figure, drawn: list[Axes]) -> None:
             legend.remove()
         names = [text.replace("\n", " ") for text in labels.pop()]
         columns = min(len(names), 4)
-        figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=size)
+        figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=size)
 
 
 def _share_height(drawn: list[Axes], kind: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -86,9 +87,9 @@ def _draw_steps(ax: Axes, path: Trajectory, layer: Layer) -> list[Artist]:
     line = Line2D([], [], color="white", linewidth=1.6, label=words)
     line.set_path_effects([withStroke(linewidth=2.8, foreground="0.4")])
     shades = color_map(_MISSED)
-    look = {"marker": "o", "linestyle": "", "markersize": 5, "markeredgecolor": shade(0.85)}
+    look: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5, "markeredgecolor": shade(0.85)}
     dots = [
-        Line2D([], [], color=shades(share), label=f"{100 * share:g} % of the way to it is outside", **look)  # type: ignore[arg-type]
+        Line2D([], [], color=shades(share), label=f"a step of which {100 * share:g} % lies outside", **look)
         for share in (0.0, 0.5, 1.0)
     ]
     return [line, *dots]
