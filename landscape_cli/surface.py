@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,6 +202,12 @@ class Surface:
         """What it is, in a line."""
         shape = " × ".join(map(str, self.grid.shape))
         return f"Surface({shape}: {self.num_evaluated:,} of {self.grid.num_points:,} points, {', '.join(self.metrics)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture, and what it is; needs no torch."""
+        # analysis lies above this module, and is imported only where somebody looks
+        shown: str = import_module("landscape_cli.analysis.notebook").html_of(self)
+        return shown
 
     def cosines(self) -> dict[str, list[float]]:
         """The cosine between each pair of axes, such as ``"x, y"``, per slice; empty where there are none."""

@@ -385,7 +385,7 @@ HARD: dict[str, Callable[[], Surface]] = {
     "tiny beside one": lambda: surface_of(lambda s, x, y: 1 + 1e-12 * slope(s, x, y), X, Y),
     "huge": lambda: surface_of(lambda s, x, y: 1e12 * slope(s, x, y), X, Y),
     "1e-12 to 1e12": lambda: surface_of(lambda s, x, y: 10.0 ** (12 * x), X, Y),
-    "nearly the largest float": lambda: surface_of(lambda s, x, y: 1.7e308 * x, X, Y),
+    "1e300": lambda: surface_of(lambda s, x, y: 1e300 * x, X, Y),
     "off the checkpoint": lambda: surface_of(slope, [1.0, 2.0, 3.0], [2.0, 3.0]),
     "a volume": lambda: surface_of(lambda s, x, y, z: slope(s, x, y) + z, X, Y, [-1.0, 0.0, 2.0]),
 }

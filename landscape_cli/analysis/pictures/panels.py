@@ -165,7 +165,8 @@ def _share_legend(figure: Figure, drawn: list[Axes]) -> None:
     legends = [legend for ax in drawn if (legend := ax.get_legend()) is not None]
     labels = {tuple(text.get_text() for text in legend.get_texts()) for legend in legends}
     if len(legends) == len(drawn) and len(labels) == 1:
-        handles, size = legends[0].legend_handles, legends[0].get_texts()[0].get_fontsize()
+        handles = [handle for handle in legends[0].legend_handles if handle is not None]
+        size = legends[0].get_texts()[0].get_fontsize()
         for legend in legends:
             legend.remove()
         names = [text.replace("\n", " ") for text in labels.pop()]
