@@ -90,9 +90,9 @@ def quantity(surface: Surface, name: str) -> str:
     return f"{readable(name)} ({shortened(kind)})" if kind and name.endswith("_loss") else readable(name)
 
 
-def footer(surface: Surface, width: int = _FOOTER_WIDTH) -> str:
+def footer(surface: Surface, width: int = _FOOTER_WIDTH, *, with_slices: bool = True) -> str:
     """From what the picture was made: checkpoint, sizes, BatchNorm, precision, slices; in lines that wide."""
-    return _wrapped(_facts(surface), width)
+    return _wrapped(_facts(surface, with_slices=with_slices), width)
 
 
 def footer_of_several(surfaces: Mapping[str, Surface], width: int = _FOOTER_WIDTH) -> str:
@@ -111,7 +111,7 @@ def _wrapped(facts: list[str], width: int) -> str:
     return "\n".join(textwrap.wrap("  ·  ".join(facts), width))
 
 
-def _facts(surface: Surface) -> list[str]:
+def _facts(surface: Surface, *, with_slices: bool = True) -> list[str]:
     checkpoint = Path(text(_section(surface, "checkpoint").get("path"))).name
     sizes = {split_of(surface, name): metric.num_examples for name, metric in surface.metrics.items()}
     evaluation = _section(surface, "evaluation")
@@ -123,8 +123,8 @@ def _facts(surface: Surface) -> list[str]:
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items() if size) or "n unknown",
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
         text(evaluation.get("precision")),
-        ", ".join(f"cos({pair}) = {cosine:.2g}" for pair, cosine in cosines.items()),
-        _slices(surface),
+        ", ".join(f"cos({pair}) = {cosine:.2g}" for pair, cosine in cosines.items()) if with_slices else "",
+        _slices(surface) if with_slices else "",
     ]
     return [part for part in parts if part]
 

@@ -56,13 +56,8 @@ def difference_of(
     """
     name = chosen_metric(first, metric)
     chosen_metric(second, name)
+    _check_grids(first, second)
     a, b = (layer_of(each, name, slice_index) for each in (first, second))
-    for axis, u, v in (("x", a.x, b.x), ("y", a.y, b.y)):
-        if len(u) != len(v) or not np.allclose(u, v, rtol=1e-9, atol=1e-12):
-            raise UsageError(
-                f"difference: the axes {axis} differ: {_words(u)} and {_words(v)}",
-                hint="Scan both with the same axes; without --difference they are drawn side by side.",
-            )
     both = a.evaluated & b.evaluated
     finite = both & np.isfinite(a.values) & np.isfinite(b.values)
     pooled = np.concatenate([a.values[finite], b.values[finite]])
@@ -72,6 +67,40 @@ def difference_of(
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         values = b.values / a.values if is_ratio else b.values - a.values
     return Difference(replace(a, values=np.where(finite, values, np.nan), evaluated=both), is_ratio)
+
+
+def differences_of_lines(first: Surface, second: Surface, name: str) -> FloatArray:
+    """(S, N) B − A along a line; NaN where either is not evaluated, or not finite.
+
+    Args:
+        first: A, 1-D.
+        second: B, on the same grid with as many slices.
+        name: Of the metric.
+
+    Raises:
+        UsageError: They are not on one grid, or have no such metric.
+    """
+    for each in (first, second):
+        chosen_metric(each, name)
+    _check_grids(first, second)
+    if first.grid.num_slices != second.grid.num_slices:
+        found = f"{first.grid.num_slices} and {second.grid.num_slices}"
+        raise UsageError(f"difference: the numbers of slices differ: {found}", hint="Choose one with --slice.")
+    finite = first.evaluated & second.evaluated & np.isfinite(first[name]) & np.isfinite(second[name])
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(finite, second[name] - first[name], np.nan)
+
+
+def _check_grids(first: Surface, second: Surface) -> None:
+    if len(first.grid.axes) != len(second.grid.axes):
+        raise UsageError(f"difference: found {len(first.grid.axes)} and {len(second.grid.axes)} axes; expected as many")
+    for a, b in zip(first.grid.axes, second.grid.axes, strict=True):
+        u, v = np.asarray(a.coordinates), np.asarray(b.coordinates)
+        if len(u) != len(v) or not np.allclose(u, v, rtol=1e-9, atol=1e-12):
+            raise UsageError(
+                f"difference: the axes {a.name} differ: {_words(u)} and {_words(v)}",
+                hint="Scan both with the same axes; without --difference they are drawn side by side.",
+            )
 
 
 def _words(coordinates: FloatArray) -> str:

@@ -141,6 +141,12 @@ def options_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _footer(surfaces: Mapping[str, Surface], width: int, *, with_slices: bool) -> str:
+    if len(surfaces) == 1:
+        return footer(next(iter(surfaces.values())), width, with_slices=with_slices)
+    return footer_of_several(surfaces, width)
+
+
 @contextmanager
 def drawing(style: Style) -> Iterator[Style]:
     """The settings of a style, for a while."""

@@ -21,7 +21,9 @@ from landscape_cli.surface import FloatArray
 _MAX_LEVELS = 18
 _USUAL = 12
 _MOST = 200
+_NARROW = 20.0  # the ratio up to which evenly spaced levels are rounder, also on a logarithmic scale
 _MOST_TICKS = 9
+_APART = 0.03  # of two numbers beside the scale, as a share of it
 
 Extend = Literal["neither", "min", "max", "both"]
 
@@ -114,7 +116,10 @@ def color_bar(axes: Axes | Sequence[Axes], colors: Colors, label: str, *, smooth
 
 def _ticks(colors: Colors) -> list[float]:
     levels: list[float] = colors.levels.tolist()
-    return levels[:: max(1, len(levels) // _MOST_TICKS)]
+    places = np.asarray(colors.norm(colors.levels)).tolist()
+    inner = [each for each, place in zip(levels, places, strict=True) if _APART < place < 1 - _APART]
+    ticks = [levels[0], *inner, levels[-1]]
+    return ticks[:: max(1, len(ticks) // _MOST_TICKS)]
 
 
 def _extend(scale: Scale) -> Extend:
@@ -142,7 +147,7 @@ def _levels(scale: Scale, wanted: int | None, *, exact: tuple[bool, bool]) -> Fl
     if low == high:
         pad = abs(low) * 1e-3 or 1e-3
         return np.array([low - pad, low + pad])
-    if scale.log:
+    if scale.log and (wanted is not None or high > _NARROW * low):
         levels = _log_levels(low, high, wanted)
     else:
         ticks = np.asarray(MaxNLocator(wanted or _USUAL).tick_values(low, high), dtype=np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
 from landscape_cli.analysis.layer import chosen_metric
+from landscape_cli.analysis.pictures.bands import band_of, draw_band
 from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.scale import scale_of
@@ -110,45 +110,6 @@ def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
     ax.plot(path.coordinates[index, :, 0], low, transform=ax.get_xaxis_transform(), **style)
     missed = 100 * float(path.missed[index, np.argmax(path.distance)])
     return Line2D([], [], label=f"path of {len(path.names)} checkpoints (the line misses {missed:.3g} %)", **style)
-
-
-@dataclass(frozen=True)
-class Band:
-    """Values of several slices along an axis, summed up.
-
-    Attributes:
-        mean: (N,) over the slices; NaN where one has diverged.
-        low: (N,) the least; NaN where there is none.
-        high: (N,) the largest.
-        standard_error: (N,) of the mean: the sample standard deviation over √S; NaN with fewer than two slices.
-    """
-
-    mean: FloatArray
-    low: FloatArray
-    high: FloatArray
-    standard_error: FloatArray
-
-
-def band_of(shown: FloatArray, diverged: BoolArray) -> Band:
-    """Of (S, N) values, NaN where there is none, with (N,) where one has diverged."""
-    counts = np.isfinite(shown).sum(axis=0)
-    mean = np.nansum(shown / np.maximum(counts, 1), axis=0)
-    squares = np.nansum((shown - mean) ** 2, axis=0)
-    few = np.where(counts > 1, counts, 2)
-    error = np.where((counts > 1) & ~diverged, np.sqrt(squares / (few - 1) / few), np.nan)
-    known = np.where(diverged, np.nan, mean)
-    return Band(known, np.fmin.reduce(shown, axis=0), np.fmax.reduce(shown, axis=0), error)
-
-
-def draw_band(ax: Axes, x: FloatArray, band: Band, color: str, **style: Any) -> None:
-    """Draw the mean as a line, its standard error and the range as bands."""
-    ax.plot(x, band.mean, color=color, **style)
-    for low, high, alpha in (
-        (band.low, band.high, 0.15),
-        (band.mean - band.standard_error, band.mean + band.standard_error, 0.3),
-    ):
-        if (high > low).any():
-            ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=alpha, linewidth=0)
 
 
 def _draw(surface: Surface, ax: Axes, name: str, slice_index: int | None, color: str, style: str) -> None:

@@ -11,14 +11,16 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from landscape_cli.analysis.captions import quantity, readable, shortened
-from landscape_cli.analysis.difference import Difference, difference_of
+from landscape_cli.analysis.captions import axis_label, quantity, readable, shortened
+from landscape_cli.analysis.difference import Difference, difference_of, differences_of_lines
 from landscape_cli.analysis.layer import chosen_metric
+from landscape_cli.analysis.pictures.bands import band_of, draw_band
 from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
 from landscape_cli.analysis.pictures.maps import draw_cells, draw_contours
-from landscape_cli.analysis.pictures.sheet import begin, finish
-from landscape_cli.analysis.pictures.styles import DIVERGING
+from landscape_cli.analysis.pictures.sheet import begin, finish, legend_below
+from landscape_cli.analysis.pictures.styles import DIVERGING, series_color, shade
 from landscape_cli.analysis.pictures.table import IN_SPACE, PLOTS, values_shown
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
@@ -98,9 +100,12 @@ def draw_difference(figure: Figure, surfaces: Mapping[str, Surface], kind: str, 
     """
     if len(surfaces) != 2:
         raise UsageError(f"difference: found {len(surfaces)} files; expected two, A and B, for B − A")
-    if kind not in _OF_DIFFERENCES:
-        raise UsageError(f"kind: found {kind!r}; a difference is drawn as {', '.join(_OF_DIFFERENCES)}")
     (a, first), (b, second) = surfaces.items()
+    if len(first.grid.axes) == 1 and kind == "line":
+        _draw_difference_of_lines(figure, surfaces, options)
+        return
+    if kind not in _OF_DIFFERENCES:
+        raise UsageError(f"kind: found {kind!r}; a difference is drawn as line, {', '.join(_OF_DIFFERENCES)}")
     chosen = {key: options[key] for key in ("metric", "slice_index", "log")}
     found = difference_of(first, second, **chosen)
     colors = _diverging(found, options)
@@ -121,6 +126,31 @@ def draw_difference(figure: Figure, surfaces: Mapping[str, Surface], kind: str, 
     if options.get("colorbar", True) and found.layer.finite.any():
         color_bar(ax, colors, f"{quantity(first, found.layer.metric)}, {'ratio B / A' if found.is_ratio else 'B − A'}")
     finish(first, found.layer, ax, with_path=False)
+
+
+def _draw_difference_of_lines(figure: Figure, surfaces: Mapping[str, Surface], options: Mapping[str, Any]) -> None:
+    """B − A along a line, slice by slice; both along the same random directions, what they share drops out."""
+    (a, first), (b, second) = surfaces.items()
+    index = options.get("slice_index")
+    if index is not None:
+        first, second = (each.of_slices([index]) for each in (first, second))
+    if options.get("log"):
+        raise UsageError("log: a difference along a line is not drawn on a logarithmic scale", hint="Leave it out.")
+    name = chosen_metric(first, options.get("metric"))
+    values = differences_of_lines(first, second, name)
+    lost = np.asarray(np.isnan(values).any(axis=0))
+    ax: Axes = figure.add_subplot()
+    x = np.asarray(first.grid.axes[0].coordinates)
+    ax.axhline(0, color=shade(0.4), linewidth=0.8)
+    draw_band(ax, x, band_of(np.where(lost, np.nan, values), lost), series_color(0), linewidth=1.6)
+    ax.set_ylim(options.get("vmin"), options.get("vmax"))
+    ax.set_xlabel(axis_label(first, "x"), parse_math=False)
+    ax.set_ylabel(f"{quantity(first, name)}, B − A", parse_math=False)
+    part = "" if not lost.any() else f"\nPARTIAL: {(~lost).sum():,} of {len(x):,} points are finite in both"
+    words = f"{readable(name)} of {shortened(b)} minus {shortened(a)}{part}"
+    ax.set_title(words, loc="left", parse_math=False)
+    if len(values) > 1:
+        legend_below(ax, [Patch(color=shade(0.2), label=f"mean of {len(values)} slices with standard error and range")])
 
 
 def _diverging(found: Difference, options: Mapping[str, Any]) -> Colors:

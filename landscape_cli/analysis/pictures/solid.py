@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -94,8 +95,9 @@ def _write(surface: Surface, layer: Layer, ax: Axes3D, step: int) -> None:
     words = title(surface, f"{readable(layer.metric)}{height}", shown)
     thinned = f"\none point of {step} along each axis" if step > 1 else ""
     ax.set_title(words + thinned, loc="left", parse_math=False)
+    pad = mpl.rcParams["font.size"]
     for name, write in (("x", ax.set_xlabel), ("y", ax.set_ylabel)):
-        write(axis_label(surface, name).replace(" (", "\n(", 1), parse_math=False, labelpad=9, fontsize="small")
+        write(axis_label(surface, name).replace(" (", "\n(", 1), parse_math=False, labelpad=pad, fontsize="small")
 
 
 def _frame(ax: Axes3D, layer: Layer, scale: Scale, colors: Colors, view: tuple[float, float] | None) -> None:
