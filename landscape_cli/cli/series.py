@@ -13,9 +13,10 @@ from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landscape_cli.cli.console import TALK, ScanDisplay, differences_in_words, duration
+from landscape_cli.cli.console import TALK, differences_in_words, duration
 from landscape_cli.cli.process import prepare_process
 from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, plan_report, scan_report
+from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.cli.signals import StopRequested, StopSignals
 from landscape_cli.errors import LandscapeError, UsageError
 
