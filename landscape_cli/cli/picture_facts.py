@@ -1,0 +1,118 @@
+"""The key numbers beside a picture in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.segment import Segment
+
+from landscape_cli.analysis.captions import axis_label, footer, is_share, quantity, readable, title
+from landscape_cli.analysis.layer import Layer
+from landscape_cli.analysis.measurement import Measurement
+from landscape_cli.analysis.scale import Scale
+from landscape_cli.cli.console import number, with_error
+from landscape_cli.surface import FloatArray, Metric, Surface
+
+# what is quick to measure and tells most, where a file has it
+HEADLINES = ("adaptive_radius", "barrier", "flat_radius", "lambda_max", "adaptive_lambda_max", "trace")
+_SIGNS = {"lower": "≥ ", "upper": "≤ ", None: ""}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line beside a picture.
+
+    Attributes:
+        name: What it is; ``""`` where that is said in the line before.
+        value: In words.
+        key: What stands before them, such as a piece of a curve.
+    """
+
+    name: str
+    value: str
+    key: Sequence[Segment] = ()
+
+
+def title_of_plane(surface: Surface, layer: Layer) -> str:
+    """What is shown of which model."""
+    height = "" if layer.z is None else f" at z = {layer.z:g}"
+    shown = layer.slice_index if surface.grid.num_slices > 1 else None
+    return title(surface, f"{quantity(surface, layer.metric)}{height}", shown)
+
+
+def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, ramp: Sequence[Segment]) -> Iterator[Fact]:
+    """What a picture of a plane is read with, the most important first.
+
+    Args:
+        surface: The whole of it.
+        layer: What is shown.
+        scale: Of the colours.
+        ramp: Them, from the lower to the upper end.
+    """
+    yield Fact("centre", centre_in_words(surface.metrics[layer.metric]))
+    yield Fact("grid", span_in_words(layer.shown))
+    if layer.shown.size:
+        yield Fact("", "logarithmic" if scale.log else "linear", ramp)
+    yield from marks(layer)
+    for axis in surface.grid.axes:
+        yield axis_fact(surface, axis.name)
+    yield points(surface)
+
+
+def centre_in_words(metric: Metric) -> str:
+    """The value at the checkpoint with its standard error."""
+    if not np.isfinite(metric.centre):
+        return "not finite" if metric.num_examples else "unknown"
+    error = metric.centre_standard_error
+    size = f" (n = {metric.num_examples:,})" if metric.num_examples else ""
+    return with_error(metric.centre, error if np.isfinite(error) else None) + size
+
+
+def span_in_words(values: FloatArray) -> str:
+    """The least and the largest of finite values."""
+    return f"{number(values.min())} … {number(values.max())}" if values.size else "no finite value"
+
+
+def marks(layer: Layer) -> Iterator[Fact]:
+    """What the marks in the picture mean, where there are any."""
+    yield Fact("marks", "+ the checkpoint")
+    diverged, missing = int(layer.diverged.sum()), int((~layer.evaluated).sum())
+    if diverged:
+        yield Fact("", f"× diverged (NaN or inf): {diverged:,}")
+    if missing:
+        yield Fact("", f"· not evaluated: {missing:,}")
+
+
+def axis_fact(surface: Surface, axis: str) -> Fact:
+    """The direction of an axis and what 1.0 means."""
+    return Fact(axis, axis_label(surface, axis).removeprefix(f"{axis}: "))
+
+
+def points(surface: Surface) -> Fact:
+    """How complete a surface is."""
+    state = "complete" if surface.complete else "partial"
+    return Fact("points", f"{surface.num_evaluated:,} of {surface.grid.num_points:,}, {state}")
+
+
+def headlines(surface: Surface, metric: str, slice_index: int | None) -> Iterator[Fact]:
+    """Measures of a loss that the file holds what is needed for, with their standard errors."""
+    if is_share(metric) or not surface.num_evaluated:
+        return
+    from landscape_cli.analysis.sharpness import measured
+
+    for name in HEADLINES:
+        measurement = measured(surface, name, loss=metric, slice_index=slice_index)
+        if measurement.value is not None:
+            yield Fact(readable(name), _measurement_in_words(measurement))
+
+
+def _measurement_in_words(measurement: Measurement) -> str:
+    error = "" if measurement.standard_error is None else f" ± {measurement.standard_error:.2g}"
+    return f"{_SIGNS[measurement.bound]}{number(measurement.value or 0.0)}{error}"
+
+
+def conditions(surface: Surface) -> Fact:
+    """What was measured on what."""
+    return Fact("from", " ".join(footer(surface).split()))
