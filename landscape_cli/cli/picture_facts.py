@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from rich.segment import Segment
 
-from landscape_cli.analysis.captions import axis_label, footer, is_share, quantity, readable, title
+from landscape_cli.analysis.captions import axis_label, distinct, footer, is_share, quantity, readable, title
+from landscape_cli.analysis.curve import Curve
 from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.measurement import Measurement
 from landscape_cli.analysis.scale import Scale
 from landscape_cli.cli.console import number, with_error
-from landscape_cli.surface import FloatArray, Metric, Surface
+from landscape_cli.surface import BoolArray, FloatArray, Metric, Surface
 
 # what is quick to measure and tells most, where a file has it
 HEADLINES = ("adaptive_radius", "barrier", "flat_radius", "lambda_max", "adaptive_lambda_max", "trace")
@@ -54,10 +55,42 @@ def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, ramp: Sequence[
     yield Fact("centre", centre_in_words(surface.metrics[layer.metric]))
     yield Fact("grid", span_in_words(layer.shown))
     if layer.shown.size:
-        yield Fact("", "logarithmic" if scale.log else "linear", ramp)
-    yield from marks(layer)
+        low, high = distinct([scale.low, scale.high]) if scale.high > scale.low else (f"{scale.low:.3g}",) * 2
+        yield Fact("colours", scale_in_words(scale), [Segment(f"{low} "), *ramp, Segment(f" {high}")])
+    yield from marks("+", layer.diverged, layer.evaluated)
     for axis in surface.grid.axes:
         yield axis_fact(surface, axis.name)
+    yield points(surface)
+
+
+def title_of_line(surface: Surface, curves: Sequence[Curve], slice_index: int | None) -> str:
+    """What is shown of which model."""
+    names = " and ".join(readable(curve.metric) for curve in curves) if len(curves) < 3 else "losses and accuracies"
+    return title(surface, f"{names} along a line", slice_index)
+
+
+def facts_of_line(
+    surface: Surface, curves: Sequence[tuple[Curve, Segment]], scale: Scale, slice_index: int | None
+) -> Iterator[Fact]:
+    """What curves are read with, the most important first.
+
+    Args:
+        surface: The whole of it.
+        curves: Each with a piece of it.
+        scale: Of the first panel.
+        slice_index: One slice only.
+    """
+    for curve, key in curves:
+        yield Fact(readable(curve.metric), centre_in_words(surface.metrics[curve.metric]), [key])
+        yield Fact("", f"on the line {span_in_words(curve.shown)}")
+    yield Fact("scale", scale_in_words(scale))
+    if surface.grid.num_slices > 1 and slice_index is None:
+        yield Fact("curve", f"mean of {surface.grid.num_slices:,} slices, between the least and the largest of them")
+    chosen = slice(None) if slice_index is None else [slice_index]
+    x = curves[0][0].x
+    diverged = np.any([curve.diverged for curve, _ in curves], axis=0)
+    yield from marks("┊" if x[0] < 0 < x[-1] else "", diverged, surface.evaluated[chosen])
+    yield axis_fact(surface, "x")
     yield points(surface)
 
 
@@ -75,14 +108,18 @@ def span_in_words(values: FloatArray) -> str:
     return f"{number(values.min())} … {number(values.max())}" if values.size else "no finite value"
 
 
-def marks(layer: Layer) -> Iterator[Fact]:
+def scale_in_words(scale: Scale) -> str:
+    """Whether a scale is divided by factors."""
+    return "logarithmic" if scale.log else "linear"
+
+
+def marks(centre: str, diverged: BoolArray, evaluated: BoolArray) -> Iterator[Fact]:
     """What the marks in the picture mean, where there are any."""
-    yield Fact("marks", "+ the checkpoint")
-    diverged, missing = int(layer.diverged.sum()), int((~layer.evaluated).sum())
-    if diverged:
-        yield Fact("", f"× diverged (NaN or inf): {diverged:,}")
-    if missing:
-        yield Fact("", f"· not evaluated: {missing:,}")
+    words = [f"{centre} the checkpoint"] if centre else []
+    words += [f"× diverged (NaN or inf): {diverged.sum():,}"] if diverged.any() else []
+    words += [f"· not evaluated: {(~evaluated).sum():,}"] if not evaluated.all() else []
+    for number_of_it, each in enumerate(words):
+        yield Fact("" if number_of_it else "marks", each)
 
 
 def axis_fact(surface: Surface, axis: str) -> Fact:

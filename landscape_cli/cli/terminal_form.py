@@ -8,8 +8,22 @@ from rich.console import Console, ConsoleOptions
 
 from landscape_cli.cli.console import printable
 
-_BLOCKS = "▀▄█·×⣿"
-_PLAIN = str.maketrans({"±": "+/-", "…": "...", "·": ".", "×": "x", "–": "-", "τ": "tau", "λ": "lambda", "θ": "theta"})
+_BLOCKS = "▀▄█·×┊⣿"
+_PLAIN = str.maketrans(
+    {
+        "±": "+/-",
+        "…": "...",
+        "·": ".",
+        "×": "x",
+        "┊": "|",
+        "≥": ">=",
+        "≤": "<=",
+        "–": "-",
+        "τ": "tau",
+        "λ": "lambda",
+        "θ": "theta",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,10 @@ class Page:
             right = self._words(console, options, form, facts, width - left)
             return _beside(plot, _cut(right, self.height), left)
         words = self._words(console, options, form, facts, width)
-        num_words = len(words) if self.height is None else min(len(words), int(height * _SHARE_OF_FACTS))
-        plot = self.plot(form, width, height - num_words)
-        return [*plot, *_cut(words, None if self.height is None else height - len(plot))]
+        if self.height is None:
+            return [*self.plot(form, width, height), *words]
+        plot = self.plot(form, width, height - min(len(words), int(height * _SHARE_OF_FACTS)))
+        return [*plot, *_cut(words, height - len(plot))]
 
     def _words(
         self, console: Console, options: ConsoleOptions, form: Form, facts: Sequence[Fact], width: int

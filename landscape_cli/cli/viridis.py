@@ -11,8 +11,8 @@ from landscape_cli.surface import FloatArray
 # takes longer than all the rest of a picture in the terminal.
 _STOPS = np.frombuffer(
     bytes.fromhex(
-        "440154 481769 472a7a 433d84 3d4e8a 355e8d 2e6d8e 297b8e 23898e 1f978b 21a585 2eb37c 46c06f 65cb5e 89d548 b0dd2f "
-        "d8e219 fde725"
+        "440154 481769 472a7a 433d84 3d4e8a 355e8d 2e6d8e 297b8e 23898e 1f978b 21a585 2eb37c 46c06f 65cb5e 89d548 "
+        "b0dd2f d8e219 fde725"
     ),
     dtype=np.uint8,
 ).reshape(-1, 3)
