@@ -52,15 +52,16 @@ def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, ramp: Sequence[
         scale: Of the colours.
         ramp: Them, from the lower to the upper end.
     """
-    yield Fact("centre", centre_in_words(surface.metrics[layer.metric]))
+    metric = surface.metrics[layer.metric]
+    size = f" (n = {metric.num_examples:,})" if metric.num_examples else ""
+    yield Fact("centre", f"{centre_in_words(metric)}{size}")
     yield Fact("grid", span_in_words(layer.shown))
     if layer.shown.size:
         low, high = distinct([scale.low, scale.high]) if scale.high > scale.low else (f"{scale.low:.3g}",) * 2
         yield Fact("colours", scale_in_words(scale), [Segment(f"{low} "), *ramp, Segment(f" {high}")])
     yield from marks("+", layer.diverged, layer.evaluated)
-    for axis in surface.grid.axes:
-        yield axis_fact(surface, axis.name)
     yield points(surface)
+    yield from axes(surface)
 
 
 def title_of_line(surface: Surface, curves: Sequence[Curve], slice_index: int | None) -> str:
@@ -81,8 +82,8 @@ def facts_of_line(
         slice_index: One slice only.
     """
     for curve, key in curves:
-        yield Fact(readable(curve.metric), centre_in_words(surface.metrics[curve.metric]), [key])
-        yield Fact("", f"on the line {span_in_words(curve.shown)}")
+        yield Fact(readable(curve.metric), f"centre {centre_in_words(surface.metrics[curve.metric])}", [key])
+        yield Fact("", f"line {span_in_words(curve.shown)}")
     yield Fact("scale", scale_in_words(scale))
     if surface.grid.num_slices > 1 and slice_index is None:
         yield Fact("curve", f"mean of {surface.grid.num_slices:,} slices, between the least and the largest of them")
@@ -90,8 +91,8 @@ def facts_of_line(
     x = curves[0][0].x
     diverged = np.any([curve.diverged for curve, _ in curves], axis=0)
     yield from marks("┊" if x[0] < 0 < x[-1] else "", diverged, surface.evaluated[chosen])
-    yield axis_fact(surface, "x")
     yield points(surface)
+    yield from axes(surface)
 
 
 def centre_in_words(metric: Metric) -> str:
@@ -99,8 +100,7 @@ def centre_in_words(metric: Metric) -> str:
     if not np.isfinite(metric.centre):
         return "not finite" if metric.num_examples else "unknown"
     error = metric.centre_standard_error
-    size = f" (n = {metric.num_examples:,})" if metric.num_examples else ""
-    return with_error(metric.centre, error if np.isfinite(error) else None) + size
+    return with_error(metric.centre, error if np.isfinite(error) else None)
 
 
 def span_in_words(values: FloatArray) -> str:
@@ -122,9 +122,13 @@ def marks(centre: str, diverged: BoolArray, evaluated: BoolArray) -> Iterator[Fa
         yield Fact("" if number_of_it else "marks", each)
 
 
-def axis_fact(surface: Surface, axis: str) -> Fact:
-    """The direction of an axis and what 1.0 means."""
-    return Fact(axis, axis_label(surface, axis).removeprefix(f"{axis}: "))
+def axes(surface: Surface) -> Iterator[Fact]:
+    """The direction of each axis and what 1.0 means; those that read the same together."""
+    labels: dict[str, list[str]] = {}
+    for axis in surface.grid.axes:
+        labels.setdefault(axis_label(surface, axis.name).removeprefix(f"{axis.name}: "), []).append(axis.name)
+    for label, names in labels.items():
+        yield Fact(", ".join(names), label)
 
 
 def points(surface: Surface) -> Fact:

@@ -24,6 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape_cli.cli.console import TALK, cosine_in_words, duration, scaled, size, with_error
+from landscape_cli.cli.live_picture import Bars, LivePicture
+from landscape_cli.surface import Surface
 
 if TYPE_CHECKING:
     from landscape_cli.compute.observer import Preflight, RadiusAhead, Stage
@@ -53,12 +55,13 @@ class _Rate(ProgressColumn):
 class ScanDisplay:
     """Shows a scan on stderr: the preflight panel, and progress bars where stderr is a terminal."""
 
-    def __init__(self, *, on_preflight: Callable[[], None], is_dry_run: bool = False) -> None:
-        self._on_preflight, self._is_dry_run = on_preflight, is_dry_run
+    def __init__(self, *, on_preflight: Callable[[], None], is_dry_run: bool = False, is_live: bool = False) -> None:
+        self._on_preflight, self._is_dry_run, self._is_live = on_preflight, is_dry_run, is_live
         self._computed: dict[Stage, int] = {}
         self.seen: Preflight | None = None
         self._started = self._last = 0.0
         self._progress: Progress | None = None
+        self._picture: LivePicture | None = None
         self._tasks: dict[Stage, TaskID] = {}
         self._bar = None if TALK.verbosity == 0 or not sys.stderr.isatty() else TALK.stderr
 
@@ -82,6 +85,8 @@ class ScanDisplay:
 
     def _end_progress(self) -> None:
         if self._progress is not None:
+            if self._picture is not None:
+                self._picture.update(always=True)
             self._progress.stop()
             self._progress = None
 
@@ -113,6 +118,13 @@ class ScanDisplay:
         if self._bar is not None and preflight.num_pending and not self._is_dry_run:
             self._bar_of("points", preflight.num_points - preflight.num_pending, preflight.num_points)
 
+    def filling(self, surface: Surface) -> None:
+        """Show a surface that is being filled, where that was asked for."""
+        if self._bar is None or not self._is_live:
+            return
+        self._picture = LivePicture(surface)
+        self._picture.update()
+
     def curvature(self, words: str) -> None:
         """Say what is about to be measured from the model."""
         self._end_progress()
@@ -126,6 +138,8 @@ class ScanDisplay:
         if part is not None:
             self._computed[stage] = num_done - (part.num_points - part.num_pending)
             self._last = time.perf_counter()
+        if self._picture is not None:
+            self._picture.update()
         if self._bar is not None:
             self._bar_of(stage, num_done, num_total)
 
@@ -139,7 +153,7 @@ class ScanDisplay:
                 TextColumn("left"),
                 TimeRemainingColumn(),
             )
-            self._progress = Progress(*columns, console=self._bar)
+            self._progress = Bars(*columns, picture=lambda: self._picture, console=self._bar, is_live=self._is_live)
             self._progress.start()
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=num_total, completed=num_done, before=num_done)

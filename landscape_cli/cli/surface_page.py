@@ -37,6 +37,7 @@ def page_of(
     log: bool | None = None,
     width: int | None = None,
     height: int | None = None,
+    is_brief: bool = False,
 ) -> Page:
     """What `landscape show` prints.
 
@@ -47,6 +48,7 @@ def page_of(
         log: Whether colours and heights are logarithmic; None for where values span decades.
         width: The most characters in a line; None for those of the console.
         height: The most lines; None for as many as it takes.
+        is_brief: Without what has to be measured first.
 
     Raises:
         UsageError: Unknown metric or slice, or a logarithmic scale for values that are not positive.
@@ -56,8 +58,9 @@ def page_of(
 
     def with_measures(form: Form) -> Iterator[Fact]:
         yield from facts(form)
-        yield from headlines(surface, chosen_metric(surface, metric), slice_index)
-        yield conditions(surface)
+        if not is_brief:
+            yield from headlines(surface, chosen_metric(surface, metric), slice_index)
+            yield conditions(surface)
 
     return Page(title, plot, with_measures, width, height)
 
