@@ -60,7 +60,7 @@ def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, ramp: Sequence[
         low, high = distinct([scale.low, scale.high]) if scale.high > scale.low else (f"{scale.low:.3g}",) * 2
         yield Fact("colours", scale_in_words(scale), [Segment(f"{low} "), *ramp, Segment(f" {high}")])
     yield from marks("+", layer.diverged, layer.evaluated)
-    yield points(surface)
+    yield from points(surface)
     yield from axes(surface)
 
 
@@ -91,7 +91,7 @@ def facts_of_line(
     x = curves[0][0].x
     diverged = np.any([curve.diverged for curve, _ in curves], axis=0)
     yield from marks("┊" if x[0] < 0 < x[-1] else "", diverged, surface.evaluated[chosen])
-    yield points(surface)
+    yield from points(surface)
     yield from axes(surface)
 
 
@@ -131,10 +131,10 @@ def axes(surface: Surface) -> Iterator[Fact]:
         yield Fact(", ".join(names), label)
 
 
-def points(surface: Surface) -> Fact:
-    """How complete a surface is."""
-    state = "complete" if surface.complete else "partial"
-    return Fact("points", f"{surface.num_evaluated:,} of {surface.grid.num_points:,}, {state}")
+def points(surface: Surface) -> Iterator[Fact]:
+    """How many there are; how much of a partial surface there is, the title says."""
+    if surface.complete:
+        yield Fact("points", f"{surface.grid.num_points:,}, complete")
 
 
 def headlines(surface: Surface, metric: str, slice_index: int | None) -> Iterator[Fact]:
