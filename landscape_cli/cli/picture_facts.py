@@ -18,6 +18,8 @@ from landscape_cli.surface import BoolArray, FloatArray, Metric, Surface
 
 # what is quick to measure and tells most, where a file has it
 HEADLINES = ("adaptive_radius", "barrier", "flat_radius", "lambda_max", "adaptive_lambda_max", "trace")
+_OF_RAYS = "flat_radius"
+_MOST_SLICES = 20  # for it: each takes 10 ms
 _SIGNS = {"lower": "≥ ", "upper": "≤ ", None: ""}
 
 
@@ -143,7 +145,10 @@ def headlines(surface: Surface, metric: str, slice_index: int | None) -> Iterato
         return
     from landscape_cli.analysis.sharpness import measured
 
+    num_slices = surface.grid.num_slices if slice_index is None else 1
     for name in HEADLINES:
+        if name == _OF_RAYS and num_slices > _MOST_SLICES:
+            continue
         measurement = measured(surface, name, loss=metric, slice_index=slice_index)
         if measurement.value is not None:
             yield Fact(readable(name), _measurement_in_words(measurement))

@@ -22,7 +22,7 @@ _COLORS = ((58, 135, 216), (224, 122, 31), (46, 160, 90), (160, 100, 210), (200,
 _CHARACTERS = "*o#%&@"
 _RANGE = "."
 _DIM = Style(dim=True)
-_RED = Style(color=Color.from_rgb(205, 0, 0), bold=True)
+_RED = (205, 0, 0)
 _SHARE_OF_FIRST = 0.6  # of the lines, where there are two panels
 _MIN_LINES = 8  # for two panels
 
@@ -90,7 +90,7 @@ class Panel:
                 draw(canvas, curve, self.scale, pen_of_it)
         for curve, _ in self.curves:
             column, _ = canvas.at(_across(curve.x)[curve.diverged], np.zeros(int(curve.diverged.sum())))
-            canvas.write(column, 0, _RED, "×" if form.blocks else "x")
+            canvas.write(column, 0, Style(color=Color.from_rgb(*_RED)), "×" if form.blocks else "x")
         return canvas.lines()
 
 

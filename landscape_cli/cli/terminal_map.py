@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
@@ -181,7 +180,6 @@ def _joined(cells: Sequence[tuple[str, Style]]) -> Line:
     return [Segment("".join(character for character, _ in group), style) for style, group in groups]
 
 
-@lru_cache(maxsize=1 << 16)
 def _style(color: Rgb | None, background: Rgb | None) -> Style:
     return Style(
         color=None if color is None else Color.from_rgb(*color),
