@@ -141,6 +141,7 @@ def test_a_terminal_shows_the_surface_of_a_scan_in_two_processes(tmp_path: Path)
     assert "complete; 63 points computed" in text
 
 
+@pytest.mark.slow
 def test_a_series_of_lines_in_a_terminal(tmp_path: Path) -> None:
     for name in ("a.pt", "b.pt"):
         (tmp_path / name).symlink_to(ROOT / "configs" / "digits.pt")

@@ -26,6 +26,7 @@ from screen import Cell, Screen
 from landscape_cli.analysis.layer import layer_of
 from landscape_cli.cli.surface_page import page_of
 from landscape_cli.cli.terminal_map import RAMP
+from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import save_surface
 from landscape_cli.surface import Surface
 
@@ -125,7 +126,7 @@ def shares(function: Callable[..., float], *, log: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("function", "log"), [(parabola, False), (steep, True)])
-@pytest.mark.parametrize(("width", "height"), [(120, 40), (100, 24), (150, 60), (60, 30), (40, 16), (200, 120)])
+@pytest.mark.parametrize(("width", "height"), [(120, 40), (60, 30), (40, 16)])
 def test_every_cell_has_the_colour_of_its_point(
     function: Callable[..., float], log: bool, width: int, height: int
 ) -> None:
@@ -286,7 +287,7 @@ def test_no_surface_is_too_hard_to_show(name: str) -> None:
         (None, "utf-8"),
         (None, "ascii"),
     ):
-        for width, height in ((20, 8), (80, 24), (200, 60)):
+        for width, height in ((20, 8), (90, 24)):
             screen = shown(surface, width, height, colors, encoding)
             assert (screen.wrapped, len(screen.lines) <= height + 1) == (0, True)
             assert encoding == "utf-8" or screen.text().isascii()
@@ -294,15 +295,23 @@ def test_no_surface_is_too_hard_to_show(name: str) -> None:
 
 def test_501_by_501_points_fit_into_the_smallest_window() -> None:
     axis = np.linspace(-1, 1, 501)
-    surface = surface_of(parabola, [-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0])
-    large = surface_of(parabola, axis.tolist(), axis.tolist())
-    assert len(large.evaluated.ravel()) == 501**2
-    corners = [map_of(shown(each, 20, 12, "truecolor"))[0] for each in (surface, large)]
-    for cell, other in zip((corners[0][0], corners[0][-1]), (corners[1][0], corners[1][-1]), strict=True):
-        assert share_of(halves(cell)[0]) == pytest.approx(share_of(halves(other)[0]), abs=0.15)  # type: ignore[arg-type]
+    values = (axis[:, None] + 10 * axis[None, :] ** 2)[None]
+    grid = Grid((Axis("x", tuple(axis.tolist())), Axis("y", tuple(axis.tolist()))))
+    large = Surface.empty(grid, {"train_loss": (0.0, 1.0)}, {"train_loss": 9}, directions={}, fingerprint="")
+    large.metrics["train_loss"] = replace(large.metrics["train_loss"], values=values, std=values)
+    large.evaluated[:] = True
+    large.directions = surface_of(parabola, [0.0], [0.0]).directions
+    pixels = pixels_of(map_of(shown(large, 20, 12, "truecolor")), 1000)
+    num_x, num_y = len(pixels[0]), len(pixels) - (pixels[-1][0] is None)
+    for row in range(num_y):
+        for column, pixel in enumerate(pixels[row]):
+            i, j = nearest(axis.tolist(), num_x, column), nearest(axis.tolist(), num_y, num_y - 1 - row)
+            if pixel != "+":
+                assert isinstance(pixel, tuple)
+                assert share_of(pixel) == pytest.approx((values[0, i, j] - values.min()) / np.ptp(values), abs=0.02)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     width=st.integers(20, 200),
     height=st.integers(8, 60),
