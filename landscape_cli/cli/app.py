@@ -54,7 +54,7 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file, and add its curvature; info, plot and sharpness read it,
+    scan a checkpoint into a surface file, and add its curvature; info, show, plot and sharpness read it,
     compare decides between several; convert and export exchange it with other programs.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.segment import Segment
@@ -38,6 +38,23 @@ class Fact:
     key: Sequence[Segment] = ()
 
 
+@dataclass(frozen=True)
+class Key:
+    """What stands in a picture for what.
+
+    Attributes:
+        diverged: For a point that is not finite.
+        missing: For a point that is not evaluated.
+        name_of_ramp: What rises with the value.
+        ramp: That, from the lower to the upper end of the scale.
+    """
+
+    diverged: Segment
+    missing: str
+    name_of_ramp: str = ""
+    ramp: Sequence[Segment] = ()
+
+
 def title_of_plane(surface: Surface, layer: Layer) -> str:
     """What is shown of which model."""
     height = "" if layer.z is None else f" at z = {layer.z:g}"
@@ -45,14 +62,14 @@ def title_of_plane(surface: Surface, layer: Layer) -> str:
     return title(surface, f"{quantity(surface, layer.metric)}{height}", shown)
 
 
-def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, ramp: Sequence[Segment]) -> Iterator[Fact]:
+def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, key: Key) -> Iterator[Fact]:
     """What a picture of a plane is read with, the most important first.
 
     Args:
         surface: The whole of it.
         layer: What is shown.
         scale: Of the colours.
-        ramp: Them, from the lower to the upper end.
+        key: What they and the marks look like.
     """
     metric = surface.metrics[layer.metric]
     size = f" (n = {metric.num_examples:,})" if metric.num_examples else ""
@@ -60,8 +77,8 @@ def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, ramp: Sequence[
     yield Fact("grid", span_in_words(layer.shown))
     if layer.shown.size:
         low, high = distinct([scale.low, scale.high]) if scale.high > scale.low else (f"{scale.low:.3g}",) * 2
-        yield Fact("colours", scale_in_words(scale), [Segment(f"{low} "), *ramp, Segment(f" {high}")])
-    yield from marks("+", layer.diverged, layer.evaluated)
+        yield Fact(key.name_of_ramp, scale_in_words(scale), [Segment(f"{low} "), *key.ramp, Segment(f" {high}")])
+    yield from marks("+", layer.diverged, layer.evaluated, key)
     yield from points(surface)
     yield from axes(surface)
 
@@ -73,7 +90,7 @@ def title_of_line(surface: Surface, curves: Sequence[Curve], slice_index: int | 
 
 
 def facts_of_line(
-    surface: Surface, curves: Sequence[tuple[Curve, Segment]], scale: Scale, slice_index: int | None
+    surface: Surface, curves: Sequence[tuple[Curve, Segment]], scale: Scale, slice_index: int | None, key: Key
 ) -> Iterator[Fact]:
     """What curves are read with, the most important first.
 
@@ -82,9 +99,10 @@ def facts_of_line(
         curves: Each with a piece of it.
         scale: Of the first panel.
         slice_index: One slice only.
+        key: What the marks look like.
     """
-    for curve, key in curves:
-        yield Fact(readable(curve.metric), f"centre {centre_in_words(surface.metrics[curve.metric])}", [key])
+    for curve, piece in curves:
+        yield Fact(readable(curve.metric), f"centre {centre_in_words(surface.metrics[curve.metric])}", [piece])
         yield Fact("", f"line {span_in_words(curve.shown)}")
     yield Fact("scale", scale_in_words(scale))
     if surface.grid.num_slices > 1 and slice_index is None:
@@ -92,7 +110,7 @@ def facts_of_line(
     chosen = slice(None) if slice_index is None else [slice_index]
     x = curves[0][0].x
     diverged = np.any([curve.diverged for curve, _ in curves], axis=0)
-    yield from marks("┊" if x[0] < 0 < x[-1] else "", diverged, surface.evaluated[chosen])
+    yield from marks("┊" if x[0] < 0 < x[-1] else "", diverged, surface.evaluated[chosen], key)
     yield from points(surface)
     yield from axes(surface)
 
@@ -115,13 +133,15 @@ def scale_in_words(scale: Scale) -> str:
     return "logarithmic" if scale.log else "linear"
 
 
-def marks(centre: str, diverged: BoolArray, evaluated: BoolArray) -> Iterator[Fact]:
+def marks(centre: str, diverged: BoolArray, evaluated: BoolArray, key: Key) -> Iterator[Fact]:
     """What the marks in the picture mean, where there are any."""
-    words = [f"{centre} the checkpoint"] if centre else []
-    words += [f"× diverged (NaN or inf): {diverged.sum():,}"] if diverged.any() else []
-    words += [f"· not evaluated: {(~evaluated).sum():,}"] if not evaluated.all() else []
-    for number_of_it, each in enumerate(words):
-        yield Fact("" if number_of_it else "marks", each)
+    facts = [Fact("", f"{centre} the checkpoint")] if centre else []
+    if diverged.any():
+        facts.append(Fact("", f"diverged (NaN or inf): {diverged.sum():,}", [key.diverged]))
+    if not evaluated.all():
+        facts.append(Fact("", f"{key.missing} not evaluated: {(~evaluated).sum():,}".strip()))
+    for number_of_it, fact in enumerate(facts):
+        yield fact if number_of_it else replace(fact, name="marks")
 
 
 def axes(surface: Surface) -> Iterator[Fact]:

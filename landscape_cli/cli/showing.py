@@ -22,7 +22,7 @@ def show(
     slice_index: Annotated[int | None, typer.Option("--slice", metavar="I", help="Which slice, from 0.")] = None,
     log: Annotated[
         bool | None,
-        typer.Option("--log/--linear", help="The scale; by default logarithmic where values span decades."),
+        typer.Option("--log/--linear", metavar="", help="The scale; by default logarithmic where values span decades."),
     ] = None,
     width: Annotated[
         int | None, typer.Option("--width", metavar="N", min=10, help="Characters in a line; by default the window's.")

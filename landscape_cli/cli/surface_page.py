@@ -20,8 +20,8 @@ from landscape_cli.cli.picture_facts import (
     title_of_plane,
 )
 from landscape_cli.cli.terminal_form import Form
-from landscape_cli.cli.terminal_line import Panel, TerminalLine, pen
-from landscape_cli.cli.terminal_map import TerminalMap, ramp
+from landscape_cli.cli.terminal_line import Panel, TerminalLine, key_of_marks, pen
+from landscape_cli.cli.terminal_map import TerminalMap, key_of
 from landscape_cli.cli.terminal_page import Line, Page
 from landscape_cli.surface import Surface
 
@@ -70,7 +70,7 @@ def _plane(surface: Surface, metric: str | None, slice_index: int | None, log: b
     scale = scale_of(layer.shown, log=log)
 
     def facts(form: Form) -> Iterator[Fact]:
-        yield from facts_of_plane(surface, layer, scale, ramp(form, _WIDTH_OF_RAMP))
+        yield from facts_of_plane(surface, layer, scale, key_of(form, _WIDTH_OF_RAMP))
 
     return TerminalMap(layer, scale).lines, title_of_plane(surface, layer), facts
 
@@ -88,7 +88,7 @@ def _line(surface: Surface, metric: str | None, slice_index: int | None, log: bo
 
     def facts(form: Form) -> Iterator[Fact]:
         keys = [(curve, pen_of_it.key(form)) for curve, pen_of_it in curves]
-        yield from facts_of_line(surface, keys, panels[0].scale, slice_index)
+        yield from facts_of_line(surface, keys, panels[0].scale, slice_index, key_of_marks(form))
 
     return TerminalLine(panels).lines, title_of_line(surface, [curve for curve, _ in curves], slice_index), facts
 

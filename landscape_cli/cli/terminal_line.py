@@ -14,6 +14,7 @@ from rich.style import Style
 from landscape_cli.analysis.curve import Curve
 from landscape_cli.analysis.scale import Scale
 from landscape_cli.cli.canvas import Canvas, Line, polyline
+from landscape_cli.cli.picture_facts import Key
 from landscape_cli.cli.terminal_form import Form
 from landscape_cli.surface import BoolArray, FloatArray
 
@@ -186,3 +187,8 @@ def _runs(is_there: BoolArray) -> list[NDArray[np.int64]]:
     indices = np.flatnonzero(is_there)
     runs = np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1)
     return [np.asarray(run, dtype=np.int64) for run in runs if len(run)]
+
+
+def key_of_marks(form: Form) -> Key:
+    """What the marks look like."""
+    return Key(Segment("×" if form.blocks else "x", Style(color=Color.from_rgb(*_RED))), "")

@@ -14,6 +14,7 @@ from rich.style import Style
 
 from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.scale import Scale
+from landscape_cli.cli.picture_facts import Key
 from landscape_cli.cli.raster import Raster
 from landscape_cli.cli.terminal_form import Form
 from landscape_cli.cli.viridis import is_light, viridis
@@ -187,12 +188,16 @@ def _style(color: Rgb | None, background: Rgb | None) -> Style:
     )
 
 
-def ramp(form: Form, width: int) -> Line:
-    """The colours of a scale from its lower to its upper end."""
+def key_of(form: Form, width: int) -> Key:
+    """What stands for what in a form.
+
+    Args:
+        form: What can be shown.
+        width: Characters of the ramp of colours.
+    """
     if not form.colors:
-        return [Segment(RAMP)]
+        return Key(Segment("×" if form.blocks else "x"), "(blank)", "density", [Segment(RAMP)])
     colors = viridis(np.linspace(0.0, 1.0, width)).tolist()
-    return [
-        Segment("█" if form.blocks else " ", _style(*(((r, g, b), None) if form.blocks else (None, (r, g, b)))))
-        for r, g, b in colors
-    ]
+    styles = [_style(None, (red, green, blue)) for red, green, blue in colors]
+    mark = Segment("×" if form.blocks else "x", _style(_WHITE, _DIVERGED))
+    return Key(mark, "·", "colours", [Segment(" ", style) for style in styles])
