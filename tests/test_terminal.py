@@ -311,6 +311,15 @@ def test_501_by_501_points_fit_into_the_smallest_window() -> None:
                 assert share_of(pixel) == pytest.approx((values[0, i, j] - values.min()) / np.ptp(values), abs=0.02)
 
 
+def test_of_a_volume_the_layer_nearest_to_0_is_shown() -> None:
+    volume = surface_of(lambda s, x, y, z: x + 10 * y**2 + 100 * z, X, Y, [-1.0, 0.25, 2.0])
+    flat = surface_of(parabola, X, Y)
+    screens = [shown(each, 140, 30, "truecolor") for each in (volume, flat)]
+    assert map_of(screens[0]) == map_of(screens[1])
+    assert "at z = 0.25" in screens[0].text()
+    assert "24 … 40.4" in screens[0].text()
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     width=st.integers(20, 200),

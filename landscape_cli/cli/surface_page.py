@@ -35,7 +35,6 @@ def page_of(
     metric: str | None = None,
     slice_index: int | None = None,
     log: bool | None = None,
-    width: int | None = None,
     height: int | None = None,
     is_brief: bool = False,
 ) -> Page:
@@ -46,7 +45,6 @@ def page_of(
         metric: By default the first loss, on a line all losses and accuracies.
         slice_index: By default the first, on a line all.
         log: Whether colours and heights are logarithmic; None for where values span decades.
-        width: The most characters in a line; None for those of the console.
         height: The most lines; None for as many as it takes.
         is_brief: Without what has to be measured first.
 
@@ -62,7 +60,7 @@ def page_of(
             yield from headlines(surface, chosen_metric(surface, metric), slice_index)
             yield conditions(surface)
 
-    return Page(title, plot, with_measures, width, height)
+    return Page(title, plot, with_measures, height)
 
 
 def _plane(surface: Surface, metric: str | None, slice_index: int | None, log: bool | None) -> _Parts:

@@ -32,14 +32,12 @@ class Page:
         title: In lines.
         plot: Draws the picture: form, width, height → lines.
         facts: Given the form.
-        width: The most characters in a line; None for those of the console.
         height: The most lines; None for as many as it takes.
     """
 
     title: str
     plot: Callable[[Form, int, int], list[Line]]
     facts: Callable[[Form], Iterable[Fact]]
-    width: int | None = None
     height: int | None = None
 
     def within(self, height: int) -> Page:
@@ -49,7 +47,7 @@ class Page:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         """The page, line by line."""
         form = Form.of(console, options)
-        width = min(self.width or options.max_width, options.max_width)
+        width = options.max_width
         for line in self._lines(console, options, form, width):
             yield from Segment.adjust_line_length(line, width, pad=False)
             yield Segment.line()
