@@ -29,7 +29,7 @@ from torch.utils.data import TensorDataset
 from workers import worker_of
 
 from landscape_cli import Surface, load_config, load_surface, scan, scan_model
-from landscape_cli.cli.console import ScanDisplay
+from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.compute.apart import run_apart
 from landscape_cli.compute.assemble import Surroundings, problem_from_model
 from landscape_cli.compute.data import Batches

@@ -66,7 +66,7 @@ def layer_of(surface: Surface, metric: str | None = None, slice_index: int | Non
     x, y = (np.asarray(axis.coordinates) for axis in surface.grid.axes[:2])
     third = surface.grid.axes[2] if len(surface.grid.axes) > 2 else None
     at = (index, slice(None), slice(None)) + (() if third is None else (third.centre,))
-    evaluated = surface.evaluated[at]
+    evaluated = surface.evaluated[at].copy()  # that of a surface that is being filled changes
     values = np.where(evaluated, surface[name][at], np.nan)
     return Layer(name, index, x, y, values, evaluated, None if third is None else third.coordinates[third.centre])
 

@@ -109,9 +109,7 @@ def plot(
             _entitle(figure, title, is_single=difference or len(surfaces) == 1)
         small = mpl.rcParams["font.size"] * 0.68
         width = int(132 * figure.get_figwidth() / 6.4 * 6.5 / small)
-        words = (
-            footer(next(iter(surfaces.values())), width) if len(surfaces) == 1 else footer_of_several(surfaces, width)
-        )
+        words = _footer(surfaces, width, with_slices=kind not in BESIDE_THE_GRID)
         figure.supxlabel(words, fontsize=small, color=shade(0.55), parse_math=False)
         if path is not None and suffix is not None:
             content = io.BytesIO()

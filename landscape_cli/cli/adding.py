@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from landscape_cli.cli.console import TALK, ScanDisplay, duration, print_json
+from landscape_cli.cli.console import TALK, duration, print_json
 from landscape_cli.cli.options import ConfigFile, Json, Overrides, Quiet, SurfaceFile, UnsafeLoad, Verbose
 from landscape_cli.cli.process import prepare_process
 from landscape_cli.cli.reports import CurvatureRunReport, curvature_run_report
+from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.cli.scanning import seconds_of
 from landscape_cli.cli.signals import StopSignals
 

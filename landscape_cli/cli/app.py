@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from landscape_cli import __version__
-from landscape_cli.cli import adding, comparing, convert, drawing, measuring, read, scanning
+from landscape_cli.cli import adding, comparing, convert, drawing, measuring, read, scanning, showing
 from landscape_cli.cli.arguments import expanded
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.signals import StopRequested
@@ -32,6 +32,7 @@ app.command()(scanning.scan)
 app.command()(scanning.validate)
 app.command()(adding.curvature)
 app.command()(read.info)
+app.command()(showing.show)
 app.command()(drawing.plot)
 app.command()(measuring.sharpness)
 app.command()(comparing.compare)
@@ -53,7 +54,7 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file, and add its curvature; info, plot and sharpness read it,
+    scan a checkpoint into a surface file, and add its curvature; info, show, plot and sharpness read it,
     compare decides between several; convert and export exchange it with other programs.
     """
 

@@ -53,6 +53,9 @@ def scan(
             help="Stop after this long, start included, such as 10m, with a coarser surface; exit code 75.",
         ),
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", metavar="", help="Show the surface here in the terminal while it is filled.")
+    ] = False,
     unsafe_load: UnsafeLoad = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -67,11 +70,13 @@ def scan(
     TALK.configure(quiet=quiet, verbose=verbose)
     start = time.perf_counter()
     budget = None if time_budget is None else seconds_of(time_budget)
-    options = ScanOptions(overwrite, more_slices, dry_run, unsafe_load, start, budget, as_json=json)
+    options = ScanOptions(overwrite, more_slices, dry_run, unsafe_load, start, budget, as_json=json, live=live)
     if more_checkpoints and not checkpoints:
         raise UsageError(f"{more_checkpoints[0]}: unexpected argument", hint="Checkpoints come after --checkpoint.")
     if more_checkpoints and len(checkpoints or ()) > 1:
         raise UsageError("--checkpoint: given twice, with several paths", hint="Write it once: --checkpoint a b c")
+    if live and not sys.stderr.isatty():
+        TALK.note("note: --live needs a terminal, which stderr is not; the scan goes on without the picture")
     jobs = jobs_of([*(checkpoints or []), *(more_checkpoints or [])], output)
     outcome = run(config, overrides or (), jobs, options)
     if json:

@@ -13,9 +13,10 @@ from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landscape_cli.cli.console import TALK, ScanDisplay, differences_in_words, duration
+from landscape_cli.cli.console import TALK, differences_in_words, duration
 from landscape_cli.cli.process import prepare_process
 from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, plan_report, scan_report
+from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.cli.signals import StopRequested, StopSignals
 from landscape_cli.errors import LandscapeError, UsageError
 
@@ -40,6 +41,7 @@ class ScanOptions:
         start: On the clock of `time.perf_counter`.
         budget: Seconds from there; None for no limit.
         as_json: The result is printed as JSON, not as words.
+        live: The surface is shown while it is filled.
     """
 
     overwrite: bool
@@ -49,6 +51,7 @@ class ScanOptions:
     start: float
     budget: float | None
     as_json: bool
+    live: bool = False
 
     def seconds_left(self) -> float:
         """Of the time budget."""
@@ -108,7 +111,8 @@ def _scan_one(
     from landscape_cli.storage import load_surface
 
     start = options.start if shared.batches is None else time.perf_counter()
-    with ScanDisplay(on_preflight=signals.defer, is_dry_run=options.dry_run) as display, redirect_stdout(sys.stderr):
+    shown = ScanDisplay(on_preflight=signals.defer, is_dry_run=options.dry_run, is_live=options.live)
+    with shown as display, redirect_stdout(sys.stderr):
         # data sets and models that print must not spoil the JSON
         surface = run_scan(
             config,

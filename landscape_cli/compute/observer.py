@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from landscape_cli.surface import Surface
+
 Stage = Literal["points", "radius", "curvature", "map"]
 
 
@@ -90,6 +92,9 @@ class Observer(Protocol):
     def preflight(self, preflight: Preflight) -> None:
         """See what is about to be scanned."""
 
+    def filling(self, surface: Surface) -> None:
+        """See the surface that gets its points from here on, in place: it has them when `progress` tells of them."""
+
     def curvature(self, words: str) -> None:
         """See what is about to be measured from the model, where nothing is scanned before."""
 
@@ -107,6 +112,9 @@ class Silent:
         """Do nothing."""
 
     def preflight(self, preflight: Preflight) -> None:
+        """Do nothing."""
+
+    def filling(self, surface: Surface) -> None:
         """Do nothing."""
 
     def curvature(self, words: str) -> None:

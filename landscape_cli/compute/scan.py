@@ -265,6 +265,7 @@ def _scan(
         is_changed |= begin_curvature(surface, settings, curvature)
         saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
         seconds = preflight.seconds_per_point
+        observer.filling(surface)
         fill(surface, worker, team, saver, observer, is_over, seconds)
         if problem.radius is not None and surface.complete and not is_over():
             use_plan_of_radius(surface, worker.radius, observer.note)

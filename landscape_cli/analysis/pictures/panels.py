@@ -113,9 +113,9 @@ def draw_difference(figure: Figure, surfaces: Mapping[str, Surface], kind: str, 
     ax.locator_params(nbins=5)
     what = readable(found.layer.metric)
     name_a, name_b = shortened(a), shortened(b)
-    begin(first, found.layer, ax, f"{what} of {name_b} {'over' if found.is_ratio else 'minus'} {name_a}")
-    lines = ax.get_title(loc="left").split("\n")
-    words = textwrap.fill(lines[0].partition(": ")[2], int(figure.get_figwidth() * _CHARACTERS_PER_INCH))
+    begin(first, found.layer, ax)
+    words = f"{what} of {name_b} {'over' if found.is_ratio else 'minus'} {name_a}"
+    words = textwrap.fill(words, int(figure.get_figwidth() * _CHARACTERS_PER_INCH))
     evaluated = int(found.layer.evaluated.sum())
     part = "" if found.layer.evaluated.all() else f"\nPARTIAL: {evaluated:,} points in both"
     ax.set_title(words + part, loc="left", parse_math=False)
