@@ -20,7 +20,7 @@ from landscape_cli.analysis.captions import footer, footer_of_several
 from landscape_cli.analysis.layer import chosen_slice
 from landscape_cli.analysis.pictures.panels import draw_difference, draw_panels, shape_of
 from landscape_cli.analysis.pictures.styles import Style, shade, style_of
-from landscape_cli.analysis.pictures.table import IN_SPACE, PLOTS, usual_kind, usual_size
+from landscape_cli.analysis.pictures.table import BESIDE_THE_GRID, IN_SPACE, PLOTS, usual_kind, usual_size
 from landscape_cli.errors import UsageError, did_you_mean
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import Surface
