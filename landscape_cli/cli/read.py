@@ -164,7 +164,7 @@ def _metric_row(metric: MetricReport) -> str:
 def plot(
     file: SurfaceFile,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="Picture to write: .png, .pdf or .svg.")
+        Path, typer.Option("--output", "-o", metavar="OUT", help="Picture to write: .png, .pdf, .svg, or .html.")
     ],
     kind: Annotated[
         str | None, typer.Option("--kind", help="line or contour; by default what fits the surface.")
@@ -177,11 +177,16 @@ def plot(
 ) -> None:
     """Draw FILE: a line with loss and accuracy, or a contour map. Works on a scan that is still running."""
     TALK.configure(quiet=quiet, verbose=verbose)
+    from landscape_cli.analysis.interactive.page import SUFFIXES as PAGES
+    from landscape_cli.analysis.interactive.page import write_page
     from landscape_cli.analysis.plot import plot as draw
     from landscape_cli.storage import load_surface
 
     surface = load_surface(file)
     if output.exists() and output.samefile(file):
         raise UsageError(f"{output}: is the surface file itself", hint="Choose another name for the picture with -o.")
-    draw(surface, output, kind=kind, metric=metric, slice_index=slice_index, dpi=dpi)
+    if output.suffix.lower() in PAGES:
+        write_page(surface, output, metric=metric, slice_index=slice_index)
+    else:
+        draw(surface, output, kind=kind, metric=metric, slice_index=slice_index, dpi=dpi)
     TALK.note(f"drawn: {output}")
