@@ -5,6 +5,9 @@
   const plot = document.getElementById("plot");
   const ARRAYS = { f8: Float64Array, f4: Float32Array, u1: Uint8Array };
   const LINES = ["#1f5fa8", "#d1670c", "#2e8b57", "#8a4fbf", "#b03060", "#607080"];
+  const LINES_IN_THE_DARK = ["#6ea8ea", "#f0913e", "#5cc48a", "#b98be6", "#e2709b", "#9fb0c0"];
+  const MARK = "#e4572e"; // not a colour of the surface
+  const darkness = window.matchMedia("(prefers-color-scheme: dark)");
   const MOST_DOTS = 2000; // more of them in a flat picture are tiles of a heat map
 
   // ---------------------------------------------------------------- numbers
@@ -376,11 +379,11 @@
     }
     const ink = colours();
     return [
-      { type: "scatter3d", mode: "lines", name: "path", ...line, line: { width: 5, color: "#e4572e" }, hoverinfo: "skip", showlegend: false },
+      { type: "scatter3d", mode: "lines", name: "path", ...line, line: { width: 5, color: MARK }, hoverinfo: "skip", showlegend: false },
       {
         type: "scatter3d", mode: "markers", name: "path checkpoints", x: steps.map((step) => step.x), y: steps.map((step) => step.y),
         z: steps.map((step) => height(step.x, step.y)), text: steps.map(pathText), hoverinfo: "text", showlegend: false,
-        marker: { size: 4, color: "#e4572e", symbol: steps.map((_, t) => (t ? "circle" : "square")), line: { width: 1, color: ink.paper } },
+        marker: { size: 4, color: MARK, symbol: steps.map((_, t) => (t ? "circle" : "square")), line: { width: 1, color: ink.paper } },
       },
     ];
   }
@@ -408,7 +411,7 @@
   function solidCheckpoint(metric, scale) {
     const height = metric.centre === null ? NaN : scale.height(metric.centre);
     if (!isAtOrigin || !Number.isFinite(height)) return [];
-    const marker = { size: 5, symbol: "diamond", color: "#ffffff", line: { width: 1, color: "#262626" } };
+    const marker = { size: 6, symbol: "diamond", color: MARK, line: { width: 1, color: colours().paper } };
     return [{
       type: "scatter3d", mode: "markers", name: "checkpoint", x: [0], y: [0], z: [height], marker, text: [checkpointText(metric)],
       hoverinfo: "text", showlegend: false,
@@ -436,7 +439,7 @@
   }
 
   function lineOf(metric, isLeft) {
-    const colour = LINES[Math.max(splits.indexOf(metric.split), 0) % LINES.length];
+    const colour = (darkness.matches ? LINES_IN_THE_DARK : LINES)[Math.max(splits.indexOf(metric.split), 0) % LINES.length];
     const all = state.slice < 0;
     const layer = all ? null : layerOf(metric, state.slice);
     const of = all ? metric.over_slices : null;
@@ -511,17 +514,27 @@
 
   function axisOf(index, more) {
     const ink = colours();
-    const title = { text: wrapped(data.axes[index].label, sizeClass() === "narrow" ? 40 : 60), font: { size: 11 } };
+    const title = { text: wrapped(data.axes[index].label, sizeClass() === "narrow" ? 40 : 80), font: { size: 11 } };
     return { title, gridcolor: ink.line, zerolinecolor: ink.line, linecolor: ink.line, automargin: true, ...more };
+  }
+
+  // whether both axes have the same length, so that a flat picture is a square
+  function isSquare() {
+    const [width, depth] = [x, y].map((each) => each[each.length - 1] - each[0]);
+    return width > 0 && Math.abs(width - depth) <= 1e-5 * width;
+  }
+
+  // on a narrow screen from farther away, so that no corner is cut off
+  function camera() {
+    const far = 1.3 * Math.max(1, 1.25 / (plot.clientWidth / plot.clientHeight));
+    return { eye: { x: far, y: -far, z: 0.6 * far }, center: { x: 0, y: 0, z: -0.12 } };
   }
 
   function planeLayout(drawn) {
     const ink = colours();
-    const [width, depth] = [x, y].map((each) => each[each.length - 1] - each[0]);
-    const isEqual = width > 0 && Math.abs(width - depth) <= 1e-5 * width;
     if (state.view !== "surface") {
       const end = (each) => (each.length > 1 && each[each.length - 1] > each[0] ? { range: [each[0], each[each.length - 1]] } : {});
-      const scaled = isEqual ? { scaleanchor: "x", scaleratio: 1, constrain: "domain" } : {};
+      const scaled = isSquare() ? { scaleanchor: "x", scaleratio: 1, constrain: "domain" } : {};
       return {
         ...commonLayout(), hovermode: "closest",
         xaxis: axisOf(0, { ...end(x), constrain: "domain", showgrid: false, zeroline: false }),
@@ -537,7 +550,7 @@
       ...commonLayout(),
       scene: {
         uirevision: "kept", aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.7 }, dragmode: "turntable",
-        camera: { eye: { x: 1.35, y: -1.35, z: 0.85 }, center: { x: 0, y: 0, z: -0.12 } },
+        camera: camera(),
         xaxis: axis("x", x), yaxis: axis("y", y),
         zaxis: {
           ...axis(plain(drawn.layer.metric.label), []), tickvals: drawn.scale.at, ticktext: drawn.scale.texts,
@@ -554,10 +567,10 @@
   function lineLayout() {
     const metrics = shownMetrics(), left = leftOf(metrics), right = metrics.filter((metric) => !left.includes(metric));
     return {
-      ...commonLayout(), hovermode: "x unified", showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+      ...commonLayout(), hovermode: "x unified", showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
       xaxis: axisOf(0, { type: data.axes[0].log ? "log" : "linear", hoverformat: ".17~g" }),
-      yaxis: { title: { text: kindsOf(left) }, type: isLog() ? "log" : "linear", gridcolor: colours().line, zerolinecolor: colours().line, automargin: true },
-      yaxis2: { title: { text: kindsOf(right) }, overlaying: "y", side: "right", range: [-0.03, 1.03], showgrid: false, zeroline: false, visible: right.length > 0, automargin: true },
+      yaxis: { title: { text: kindsOf(left) }, type: isLog() ? "log" : "linear", nticks: 8, gridcolor: colours().line, zerolinecolor: colours().line, automargin: true },
+      yaxis2: { title: { text: kindsOf(right) }, overlaying: "y", side: "right", range: [-0.03, 1.03], tickmode: "linear", tick0: 0, dtick: 0.2, showgrid: false, zeroline: false, visible: right.length > 0, automargin: true },
       yaxis3: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
     };
   }
@@ -566,7 +579,7 @@
 
   function legendTexts(drawn) {
     const texts = [];
-    if (isPlane && isAtOrigin) texts.push(state.view === "surface" ? "◇ the checkpoint" : "✚ the checkpoint");
+    if (isPlane && isAtOrigin) texts.push(state.view === "surface" ? "◆ the checkpoint" : "✚ the checkpoint");
     const lost = isPlane ? drawn.parts.diverged.length : drawn.traces.filter((trace) => trace.name === "diverged").length;
     if (lost) texts.push(isPlane ? `× grey: diverged (NaN or inf), ${lost.toLocaleString("en")} points` : "× at the upper edge: diverged (NaN or inf)");
     const slices = state.slice < 0 ? [...data.slices.keys()] : [state.slice];
@@ -588,6 +601,7 @@
   }
 
   function show() {
+    plot.classList.toggle("square", isPlane && state.view !== "surface" && isSquare());
     const drawn = isPlane ? planeTraces() : { traces: [...lineTraces(), ...linePath()] };
     const layout = isPlane ? planeLayout(drawn) : lineLayout();
     const list = document.getElementById("legend");
@@ -619,7 +633,7 @@
   if (isPlane) fill("view", [], state.view, (value) => (state.view = value));
 
   show();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  darkness.addEventListener("change", show);
   let shownAs = sizeClass();
   window.addEventListener("resize", () => {
     if (sizeClass() === shownAs) return;
