@@ -186,6 +186,8 @@ def plot(
     if output.exists() and output.samefile(file):
         raise UsageError(f"{output}: is the surface file itself", hint="Choose another name for the picture with -o.")
     if output.suffix.lower() in PAGES:
+        if kind is not None:
+            raise UsageError("kind: a page has every view; the reader switches", hint="Leave out --kind.")
         write_page(surface, output, metric=metric, slice_index=slice_index)
     else:
         draw(surface, output, kind=kind, metric=metric, slice_index=slice_index, dpi=dpi)

@@ -10,7 +10,7 @@ from landscape_cli.surface import Surface
 
 _T = TypeVar("_T")
 _MOST_BYTES = 12_000_000
-_PER_NUMBER = (8 + 4) * 4 / 3  # a value in float64 and its error in float32, in base 64
+_PER_NUMBER = (8 + 4 + 1) * 4 / 3  # a value in float64, its error in float32 and the mask, in base 64
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,6 @@ def _first(items: list[_T], asked: _T, most: int) -> list[_T]:
 
 
 def _left_out(kept: int, num: int, what: str) -> str:
-    return "" if kept == num else f"Of {num:,} {what} this page holds {kept:,}, to keep it small; the file has them all."
+    return (
+        "" if kept == num else f"Of {num:,} {what} this page holds {kept:,}, to keep it small; the file has them all."
+    )

@@ -86,8 +86,14 @@ def _shown(surface: Surface, array: FloatArray | BoolArray, amount: Amount) -> F
 
 
 def _scale(scale: Scale, values: FloatArray) -> dict[str, JsonValue]:
-    finite = np.isfinite(values).any()
-    return {"low": scale.low, "high": scale.high, "log": scale.log, "positive": bool(finite) and scale.low > 0}
+    finite = bool(np.isfinite(values).any())
+    return {
+        "low": scale.low,
+        "high": scale.high,
+        "log": scale.log,
+        "finite": finite,  # whether there is anything between the two
+        "positive": finite and scale.low > 0,
+    }
 
 
 def _over_slices(surface: Surface, name: str) -> dict[str, JsonValue]:

@@ -91,7 +91,12 @@
     for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step && ticks.length < 50; k += 1) {
       ticks.push({ value: Number((k * step).toPrecision(15)), text: rounded(k * step, digits) });
     }
-    return ticks;
+    return digits > 7 ? differences(low, high, most) : ticks;
+  }
+
+  // for values that differ in their last digits only
+  function differences(low, high, most) {
+    return linearTicks(0, high - low, most).map((tick) => ({ value: low + tick.value, text: `+${tick.text}` }));
   }
 
   function logTicks(low, high, most) {
@@ -122,9 +127,10 @@
       high += pad;
     }
     const ticks = isConstant
-      ? [{ value: limits.low, text: exact(limits.low) }]
+      ? [{ value: limits.low, text: limits.finite ? exact(limits.low) : "" }]
       : (log ? logTicks : linearTicks)(limits.low, limits.high, 8);
     return {
+      suffix: ticks.some((tick) => tick.text.startsWith("+")) ? ` above ${exact(limits.low)}` : "",
       low, high, isConstant, height: (value) => (Number.isFinite(value) ? height(value) : NaN),
       at: ticks.map((tick) => height(tick.value)), texts: ticks.map((tick) => tick.text),
       levels: { start: low, end: high, size: isConstant ? high - low : log ? (high - low) / 14 : niceStep(high - low, 14) },
@@ -221,8 +227,8 @@
 
   function colourBar(layer, scale, narrow) {
     return {
-      title: { text: wrapped(layer.metric.quantity, 34), side: narrow ? "top" : "right" }, tickvals: scale.at, ticktext: scale.texts,
-      orientation: narrow ? "h" : "v", thickness: 14, outlinewidth: 0, ...(narrow ? { y: -0.02, yanchor: "top", len: 0.9 } : { len: 0.85 }),
+      title: { text: wrapped(layer.metric.quantity + scale.suffix, 34), side: narrow ? "top" : "right" }, tickvals: scale.at, ticktext: scale.texts,
+      orientation: narrow ? "h" : "v", thickness: 14, outlinewidth: 0, ...(narrow ? { y: 1.01, yanchor: "bottom", len: 0.9 } : { len: 0.85 }),
     };
   }
 
@@ -271,7 +277,7 @@
     }
     if (parts.diverged.length) {
       const { heights, ...where } = points(layer, scale, parts.diverged);
-      const marker = { size: 3, symbol: "x", color: ink.missing };
+      const marker = { size: 3, symbol: "circle-open", color: ink.missing };
       traces.push({ type: "scatter3d", name: "diverged", ...where, z: heights.map(() => scale.high), marker });
     }
     traces.push(...solidPath(layer, scale), ...solidCheckpoint(layer.metric, scale));
@@ -362,11 +368,13 @@
     return (1 - u) * ((1 - v) * corner(i, j) + v * corner(i, j1)) + u * ((1 - v) * corner(i1, j) + v * corner(i1, j1));
   }
 
+  // What lies on the surface lies a little above it, or the surface would cover half of it.
+  const lift = (scale) => 0.02 * (scale.high - scale.low);
+
   function solidPath(layer, scale) {
     if (!isKnownPath()) return [];
     const steps = pathPoints(), subgrid = data.filled[state.slice];
-    const lift = 0.012 * (scale.high - scale.low); // or the surface would cover half of the line
-    const height = (a, b) => heightAt(layer, scale, subgrid, a, b) + lift;
+    const height = (a, b) => heightAt(layer, scale, subgrid, a, b) + lift(scale);
     const line = { x: [], y: [], z: [] };
     for (let t = 0; t + 1 < steps.length; t += 1) {
       for (let part = t ? 1 : 0; part <= 16; part += 1) { // between checkpoints the line lies on the surface, too
@@ -413,7 +421,7 @@
     if (!isAtOrigin || !Number.isFinite(height)) return [];
     const marker = { size: 6, symbol: "diamond", color: MARK, line: { width: 1, color: colours().paper } };
     return [{
-      type: "scatter3d", mode: "markers", name: "checkpoint", x: [0], y: [0], z: [height], marker, text: [checkpointText(metric)],
+      type: "scatter3d", mode: "markers", name: "checkpoint", x: [0], y: [0], z: [height + lift(scale)], marker, text: [checkpointText(metric)],
       hoverinfo: "text", showlegend: false,
     }];
   }
@@ -526,7 +534,7 @@
 
   // on a narrow screen from farther away, so that no corner is cut off
   function camera() {
-    const far = 1.3 * Math.max(1, 1.25 / (plot.clientWidth / plot.clientHeight));
+    const far = 1.25 * Math.max(1, 1.1 / (plot.clientWidth / plot.clientHeight));
     return { eye: { x: far, y: -far, z: 0.6 * far }, center: { x: 0, y: 0, z: -0.12 } };
   }
 
@@ -553,7 +561,7 @@
         camera: camera(),
         xaxis: axis("x", x), yaxis: axis("y", y),
         zaxis: {
-          ...axis(plain(drawn.layer.metric.label), []), tickvals: drawn.scale.at, ticktext: drawn.scale.texts,
+          ...axis(plain(drawn.layer.metric.label + drawn.scale.suffix), []), tickvals: drawn.scale.at, ticktext: drawn.scale.texts,
           range: [drawn.scale.low - pad, drawn.scale.high + pad],
         },
       },
@@ -579,9 +587,11 @@
 
   function legendTexts(drawn) {
     const texts = [];
-    if (isPlane && isAtOrigin) texts.push(state.view === "surface" ? "◆ the checkpoint" : "✚ the checkpoint");
+    if (isPlane && drawn.traces.some((trace) => trace.name === "checkpoint")) texts.push(state.view === "surface" ? "◆ the checkpoint" : "✚ the checkpoint");
     const lost = isPlane ? drawn.parts.diverged.length : drawn.traces.filter((trace) => trace.name === "diverged").length;
-    if (lost) texts.push(isPlane ? `× grey: diverged (NaN or inf), ${lost.toLocaleString("en")} points` : "× at the upper edge: diverged (NaN or inf)");
+    const points = `${lost.toLocaleString("en")} point${lost === 1 ? "" : "s"}`;
+    if (lost && isPlane) texts.push(`${state.view === "surface" ? "○ grey, at the top" : "× grey"}: diverged (NaN or inf), ${points}`);
+    if (lost && !isPlane) texts.push("× at the upper edge: diverged (NaN or inf)");
     const slices = state.slice < 0 ? [...data.slices.keys()] : [state.slice];
     if (slices.some((slice) => evaluated.subarray(slice * numPoints, (slice + 1) * numPoints).includes(0))) {
       texts.push(isPlane ? "gaps: not evaluated; dots: evaluated points apart from the surface" : "points: evaluated; between them nothing is known yet");
@@ -589,7 +599,7 @@
     if (!isPlane && state.slice < 0 && data.num_slices > 1) texts.push(`line: mean; band: range over ${data.num_slices.toLocaleString("en")} slices`);
     if (isKnownPath()) texts.push(pathLegend());
     if (!isPlane || state.view !== "surface") return texts;
-    return [...texts, "lines on the floor: contours of the surface", "drag to turn, scroll or pinch to zoom"];
+    return [...texts, ...(drawn.parts.isSurface ? ["lines on the floor: contours of the surface"] : []), "drag to turn, scroll or pinch to zoom"];
   }
 
   function pathLegend() {
@@ -621,7 +631,7 @@
       choose(select.value);
       show();
     });
-    if (select.options.length < 2) select.disabled = true;
+    select.parentElement.hidden = select.options.length < 2; // nothing to choose
   }
 
   const all = data.num_slices > 1 ? "all: mean and range" : "0";
