@@ -26,7 +26,7 @@ if CHROMIUM is None:
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 pytest.importorskip("plotly", reason="no plotly: pip install 'landscape-cli[html]'")
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 720, "height": 560}, {"width": 390, "height": 844}
 # without a GPU, and as root in a container
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 # advice of Chromium about how plotly writes labels, and about drawing without a GPU
@@ -75,8 +75,8 @@ def trace(page: Any, name: str) -> dict[str, Any]:
     found = page.evaluate(
         """(name) => {
           const trace = document.querySelector('#plot').data.find((trace) => trace.name === name);
-          return { type: trace.type, x: [...trace.x], y: [...trace.y], z: trace.z && trace.z.map((row) => row.length ? [...row] : row),
-            text: trace.text };
+          const z = trace.z && trace.z.map((row) => row.length ? [...row] : row);
+          return { type: trace.type, x: [...trace.x], y: [...trace.y], z, text: trace.text };
         }""",
         name,
     )
@@ -163,8 +163,8 @@ def test_a_scale_that_cannot_be_is_not_offered(browser: Any, tmp_path: Path) -> 
 
 def test_the_pointer_reads_exact_values(browser: Any, tmp_path: Path) -> None:
     surface = full()
-    value, error = surface["train_loss"][0, 2, 4], 0.5 / math.sqrt(2000)
-    x, y = surface.grid.axes[0].coordinates[2], surface.grid.axes[1].coordinates[4]
+    value, error = float(surface["train_loss"][0, 2, 5]), 0.5 / math.sqrt(2000)
+    x, y = surface.grid.axes[0].coordinates[2], surface.grid.axes[1].coordinates[5]
     with opened(browser, write(surface, tmp_path)) as page:
         found = trace(page, "surface")
         text = found["text"][found["y"].index(y)][found["x"].index(x)]

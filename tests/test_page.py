@@ -13,6 +13,7 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def test_a_path_is_there_with_its_names_and_what_the_plane_misses(tmp_path: Path
 
 
 def brute_force_cells(mask: np.ndarray, x: list[int], y: list[int]) -> set[tuple[int, int, int, int]]:
-    cells = [(a, b, c, d) for a, b in zip(x, x[1:], strict=False) for c, d in zip(y, y[1:], strict=False)]
+    cells = [(a, b, c, d) for a, b in pairwise(x) for c, d in pairwise(y)]
     return {(a, b, c, d) for a, b, c, d in cells if mask[a, c] and mask[a, d] and mask[b, c] and mask[b, d]}
 
 

@@ -49,7 +49,7 @@ def amount(surface: Surface, metrics: list[str], metric: str, slice_index: int) 
 
 
 def _first(items: list[_T], asked: _T, most: int) -> list[_T]:
-    """The first ``most`` items, at least one; the last of them is the one that is asked for, if it is not among them."""
+    """The first ``most`` items, at least one; the last is the one that is asked for where it is not among them."""
     first = items[: max(most, 1)]
     return first if asked in first else [*first[:-1], asked]
 

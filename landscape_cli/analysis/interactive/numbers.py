@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 from pydantic import JsonValue
@@ -133,7 +132,7 @@ def _path(surface: Surface, amount: Amount) -> dict[str, JsonValue] | None:
     }
 
 
-def _indices(subgrid: Subgrid) -> Mapping[str, JsonValue]:
+def _indices(subgrid: Subgrid) -> dict[str, JsonValue]:
     return {"x": subgrid.x.tolist(), "y": subgrid.y.tolist()}
 
 
