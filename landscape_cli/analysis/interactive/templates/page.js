@@ -128,7 +128,7 @@
     }
     const ticks = isConstant
       ? [{ value: limits.low, text: limits.finite ? exact(limits.low) : "" }]
-      : (log ? logTicks : linearTicks)(limits.low, limits.high, 8);
+      : (log ? logTicks : linearTicks)(limits.low, limits.high, sizeClass() === "narrow" ? 6 : 8);
     return {
       suffix: ticks.some((tick) => tick.text.startsWith("+")) ? ` above ${exact(limits.low)}` : "",
       low, high, isConstant, height: (value) => (Number.isFinite(value) ? height(value) : NaN),
@@ -534,8 +534,8 @@
 
   // on a narrow screen from farther away, so that no corner is cut off
   function camera() {
-    const far = 1.25 * Math.max(1, 1.1 / (plot.clientWidth / plot.clientHeight));
-    return { eye: { x: far, y: -far, z: 0.6 * far }, center: { x: 0, y: 0, z: -0.12 } };
+    const far = 1.2 * Math.max(1, 0.95 / (plot.clientWidth / plot.clientHeight));
+    return { eye: { x: far, y: -far, z: 0.85 * far }, center: { x: 0, y: 0, z: -0.12 } };
   }
 
   function planeLayout(drawn) {
