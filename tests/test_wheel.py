@@ -42,7 +42,8 @@ def test_the_wheel_holds_the_package_its_types_and_nothing_else(wheel: Path) -> 
     names = zipfile.ZipFile(wheel).namelist()
     assert "landscape_cli/py.typed" in names
     assert "landscape_cli/examples.py" in names
-    expected = {str(path.relative_to(ROOT)) for path in ROOT.glob("landscape_cli/**/*.py")} | {"landscape_cli/py.typed"}
+    ours = [*ROOT.glob("landscape_cli/**/*.py"), *ROOT.glob("landscape_cli/**/templates/*")]
+    expected = {str(path.relative_to(ROOT)) for path in ours} | {"landscape_cli/py.typed"}
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -202,5 +202,6 @@ def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         what = repr(suffix) if suffix else "a file without a suffix"
-        raise UsageError(f"{path}: cannot draw {what}; expected {', '.join(SUFFIXES)}")
+        others = "landscape plot also writes .html, .gif and .mp4."
+        raise UsageError(f"{path}: cannot draw {what}; expected {', '.join(SUFFIXES)}", hint=others)
     return suffix

@@ -88,8 +88,12 @@ def _draw(
     surfaces: dict[str, Surface], output: Path, options: dict[str, Any], *, difference: bool, fps: float | None
 ) -> None:
     from landscape_cli.analysis.animation import SUFFIXES, animate
+    from landscape_cli.analysis.interactive.page import SUFFIXES as PAGES
     from landscape_cli.analysis.plot import plot as draw
 
+    if output.suffix.lower() in PAGES:
+        _write_page(surfaces, output, options, difference=difference)
+        return
     if output.suffix.lower() in SUFFIXES:
         if difference:
             raise UsageError("--difference: not of a moving picture", hint="Such as: -o difference.png")
@@ -98,6 +102,22 @@ def _draw(
     if fps is not None:
         raise UsageError(f"--fps: {output} does not move", hint="Such as: -o training.gif")
     draw(surfaces if len(surfaces) > 1 else next(iter(surfaces.values())), output, difference=difference, **options)
+
+
+def _write_page(surfaces: dict[str, Surface], output: Path, options: dict[str, Any], *, difference: bool) -> None:
+    from landscape_cli.analysis.interactive.page import write_page
+
+    if len(surfaces) > 1 or difference:
+        raise UsageError(
+            f"{output}: found {len(surfaces)} files; a page shows one", hint="Or: landscape report A B -o …"
+        )
+    pages_have = ("metric", "slice_index", "log", "title")
+    usual = {"colorbar": True, "style": "paper"}
+    given = [key for key, value in options.items() if value is not None and value != usual.get(key) and key != "dpi"]
+    other = next((key for key in given if key not in pages_have), None)
+    if other is not None:
+        raise UsageError(f"{other}: a page has every view; the reader switches", hint=f"Leave out --{other}.")
+    write_page(next(iter(surfaces.values())), output, **{key: options[key] for key in pages_have})
 
 
 def load_named(files: Sequence[Path]) -> dict[str, Surface]:

@@ -1,0 +1,140 @@
+"""The numbers of a surface as page.js reads them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from pydantic import JsonValue
+
+from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, quantity, readable, split_of
+from landscape_cli.analysis.interactive.amount import Amount
+from landscape_cli.analysis.interactive.packed import packed
+from landscape_cli.analysis.interactive.subgrid import Subgrid, filled, touched
+from landscape_cli.analysis.scale import Scale, scale_of
+from landscape_cli.surface import BoolArray, FloatArray, Surface
+
+_SPACED_BY_FACTORS = 50.0  # coordinates that span more than this
+
+
+def numbers(surface: Surface, amount: Amount) -> dict[str, JsonValue]:
+    """What there is to draw of a line or a plane; of a volume the layer whose z is nearest to 0.
+
+    S is the number of slices that the page holds. Values are exact, those of points that were not evaluated NaN.
+
+    Args:
+        surface: Whole or partial.
+        amount: Which metrics and slices.
+
+    Returns:
+        What all surfaces have: ``axes``, ``slices``, ``metrics``, ``evaluated`` (S, N[, M]), and ``path``. A plane has
+        two subgrids for each slice: ``filled``, over which it is a surface, and ``touched``, where there is anything.
+    """
+    shown = _shown(surface, surface.evaluated, amount)
+    found: dict[str, JsonValue] = {
+        "axes": [_axis(surface, index) for index in range(min(len(surface.grid.axes), 2))],
+        "slices": [*amount.slices],
+        "num_slices": surface.grid.num_slices,
+        "default_metrics": [name for name in default_metrics(surface) if name in amount.metrics],
+        "evaluated": packed(shown, "u1"),
+        "metrics": [_metric(surface, name, amount) for name in amount.metrics],
+        "path": _path(surface, amount),
+    }
+    if len(surface.grid.axes) > 1:
+        found["filled"] = [_indices(filled(surface.grid.axes, each)) for each in shown]
+        found["touched"] = [_indices(touched(each)) for each in shown]
+    return found
+
+
+def _axis(surface: Surface, index: int) -> dict[str, JsonValue]:
+    axis = surface.grid.axes[index]
+    first, last = axis.coordinates[0], axis.coordinates[-1]
+    return {
+        "label": axis_label(surface, axis.name),
+        "coordinates": packed(axis.coordinates),
+        "log": first > 0 and last / first > _SPACED_BY_FACTORS,
+    }
+
+
+def _metric(surface: Surface, name: str, amount: Amount) -> dict[str, JsonValue]:
+    metric = surface.metrics[name]
+    evaluated = _shown(surface, surface.evaluated, amount)
+    values = np.where(evaluated, _shown(surface, metric.values, amount), np.nan)
+    errors = np.where(evaluated, _shown(surface, metric.standard_error, amount), np.nan)
+    found: dict[str, JsonValue] = {
+        "name": name,
+        "label": readable(name),
+        "quantity": quantity(surface, name),
+        "split": split_of(surface, name),
+        "is_share": is_share(name),
+        "values": packed(values),
+        "errors": packed(errors, "f4") if np.isfinite(errors).any() else None,
+        "centre": _finite(metric.centre),
+        "centre_error": _finite(metric.centre_standard_error),
+        "scales": [_scale(scale_of(each), each) for each in values],
+    }
+    if len(surface.grid.axes) == 1:
+        found["over_slices"] = _over_slices(surface, name)
+    return found
+
+
+def _shown(surface: Surface, array: FloatArray | BoolArray, amount: Amount) -> FloatArray | BoolArray:
+    """(S, N[, M]) of the slices that the page holds, and of a volume the layer that it shows."""
+    layer = array[..., surface.grid.axes[2].centre] if len(surface.grid.axes) > 2 else array
+    return layer[list(amount.slices)]
+
+
+def _scale(scale: Scale, values: FloatArray) -> dict[str, JsonValue]:
+    finite = bool(np.isfinite(values).any())
+    return {
+        "low": scale.low,
+        "high": scale.high,
+        "log": scale.log,
+        "finite": finite,  # whether there is anything between the two
+        "positive": finite and scale.low > 0,
+    }
+
+
+def _over_slices(surface: Surface, name: str) -> dict[str, JsonValue]:
+    """Mean and range over all slices of the file, at the coordinates that all slices have (before there is any, at
+    those that some have); NaN where one has diverged.
+    """
+    evaluated = surface.evaluated
+    values = np.where(evaluated, surface[name], np.nan)  # (S, N)
+    known = evaluated.all(axis=0) if evaluated.all(axis=0).any() else evaluated.any(axis=0)
+    diverged = (evaluated & ~np.isfinite(values)).any(axis=0)
+    finite = np.where(known & ~diverged, values, np.nan)
+    counts = np.maximum(np.isfinite(finite).sum(axis=0), 1)
+    mean = np.where(known & ~diverged, np.nansum(finite / counts, axis=0), np.nan)
+    low, high = np.fmin.reduce(finite, axis=0), np.fmax.reduce(finite, axis=0)
+    return {
+        "mean": packed(mean),
+        "low": packed(low),
+        "high": packed(high),
+        "known": packed(known, "u1"),
+        "diverged": packed(diverged, "u1"),
+        "scale": _scale(scale_of(finite), finite),
+    }
+
+
+def _path(surface: Surface, amount: Amount) -> dict[str, JsonValue] | None:
+    """The path of checkpoints in the slices into which it was projected."""
+    path = surface.trajectory
+    if path is None:
+        return None
+    chosen = list(amount.slices)
+    return {
+        "names": [*path.names],
+        "coordinates": packed(path.coordinates[chosen]),  # (S, T, A)
+        "missed": packed(path.missed[chosen]),
+        "distance": packed(path.distance),
+        "known": [path.is_known_in(index) for index in chosen],
+    }
+
+
+def _indices(subgrid: Subgrid) -> dict[str, JsonValue]:
+    return {"x": subgrid.x.tolist(), "y": subgrid.y.tolist()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
