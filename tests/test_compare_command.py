@@ -34,7 +34,7 @@ from landscape_cli.analysis.verdict import Outcome as Decided
 from landscape_cli.analysis.verdict import Verdict
 from landscape_cli.cli.app import app
 from landscape_cli.cli.arguments import expanded
-from landscape_cli.cli.comparison import labels_of
+from landscape_cli.cli.naming import labels_of
 from landscape_cli.cli.verdicts import Delivery, markdown_of, write_junit
 from landscape_cli.errors import OutputError, UsageError
 from landscape_cli.surface import Surface

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -35,6 +34,7 @@ from landscape_cli.cli.console import (
     print_words,
 )
 from landscape_cli.cli.gate_options import GateOptions
+from landscape_cli.cli.naming import load_named
 from landscape_cli.cli.options import Form
 from landscape_cli.cli.verdicts import END_OF_FOLD, FOLD, Delivery, markdown_of, print_verdicts
 from landscape_cli.errors import UsageError
@@ -103,24 +103,7 @@ def _report(
 
 def _load(paths: Sequence[Path]) -> list[Named]:
     """The surfaces, each with what it is called."""
-    from landscape_cli.storage import load_surface
-
-    return [Named(label, load_surface(path)) for label, path in zip(labels_of(paths), paths, strict=True)]
-
-
-def labels_of(paths: Sequence[Path]) -> list[str]:
-    """File names, or paths where others have that name; of a file that is given twice with a number behind it.
-
-    >>> labels_of([Path("a/run.h5"), Path("b/run.h5"), Path("base.h5"), Path("base.h5")])
-    ['a/run.h5', 'b/run.h5', 'base.h5 (1)', 'base.h5 (2)']
-    """
-    times = Counter(path.name for path in paths)
-    named = [path.name if times[path.name] == 1 or paths.count(path) > 1 else str(path) for path in paths]
-    labels = []
-    for i, name in enumerate(named):
-        number = f" ({named[:i].count(name) + 1})" if named.count(name) > 1 else ""
-        labels.append(one_line(name) + number)
-    return labels
+    return [Named(label, surface) for label, surface in load_named(paths).items()]
 
 
 def _compared(named: Sequence[Named], asked: Asked) -> tuple[Comparison, list[Bottleneck]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from landscape_cli.cli.console import TALK
+from landscape_cli.cli.naming import check_no_input, load_named
 from landscape_cli.cli.options import Quiet, Verbose
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import Surface
@@ -108,9 +107,8 @@ def _write_page(surfaces: dict[str, Surface], output: Path, options: dict[str, A
     from landscape_cli.analysis.interactive.page import write_page
 
     if len(surfaces) > 1 or difference:
-        raise UsageError(
-            f"{output}: found {len(surfaces)} files; a page shows one", hint="Or: landscape report A B -o …"
-        )
+        what = "found --difference" if difference else f"found {len(surfaces)} files"
+        raise UsageError(f"{output}: {what}; a page shows one surface", hint="Or: landscape report A B -o report.html")
     pages_have = ("metric", "slice_index", "log", "title")
     usual = {"colorbar": True, "style": "paper"}
     given = [key for key, value in options.items() if value is not None and value != usual.get(key) and key != "dpi"]
@@ -118,45 +116,6 @@ def _write_page(surfaces: dict[str, Surface], output: Path, options: dict[str, A
     if other is not None:
         raise UsageError(f"{other}: a page has every view; the reader switches", hint=f"Leave out --{other}.")
     write_page(next(iter(surfaces.values())), output, **{key: options[key] for key in pages_have})
-
-
-def load_named(files: Sequence[Path]) -> dict[str, Surface]:
-    """The surfaces of files by what tells them apart: their stems, with as much of the folders before as it takes.
-
-    Raises:
-        UsageError: A file is named twice.
-        SurfaceError: One is missing, foreign or damaged.
-    """
-    from landscape_cli.storage import load_surface
-
-    names = distinct_names(files)
-    twice = next((file for file in files if files.count(file) > 1), None)
-    if twice is not None:
-        raise UsageError(f"{twice}: given twice", hint="Name each file once.")
-    return {name: load_surface(file) for name, file in zip(names, files, strict=True)}
-
-
-def distinct_names(files: Sequence[Path]) -> list[str]:
-    """Stems, with as many folders before them as tell them apart.
-
-    >>> distinct_names([Path("a/last.h5"), Path("b/last.h5")]), distinct_names([Path("out/a.h5"), Path("out/b.h5")])
-    (['a/last', 'b/last'], ['a', 'b'])
-    """
-    for depth in range(1, max(len(file.parts) for file in files) + 1):
-        names = ["/".join(file.with_suffix("").parts[-depth:]) for file in files]
-        if max(Counter(names).values()) == 1:
-            return names
-    return [str(file) for file in files]
-
-
-def check_no_input(output: Path, files: Sequence[Path]) -> None:
-    """Refuse to write over a file that is read.
-
-    Raises:
-        UsageError: It is one of them.
-    """
-    if output.exists() and any(output.samefile(file) for file in files):
-        raise UsageError(f"{output}: is the surface file itself", hint="Choose another name for the picture with -o.")
 
 
 def _size(text: str) -> tuple[float, float]:

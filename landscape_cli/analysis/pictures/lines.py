@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
+from landscape_cli.analysis.curve import Band, curve_of
 from landscape_cli.analysis.layer import chosen_metric
-from landscape_cli.analysis.pictures.bands import band_of, draw_band
+from landscape_cli.analysis.pictures.bands import draw_band
 from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.scale import scale_of
@@ -113,18 +114,15 @@ def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
 
 
 def _draw(surface: Surface, ax: Axes, name: str, slice_index: int | None, color: str, style: str) -> None:
-    x = np.asarray(surface.grid.axes[0].coordinates)
-    values = _slices(surface, name, slice_index)  # (S, N), NaN where not evaluated
-    evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
-    # a mean over other slices at every coordinate would zigzag
-    known = evaluated.all(axis=0) if evaluated.all(axis=0).any() else evaluated.any(axis=0)
-    diverged: BoolArray = np.any(_not_finite(surface, name, slice_index), axis=0)
-    shown = np.where(diverged | ~evaluated, np.nan, values)[:, known]
-    marker = None if evaluated.all() and len(x) > 1 else "o"
-    draw_band(ax, x[known], band_of(shown, diverged[known]), color, linestyle=style, marker=marker, markersize=3)
-    if diverged.any():
-        top, above = np.full(diverged.sum(), 0.98), ax.get_xaxis_transform()
-        ax.plot(x[diverged], top, "x", color=shade(0.7), markersize=4, transform=above, clip_on=False)
+    curve = curve_of(surface, name, slice_index)
+    marker = None if surface.complete and len(curve.x) > 1 else "o"
+    hidden = curve.diverged | ~curve.known  # also the range, where a slice has left it
+    parts = (curve.mean, curve.low, curve.high, curve.standard_error)
+    known = Band(*(np.where(hidden, np.nan, each)[curve.known] for each in parts))
+    draw_band(ax, curve.x[curve.known], known, color, linestyle=style, marker=marker, markersize=3)
+    if curve.diverged.any():
+        top, above = np.full(curve.diverged.sum(), 0.98), ax.get_xaxis_transform()
+        ax.plot(curve.x[curve.diverged], top, "x", color=shade(0.7), markersize=4, transform=above, clip_on=False)
 
 
 def _handles(

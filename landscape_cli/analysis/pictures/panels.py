@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import axis_label, quantity, readable, shortened
+from landscape_cli.analysis.curve import band_of
 from landscape_cli.analysis.difference import Difference, difference_of, differences_of_lines
 from landscape_cli.analysis.layer import chosen_metric
-from landscape_cli.analysis.pictures.bands import band_of, draw_band
+from landscape_cli.analysis.pictures.bands import draw_band
 from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
 from landscape_cli.analysis.pictures.maps import draw_cells, draw_contours
 from landscape_cli.analysis.pictures.sheet import begin, finish, legend_below
@@ -142,7 +143,7 @@ def _draw_difference_of_lines(figure: Figure, surfaces: Mapping[str, Surface], o
     ax: Axes = figure.add_subplot()
     x = np.asarray(first.grid.axes[0].coordinates)
     ax.axhline(0, color=shade(0.4), linewidth=0.8)
-    draw_band(ax, x, band_of(np.where(lost, np.nan, values), lost), series_color(0), linewidth=1.6)
+    draw_band(ax, x, band_of(values, ~np.isnan(values) & ~lost, lost), series_color(0), linewidth=1.6)
     ax.set_ylim(options.get("vmin"), options.get("vmax"))
     ax.set_xlabel(axis_label(first, "x"), parse_math=False)
     ax.set_ylabel(f"{quantity(first, name)}, B − A", parse_math=False)
