@@ -53,6 +53,9 @@ unit: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
+gallery: $(VENV)/.installed-dev demo  ## the pictures of docs/pictures.md, from the files of the demo
+	$(BIN)/python scripts/gallery.py
+
 schemas: $(VENV)/.installed-dev  ## write docs/*.schema.json
 	$(BIN)/python scripts/write_schemas.py
 
@@ -79,4 +82,4 @@ build: $(VENV)/.installed-dev  ## wheel and source distribution in dist/
 clean:  ## remove what was made, but not .venv
 	rm -rf $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
-.PHONY: help demo test test-all lint unit slow schemas bench gpu-check build clean
+.PHONY: help demo gallery test test-all lint unit slow schemas bench gpu-check build clean
