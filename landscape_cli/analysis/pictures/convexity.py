@@ -12,6 +12,7 @@ from landscape_cli.analysis.nonconvexity import nonconvexity
 from landscape_cli.analysis.pictures.levels import color_bar, colors_of
 from landscape_cli.analysis.pictures.maps import draw_cells
 from landscape_cli.analysis.pictures.sheet import begin, finish
+from landscape_cli.analysis.recorded import COMMAND
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import Surface
 
@@ -57,11 +58,13 @@ def layer_of_convexity(surface: Surface, slice_index: int | None) -> Layer:
     Raises:
         UsageError: The surface has no map of eigenvalues, or one axis.
     """
-    lacking = nonconvexity(surface, slice_index=slice_index)
     points = surface.curvature_map
-    if points is None or lacking.value is None:
-        hint = "landscape curvature CONFIG FILE --set curvature.map=true"
-        raise UsageError(f"kind: 'convexity' cannot be drawn: {lacking.note}", hint=hint)
+    if points is None:
+        hint = f"It is made with: {COMMAND} --set curvature.map=true"
+        raise UsageError("kind: 'convexity' cannot be drawn: the file has no map of eigenvalues", hint=hint)
+    measured = nonconvexity(surface, slice_index=slice_index)
+    if measured.value is None:
+        raise UsageError(f"kind: 'convexity' cannot be drawn: {measured.note}")
     least, largest = (layer_of(points, name, slice_index) for name in ("lambda_min", "lambda_max"))
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.abs(least.values / largest.values)

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from landscape_cli.analysis.captions import title
 from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
-from landscape_cli.analysis.recorded import how_to_add, recorded
+from landscape_cli.analysis.recorded import COMMAND, recorded
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
 
@@ -90,8 +90,8 @@ def _density_of(surface: Surface, metric: str | None) -> tuple[FloatArray, Float
     values = found.record.values if not found.lacking else {}
     nodes, weights = values.get("nodes"), values.get("weights")
     if found.lacking or nodes is None or weights is None:
-        lacking = found.lacking or how_to_add(surface, _NAME)
-        hint = "landscape curvature CONFIG FILE --set 'curvature.measures=[default, spectral_density]'"
+        lacking = "the file has no spectral density"
+        hint = f"It is made with: {COMMAND} --set 'curvature.measures=[default, {_NAME}]'"
         raise UsageError(f"kind: 'spectrum' cannot be drawn: {lacking}", hint=hint)
     if nodes.ndim != 2 or nodes.shape != weights.shape or not nodes.size or not np.isfinite([nodes, weights]).all():
         raise UsageError(
