@@ -40,7 +40,7 @@ def profile(
     values = slices.values[0]
     finite = values[np.isfinite(values)]
     if not finite.size:
-        raise UsageError("kind: 'profile' cannot be drawn: no point has a finite loss")
+        raise UsageError(f"kind: 'profile' cannot be drawn: {slices.lacking or 'no point has a finite loss'}")
     found = sorted(basins(values), key=lambda basin: -basin.persistence)
     deep = shallowest(slices, values)
     scale = scale_of(finite, log=log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -117,7 +118,7 @@ def _frame(ax: Axes3D, layer: Layer, scale: Scale, colors: Colors, view: tuple[f
 
 
 def _body(ax: Axes3D, layer: Layer, colors: Colors, scale: Scale, step: int) -> None:
-    points, faces = _faces(layer, step)
+    points, faces = _faces(_thinned(layer, step))
     if not len(faces):
         i, j = np.nonzero(layer.finite)
         ax.scatter(layer.x[i], layer.y[j], scale.share(layer.shown), c=layer.shown, **colors.drawing)
@@ -131,20 +132,27 @@ def _body(ax: Axes3D, layer: Layer, colors: Colors, scale: Scale, step: int) -> 
     ax.add_collection3d(body, autolim=False)
 
 
-def _faces(layer: Layer, step: int) -> tuple[tuple[FloatArray, FloatArray, FloatArray], Indices]:
+def _thinned(layer: Layer, step: int) -> Layer:
+    """Every so many rows and columns, and the last ones."""
+    if step == 1:
+        return layer
+    rows, columns = (np.unique(np.append(np.arange(0, len(c), step), len(c) - 1)) for c in (layer.x, layer.y))
+    at = np.ix_(rows, columns)
+    return replace(layer, x=layer.x[rows], y=layer.y[columns], values=layer.values[at], evaluated=layer.evaluated[at])
+
+
+def _faces(layer: Layer) -> tuple[tuple[FloatArray, FloatArray, FloatArray], Indices]:
     """Points as (P,) x, y and value, and the (F, 3 or 4) points of each face."""
     if not layer.evaluated.all():
         triangles = triangles_of(layer)
         i, j = np.nonzero(layer.evaluated)
         faces = np.empty((0, 3), dtype=np.int64) if triangles is None else triangles.get_masked_triangles()
         return (layer.x[i], layer.y[j], layer.values[i, j]), faces
-    rows, columns = (np.unique(np.append(np.arange(0, n, step), n - 1)) for n in layer.values.shape)
-    x, y = np.meshgrid(layer.x[rows], layer.y[columns], indexing="ij")
-    values = layer.values[np.ix_(rows, columns)]
-    index = np.arange(values.size).reshape(values.shape)
+    x, y = np.meshgrid(layer.x, layer.y, indexing="ij")
+    index = np.arange(layer.values.size).reshape(layer.values.shape)
     corners = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], axis=-1).reshape(-1, 4)
-    finite = np.isfinite(values.ravel())[corners].all(axis=1)
-    return (x.ravel(), y.ravel(), values.ravel()), corners[finite]
+    finite = np.isfinite(layer.values.ravel())[corners].all(axis=1)
+    return (x.ravel(), y.ravel(), layer.values.ravel()), corners[finite]
 
 
 def _light(corners: FloatArray, layer: Layer) -> FloatArray:

@@ -90,7 +90,8 @@ def _density_of(surface: Surface, metric: str | None) -> tuple[FloatArray, Float
     values = found.record.values if not found.lacking else {}
     nodes, weights = values.get("nodes"), values.get("weights")
     if found.lacking or nodes is None or weights is None:
-        lacking = "the file has no spectral density"
+        is_there = surface.curvature is not None and _NAME in surface.curvature.records
+        lacking = found.lacking if is_there and found.lacking else "the file has no spectral density"
         hint = f"It is made with: {COMMAND} --set 'curvature.measures=[default, {_NAME}]'"
         raise UsageError(f"kind: 'spectrum' cannot be drawn: {lacking}", hint=hint)
     if nodes.ndim != 2 or nodes.shape != weights.shape or not nodes.size or not np.isfinite([nodes, weights]).all():
