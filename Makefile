@@ -24,7 +24,8 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure how flat it is, train it again, compare the two, and draw the path
 	@mkdir -p $(DEMO)
 	$(BIN)/landscape scan configs/digits.yaml -o $(DEMO)/digits.h5
-	$(BIN)/landscape plot $(DEMO)/digits.h5 -o $(DEMO)/digits.png --quiet
+	$(BIN)/landscape plot $(DEMO)/digits.h5 -o $(DEMO)/digits.png --kind surface3d --quiet
+	$(BIN)/landscape plot $(DEMO)/digits.h5 -o $(DEMO)/digits.html --quiet
 	$(BIN)/landscape scan configs/digits.yaml -o $(DEMO)/digits.h5 --set radius=true --set curvature=true --quiet
 	$(BIN)/landscape sharpness $(DEMO)/digits.h5
 	$(BIN)/landscape scan configs/digits_line.yaml -o $(DEMO)/digits_line.h5
@@ -34,7 +35,8 @@ demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure ho
 	$(BIN)/landscape compare $(DEMO)/digits.h5 $(DEMO)/again.h5 --config configs/ci.yaml || test $$? = 5
 	$(BIN)/landscape scan configs/digits_path.yaml -o $(DEMO)/digits_path.h5
 	$(BIN)/landscape plot $(DEMO)/digits_path.h5 -o $(DEMO)/digits_path.png --quiet
-	@echo "look at: $(addprefix $(CURDIR)/$(DEMO)/,digits.png digits_line.png digits_path.png)"
+	$(BIN)/landscape show $(DEMO)/digits.h5
+	@echo "look at: $(addprefix $(CURDIR)/$(DEMO)/,digits.png digits.html digits_line.png digits_path.png)"
 
 test: lint unit  ## lint, types, architecture, and the tests with coverage
 

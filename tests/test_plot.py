@@ -725,6 +725,36 @@ def test_equal_surfaces_give_equal_pictures_byte_for_byte(tmp_path: Path) -> Non
             assert (tmp_path / f"again{suffix}").read_bytes() == path.with_suffix(suffix).read_bytes()
 
 
+DRAW_KINDS = """
+import sys
+from landscape_cli import load_surface, plot
+from landscape_cli.analysis.animation import animate
+surface = load_surface(sys.argv[1])
+for kind in ("contour", "heatmap", "surface3d", "rays", "profile"):
+    for suffix in (".png", ".svg"):
+        plot(surface, sys.argv[2] + kind + suffix, kind=kind)
+plot({"a": surface, "b": surface}, sys.argv[2] + "panels.svg")
+plot({"a": surface, "b": surface}, sys.argv[2] + "difference.svg", difference=True)
+animate({"a": surface, "b": surface}, sys.argv[2] + "film.gif", dpi=40)
+"""
+
+
+@pytest.mark.slow
+def test_every_kind_is_the_same_in_every_process(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x, y: math.nan if x == 1 else 1 + x**2 + 10 * y**2, line(-1, 1, 5), line(-1, 1, 5))
+    for metric in surface.metrics.values():
+        metric.centre = 1.0
+    save_surface(surface, tmp_path / "s.h5")
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        command = [sys.executable, "-c", DRAW_KINDS, tmp_path / "s.h5", f"{folder}/"]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
+    first, second = (sorted((tmp_path / seed).iterdir()) for seed in ("1", "2"))
+    assert len(first) == 13
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
 def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert isinstance(plot(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4))), Figure)
