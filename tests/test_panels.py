@@ -71,7 +71,7 @@ def test_the_footer_says_what_is_common_and_what_is_not() -> None:
     surfaces = {"a": slope(1.0), "b": slope(3.0)}
     surfaces["b"].metrics["train_loss"].num_examples = 77
     footer = plot(surfaces).get_supxlabel()
-    assert footer.startswith("float64")
+    assert footer.startswith("filter normalization  ·  float64")
     assert "a: n(train) = 2,000" in footer
     assert "b: n(train) = 77" in footer
     many = {str(i): slope(1.0 + i) for i in range(6)}

@@ -449,6 +449,16 @@ def test_a_large_grid_is_a_picture(kind: str, is_partial: bool) -> None:
     assert refusal == (RUGGED if is_partial and kind == "profile" else "")
 
 
+@pytest.mark.parametrize("kind", ["filled", "rays", "profile"])
+def test_a_thousand_planes_are_a_picture(kind: str) -> None:
+    draw(
+        plot(
+            surface_of(lambda s, x, y: 1 + x**2 + s * y**2, [-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], num_slices=1000),
+            kind=kind,
+        )
+    )
+
+
 @pytest.mark.parametrize("kind", ["line", "rays", "radius"])
 def test_a_thousand_slices_are_a_picture(kind: str) -> None:
     recipe = {"recipe": WEIGHT} if kind == "radius" else {}

@@ -121,12 +121,22 @@ def _facts(surface: Surface, *, with_slices: bool = True) -> list[str]:
         shortened(" ".join(checkpoint.split())),
         _origin(surface),
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items() if size) or "n unknown",
+        _normalization(surface),
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
         text(evaluation.get("precision")),
         ", ".join(f"cos({pair}) = {cosine:.2g}" for pair, cosine in cosines.items()) if with_slices else "",
         _slices(surface) if with_slices else "",
     ]
     return [part for part in parts if part]
+
+
+def _normalization(surface: Surface) -> str:
+    """Of the directions that have one; random ones have ``filter`` where nothing else is said."""
+    recipes = [direction.recipe for direction in surface.directions.values()]
+    usual = {"random": "filter"}
+    found = [text(each.get("normalization")) or usual.get(text(each.get("_target_")), "") for each in recipes]
+    names = [shortened(name) for name in dict.fromkeys(found) if name]
+    return f"{' and '.join(names)} normalization" if names else ""
 
 
 def _slices(surface: Surface) -> str:

@@ -91,7 +91,9 @@ def legend_below(ax: Axes, handles: Sequence[Artist]) -> None:
 
 def missing(layer: Layer) -> list[Artist]:
     """What explains where there is no value."""
-    return [Patch(**hatched(), label="diverged (NaN or inf)")] if layer.diverged.any() else []
+    empty = Patch(facecolor=shade(0), edgecolor=shade(0.5), linewidth=0.6, label="not evaluated")
+    diverged = Patch(**hatched(), label="diverged (NaN or inf)")
+    return [*([] if layer.evaluated.all() else [empty]), *([diverged] if layer.diverged.any() else [])]
 
 
 def dot_points(layer: Layer, ax: Axes) -> None:
