@@ -20,7 +20,8 @@ SCANS = (
     "--set curvature.map=true -q",
     "mkdir -p demo/epochs",
     "landscape scan configs/digits.yaml --checkpoint demo/path/epoch_00[0-35].pt demo/path/epoch_010.pt "
-    "demo/path/epoch_020.pt -o 'demo/epochs/{stem}.h5' --set axes.x.num=21 --set axes.y.num=21 -q",
+    "demo/path/epoch_020.pt -o 'demo/epochs/{stem}.h5' --set checkpoint.expect=null --set axes.x.num=21 "
+    "--set axes.y.num=21 -q",
 )
 
 

@@ -287,6 +287,24 @@ def test_levels_can_be_counted_or_named() -> None:
         assert 0.5 * wanted <= len(counted.levels) <= 1.5 * wanted + 2
 
 
+@pytest.mark.parametrize("kind", ["filled", "heatmap", "surface3d"])
+def test_the_scale_of_an_accuracy_ends_at_one(kind: str) -> None:
+    surface = surface_of(lambda s, x, y: 0.98 - 0.45 * abs(x) - 0.4 * abs(y), X, Y, names=("test_accuracy",))
+    low, high = plot(surface, kind=kind).axes[1].get_ylim()
+    assert 0 <= low < 0.29
+    assert high == 1.0
+
+
+@pytest.mark.parametrize("high", [1.5, 3.0, 19.0, 21.0, 1e5])
+def test_a_logarithmic_scale_that_is_asked_for_has_levels_whatever_its_range(high: float) -> None:
+    surface = surface_of(lambda s, x, y: high ** ((1 + x) / 2), X, Y)
+    (drawn,) = [
+        each for each in plot(surface, kind="contour", log=True).axes[0].collections if isinstance(each, ContourSet)
+    ]
+    assert 5 <= len(drawn.levels) <= 18
+    assert drawn.levels[0] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -151,7 +151,9 @@ def _levels(scale: Scale, wanted: int | None, *, exact: tuple[bool, bool]) -> Fl
         levels = _log_levels(low, high, wanted)
     else:
         ticks = np.asarray(MaxNLocator(wanted or _USUAL).tick_values(low, high), dtype=np.float64)
-        levels = _cover(ticks, low, high)
+        if low >= 0 and high <= 1:
+            ticks = np.clip(ticks, 0, 1)  # shares end there
+        levels = _cover(ticks[ticks > 0] if scale.log else ticks, low, high)
     inner = levels[1:-1]
     ends = [low if exact[0] else float(levels[0]), high if exact[1] else float(levels[-1])]
     return np.concatenate([[ends[0]], inner[(inner > ends[0]) & (inner < ends[1])], [ends[1]]])
