@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from landscape_cli.analysis.unchecked import section, text
+from landscape_cli.analysis.unchecked import section, text, visible
 from landscape_cli.surface import Surface
 
 _MAX_NAME = 28
@@ -90,14 +90,29 @@ def quantity(surface: Surface, name: str) -> str:
     return f"{readable(name)} ({shortened(kind)})" if kind and name.endswith("_loss") else readable(name)
 
 
-def footer(surface: Surface, width: int = _FOOTER_WIDTH, *, with_slices: bool = True) -> str:
-    """From what the picture was made: checkpoint, sizes, BatchNorm, precision, slices; in lines that wide."""
-    return _wrapped(_facts(surface, with_slices=with_slices), width)
+def footer(
+    surface: Surface, width: int = _FOOTER_WIDTH, *, with_slices: bool = True, slice_index: int | None = None
+) -> str:
+    """From what the picture was made: checkpoint, sizes, BatchNorm, precision, slices; in lines that wide.
+
+    Args:
+        surface: What is drawn.
+        width: Characters in a line.
+        with_slices: Whether the directions of the grid have to do with the picture.
+        slice_index: The one that is drawn; None for all of them.
+    """
+    return _wrapped(_facts(surface, with_slices, slice_index), width)
 
 
-def footer_of_several(surfaces: Mapping[str, Surface], width: int = _FOOTER_WIDTH) -> str:
+def footer_of_several(
+    surfaces: Mapping[str, Surface],
+    width: int = _FOOTER_WIDTH,
+    *,
+    with_slices: bool = True,
+    slice_index: int | None = None,
+) -> str:
     """The same of several surfaces: what is common to them, and of each file what is not."""
-    facts = {name: _facts(surface) for name, surface in surfaces.items()}
+    facts = {name: _facts(surface, with_slices, slice_index) for name, surface in surfaces.items()}
     first = next(iter(facts.values()))
     common = [fact for fact in first if all(fact in each for each in facts.values())]
     own = [f"{shortened(name)}: {', '.join(f for f in each if f not in common)}" for name, each in facts.items()]
@@ -111,12 +126,11 @@ def _wrapped(facts: list[str], width: int) -> str:
     return "\n".join(textwrap.wrap("  ·  ".join(facts), width))
 
 
-def _facts(surface: Surface, *, with_slices: bool = True) -> list[str]:
+def _facts(surface: Surface, with_slices: bool, slice_index: int | None) -> list[str]:
     checkpoint = Path(text(_section(surface, "checkpoint").get("path"))).name
     sizes = {split_of(surface, name): metric.num_examples for name, metric in surface.metrics.items()}
     evaluation = _section(surface, "evaluation")
     batchnorm = text(evaluation.get("batchnorm"))
-    cosines = {pair: 0.0 if abs(each[0]) < _ZERO_COSINE else each[0] for pair, each in surface.cosines().items()}
     parts = [
         shortened(" ".join(checkpoint.split())),
         _origin(surface),
@@ -124,7 +138,7 @@ def _facts(surface: Surface, *, with_slices: bool = True) -> list[str]:
         _normalization(surface),
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
         text(evaluation.get("precision")),
-        ", ".join(f"cos({pair}) = {cosine:.2g}" for pair, cosine in cosines.items()) if with_slices else "",
+        _cosines(surface, slice_index) if with_slices else "",
         _slices(surface) if with_slices else "",
     ]
     return [part for part in parts if part]
@@ -137,6 +151,16 @@ def _normalization(surface: Surface) -> str:
     found = [text(each.get("normalization")) or usual.get(text(each.get("_target_")), "") for each in recipes]
     names = [shortened(name) for name in dict.fromkeys(found) if name]
     return f"{' and '.join(names)} normalization" if names else ""
+
+
+def _cosines(surface: Surface, slice_index: int | None) -> str:
+    """Between the axes, of a slice, or from the least to the largest of all of them."""
+    words = []
+    for pair, each in surface.cosines().items():
+        chosen = each if slice_index is None else [each[slice_index]]
+        ends = dict.fromkeys(f"{0.0 if abs(end) < _ZERO_COSINE else end:.2g}" for end in (min(chosen), max(chosen)))
+        words.append(f"cos({pair}) = {' … '.join(ends)}")
+    return ", ".join(words)
 
 
 def _slices(surface: Surface) -> str:
@@ -156,7 +180,7 @@ def _origin(surface: Surface) -> str:
 
 def readable(name: str) -> str:
     """``train_loss`` as words."""
-    return name.replace("_", " ")
+    return visible(name.replace("_", " "))
 
 
 def split_of(surface: Surface, name: str) -> str:
@@ -199,7 +223,7 @@ def distinct(values: list[float]) -> list[str]:
 
 def shortened(name: str) -> str:
     """A name with its middle left out where it is too long for a picture."""
-    half = _MAX_NAME // 2
+    half, name = _MAX_NAME // 2, visible(name)
     return name if len(name) <= _MAX_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 

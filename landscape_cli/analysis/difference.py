@@ -69,8 +69,8 @@ def difference_of(
     return Difference(replace(a, values=np.where(finite, values, np.nan), evaluated=both), is_ratio)
 
 
-def differences_of_lines(first: Surface, second: Surface, name: str) -> FloatArray:
-    """(S, N) B − A along a line; NaN where either is not evaluated, or not finite.
+def difference_of_lines(first: Surface, second: Surface, name: str) -> Surface:
+    """B − A along a line as a surface with that metric; evaluated where both are, NaN where either is not finite.
 
     Args:
         first: A, 1-D.
@@ -86,9 +86,12 @@ def differences_of_lines(first: Surface, second: Surface, name: str) -> FloatArr
     if first.grid.num_slices != second.grid.num_slices:
         found = f"{first.grid.num_slices} and {second.grid.num_slices}"
         raise UsageError(f"difference: the numbers of slices differ: {found}", hint="Choose one with --slice.")
-    finite = first.evaluated & second.evaluated & np.isfinite(first[name]) & np.isfinite(second[name])
+    both = first.evaluated & second.evaluated
+    finite = both & np.isfinite(first[name]) & np.isfinite(second[name])
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(finite, second[name] - first[name], np.nan)
+        values = np.where(finite, second[name] - first[name], np.nan)
+    metric = replace(first.metrics[name], values=values, std=np.full_like(values, np.nan))
+    return replace(first, metrics={name: metric}, evaluated=both, trajectory=None)
 
 
 def _check_grids(first: Surface, second: Surface) -> None:

@@ -24,3 +24,12 @@ def text(value: JsonValue) -> str:
     ('a', '', '')
     """
     return value if isinstance(value, str) else ""
+
+
+def visible(words: str) -> str:
+    """Words on one line with what nobody can see, and some programs obey, written out.
+
+    >>> visible("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)

@@ -20,6 +20,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from landscape_cli.analysis.unchecked import visible
 from landscape_cli.errors import ConfigError, LandscapeError
 
 _MAX_VERBOSITY = 2
@@ -221,7 +222,7 @@ def _write(text: str) -> None:
 
 def printable(text: str) -> str:
     """Text from files without what a terminal would obey: control characters are shown, not sent."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def one_line(text: str) -> str:

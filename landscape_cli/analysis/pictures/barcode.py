@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from landscape_cli.analysis.captions import quantity, title
-from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
+from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
 from landscape_cli.analysis.scale import scale_of
 from landscape_cli.analysis.slices import Slices, slices_of
 from landscape_cli.analysis.topology import Basin, basins, shallowest
 from landscape_cli.errors import UsageError
-from landscape_cli.surface import FloatArray, Surface
+from landscape_cli.surface import Surface
 
 _MOST = 40
 
@@ -47,10 +47,9 @@ def profile(
     _draw(ax, slices, found[:_MOST], deep, float(finite.max()))
     if scale.log:
         ax.set_xscale("log")
-    ax.set_xlabel(quantity(surface, slices.loss), parse_math=False)
-    ax.set_ylabel("basins, the deepest on top")
+    write_labels(ax, quantity(surface, slices.loss), "basins, the deepest on top")
     shown = slice_index or 0 if surface.grid.num_slices > 1 else None
-    ax.set_title(title(surface, "basins of the " + quantity(surface, slices.loss), shown), loc="left", parse_math=False)
+    write_title(ax, title(surface, "basins of the " + quantity(surface, slices.loss), shown))
     _explain(ax, found, deep)
 
 
@@ -101,8 +100,3 @@ def _explain(ax: Axes, found: list[Basin], deep: float) -> None:
         drawn = f", {min(_MOST, len(found)) - min(counted, _MOST)} drawn" if len(found) > _MOST else ""
         handles.append(Line2D([], [], color=shade(0.35), linewidth=4, label=f"{rest:,} shallower{drawn}"))
     legend_below(ax, handles)
-
-
-def values_of_profile(surface: Surface, metric: str | None, slice_index: int | None) -> FloatArray:
-    """Everything that is shown, flat."""
-    return slices_of(surface, metric, slice_index or 0).values.ravel()

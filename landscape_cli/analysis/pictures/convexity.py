@@ -12,11 +12,13 @@ from landscape_cli.analysis.nonconvexity import nonconvexity
 from landscape_cli.analysis.pictures.levels import color_bar, colors_of
 from landscape_cli.analysis.pictures.maps import draw_cells
 from landscape_cli.analysis.pictures.sheet import begin, finish
+from landscape_cli.analysis.pictures.wording import write_title
 from landscape_cli.analysis.recorded import COMMAND
 from landscape_cli.errors import UsageError
-from landscape_cli.surface import Surface
+from landscape_cli.surface import FloatArray, Surface
 
-_COLORS = "magma"
+COLORS = "magma"
+QUANTITY = "|λ_min / λ_max|, 0 = convex"
 
 
 def convexity(
@@ -42,13 +44,22 @@ def convexity(
         colorbar: Whether there is one.
     """
     layer = layer_of_convexity(surface, slice_index)
-    high = vmax if vmax is not None else float(layer.shown.max(initial=0.0)) or 1.0
-    colors = colors_of(layer.shown, log=False, vmin=vmin or 0.0, vmax=high, cmap=cmap or _COLORS)
+    colors = colors_of(layer.shown, log=False, cmap=cmap or COLORS, **scale_for(layer.shown, vmin, vmax))
     begin(surface, layer, ax, "how far from convex")
+    points = surface.curvature_map
+    if surface.complete and points is not None and not points.complete:
+        part = f"PARTIAL: {points.num_evaluated:,} of {points.grid.num_points:,} points"
+        write_title(ax, f"{ax.get_title(loc='left')}\n{part}")
     draw_cells(ax, layer, colors)
     if colorbar and layer.finite.any():
-        color_bar(ax, colors, "|λ_min / λ_max|, 0 = convex")
+        color_bar(ax, colors, QUANTITY)
     finish(surface, layer, ax)
+
+
+def scale_for(shown: FloatArray, vmin: float | None, vmax: float | None) -> dict[str, float]:
+    """From 0 to the largest value, where no other ends are asked for."""
+    high = float(shown.max(initial=0.0)) or 1.0
+    return {"vmin": 0.0 if vmin is None else vmin, "vmax": high if vmax is None else vmax}
 
 
 def layer_of_convexity(surface: Surface, slice_index: int | None) -> Layer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,8 +22,10 @@ from landscape_cli.surface import FloatArray
 _MAX_LEVELS = 18
 _USUAL = 12
 _MOST = 200
+_TINY = 1e-300  # below it differences of floats are lost
 _NARROW = 20.0  # the ratio up to which evenly spaced levels are rounder, also on a logarithmic scale
-_MOST_TICKS = 9
+_MOST_TICKS = 18
+_SHARE, _LINE = 0.6, 2.0  # of the height of a figure is a colour bar; of a number, beside its size
 _APART = 0.03  # of two numbers beside the scale, as a share of it
 
 Extend = Literal["neither", "min", "max", "both"]
@@ -43,6 +46,11 @@ class Colors:
     norm: Normalize
     cmap: Colormap
     extend: Extend
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the scale is divided by factors."""
+        return isinstance(self.norm, LogNorm)
 
     @property
     def drawing(self) -> dict[str, Any]:
@@ -76,7 +84,11 @@ def colors_of(
         scale = scale_of(values, log=log, vmin=vmin, vmax=vmax)
         chosen = _levels(scale, _checked_number(levels), exact=(vmin is not None, vmax is not None))
     else:
-        chosen = _checked_levels(levels)
+        chosen = checked_levels(levels)
+        if vmin is not None or vmax is not None:
+            raise UsageError("levels: found beside vmin or vmax; the outermost levels are the ends of the scale")
+        if log and chosen[0] <= 0:
+            raise UsageError(f"levels: found {chosen[0]:g}; a logarithmic scale needs levels above 0")
         scale = scale_of(values, log=log, vmin=float(chosen[0]), vmax=float(chosen[-1]))
     norm = (LogNorm if scale.log else Normalize)(chosen[0], chosen[-1])
     return Colors(chosen, norm, color_map(cmap or COLORS), _extend(scale))
@@ -95,31 +107,31 @@ def color_map(name: str) -> Colormap:
     return mpl.colormaps[name]
 
 
-def color_bar(axes: Axes | Sequence[Axes], colors: Colors, label: str, *, smooth: bool = False) -> None:
+def color_bar(axes: Axes | Sequence[Axes], colors: Colors, label: str) -> None:
     """Draw the scale beside one or several axes, with numbers that can be told apart.
 
     Args:
         axes: Which lose the room for it.
         colors: What it shows.
         label: What the numbers are.
-        smooth: Whether the colours between two levels are shown, too.
     """
     first = axes if isinstance(axes, Axes) else axes[0]
-    ticks = _ticks(colors)
-    extend = colors.extend if smooth else None  # contours say themselves
+    figure: Any = first.get_figure(root=True)
+    ticks = _ticks(colors, int(figure.get_figheight() * _SHARE * 72 / (_LINE * mpl.rcParams["font.size"])))
     mappable = mpl.cm.ScalarMappable(colors.norm, colors.cmap)
-    bar = first.figure.colorbar(mappable, ax=axes, shrink=0.9, extend=extend or colors.extend)
+    bar = first.figure.colorbar(mappable, ax=axes, shrink=0.9, extend=colors.extend)
     bar.set_ticks(ticks, labels=distinct(ticks))
     bar.ax.minorticks_off()
     bar.ax.set_ylabel(label, parse_math=False)
 
 
-def _ticks(colors: Colors) -> list[float]:
+def _ticks(colors: Colors, most: int) -> list[float]:
+    """Of the levels, as many as there is room for."""
     levels: list[float] = colors.levels.tolist()
     places = np.asarray(colors.norm(colors.levels)).tolist()
     inner = [each for each, place in zip(levels, places, strict=True) if _APART < place < 1 - _APART]
     ticks = [levels[0], *inner, levels[-1]]
-    return ticks[:: max(1, len(ticks) // _MOST_TICKS)]
+    return ticks[:: max(1, math.ceil(len(ticks) / max(2, min(most, _MOST_TICKS))))]
 
 
 def _extend(scale: Scale) -> Extend:
@@ -134,7 +146,12 @@ def _checked_number(levels: int | None) -> int | None:
     return levels
 
 
-def _checked_levels(levels: Sequence[float]) -> FloatArray:
+def checked_levels(levels: Sequence[float]) -> FloatArray:
+    """Levels that were named.
+
+    Raises:
+        UsageError: They are fewer than two, or do not rise.
+    """
     found = np.asarray(levels, dtype=np.float64)
     if len(found) < 2 or not np.isfinite(found).all() or (np.diff(found) <= 0).any():
         raise UsageError(f"levels: found {', '.join(f'{x:g}' for x in levels)}; expected two or more, rising")
@@ -144,9 +161,9 @@ def _checked_levels(levels: Sequence[float]) -> FloatArray:
 def _levels(scale: Scale, wanted: int | None, *, exact: tuple[bool, bool]) -> FloatArray:
     """Rising levels that cover the scale; they end where it does at the ends that are to be exact."""
     low, high = scale.low, scale.high
-    if low == high:
+    if not high - low > _TINY:
         pad = abs(low) * 1e-3 or 1e-3
-        return np.array([low - pad, low + pad])
+        return np.array([low if exact[0] and not exact[1] else low - pad, high if exact[1] else low + pad])
     if scale.log and (wanted is not None or high > _NARROW * low):
         levels = _log_levels(low, high, wanted)
     else:

@@ -10,14 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
-from landscape_cli.analysis.curve import Band, curve_of
+from landscape_cli.analysis.curve import Band, Curve, curve_of
 from landscape_cli.analysis.layer import chosen_metric
 from landscape_cli.analysis.pictures.bands import draw_band
-from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
+from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
 from landscape_cli.analysis.scale import scale_of
 from landscape_cli.errors import UsageError
-from landscape_cli.surface import BoolArray, FloatArray, Surface, Trajectory
+from landscape_cli.surface import FloatArray, Surface, Trajectory
 
 # coordinates that span more than this were spaced by factors
 _LOG_RATIO = 50.0
@@ -53,12 +53,13 @@ def line(
     right_ax = ax.twinx() if right else None
     colors = _split_colors(surface, [*left, *right])
     for name in left:
-        _draw(surface, ax, name, slice_index, colors[name], "-")
+        draw_curve(ax, curve_of(surface, name, slice_index), colors[name], "-", is_complete=surface.complete)
     if right_ax is not None:
         for name in right:
-            _draw(surface, right_ax, name, slice_index, colors[name], "--")
+            draw_curve(right_ax, curve_of(surface, name, slice_index), colors[name], "--", is_complete=surface.complete)
         right_ax.set_ylabel(_kinds(surface, right), parse_math=False)
-        right_ax.set_ylim(-0.03, 1.03)
+        if _are_shares(surface, right, slice_index):
+            right_ax.set_ylim(-0.03, 1.03)
     if scale.log:
         ax.set_yscale("log")
     ax.set_ylim(vmin, vmax)
@@ -66,7 +67,11 @@ def line(
     for each in filter(None, (ax, right_ax)):
         each.spines["top"].set_visible(False)
     ax.spines["right"].set_visible(False)
-    handles = _handles(surface, left, right, colors, slice_index)
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=colors[name], linestyle="-" if name in left else "--", label=readable(name))
+        for name in [*left, *right]
+    ]
+    handles += explain_curves([curve_of(surface, name, slice_index) for name in [*left, *right]])
     if surface.trajectory is not None and surface.trajectory.is_known_in(slice_index or 0):
         handles.append(_draw_path(ax, surface.trajectory, slice_index or 0))
     legend_below(ax, handles)
@@ -92,11 +97,17 @@ def _names(surface: Surface, metric: str | None) -> tuple[list[str], list[str]]:
     return left, [name for name in shares if name not in left]
 
 
+def _are_shares(surface: Surface, names: list[str], slice_index: int | None) -> bool:
+    """Whether all values lie from 0 to 1, as they do unless they are percentages of somebody's own."""
+    values = np.concatenate([_slices(surface, name, slice_index).ravel() for name in names])
+    finite = values[np.isfinite(values)]
+    return bool(((finite >= 0) & (finite <= 1)).all())
+
+
 def _write(surface: Surface, ax: Axes, names: list[str], left: list[str], slice_index: int | None) -> None:
     """Title, axes and the place of the checkpoint."""
-    ax.set_ylabel(_kinds(surface, left), parse_math=False)
-    ax.set_xlabel(axis_label(surface, "x"), parse_math=False)
-    ax.set_title(title(surface, f"{_kinds(surface, names)} along a line", slice_index), loc="left", parse_math=False)
+    write_labels(ax, axis_label(surface, "x"), _kinds(surface, left))
+    write_title(ax, title(surface, f"{_kinds(surface, names)} along a line", slice_index))
     ax.axvline(0.0, color=shade(0.25), linewidth=0.8, zorder=0)
     ax.margins(x=0.02)
     coordinates = surface.grid.axes[0].coordinates
@@ -113,9 +124,17 @@ def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
     return Line2D([], [], label=f"path of {len(path.names)} checkpoints (the line misses {missed:.3g} %)", **style)
 
 
-def _draw(surface: Surface, ax: Axes, name: str, slice_index: int | None, color: str, style: str) -> None:
-    curve = curve_of(surface, name, slice_index)
-    marker = None if surface.complete and len(curve.x) > 1 else "o"
+def draw_curve(ax: Axes, curve: Curve, color: str, style: str, *, is_complete: bool) -> None:
+    """Draw a metric along a line; points that have diverged are marked at the upper edge.
+
+    Args:
+        ax: Receives it.
+        curve: What is drawn.
+        color: Of line and bands.
+        style: Of the line.
+        is_complete: Whether there is a point at every coordinate; else the points are marked.
+    """
+    marker = None if is_complete and len(curve.x) > 1 else "o"
     hidden = curve.diverged | ~curve.known  # also the range, where a slice has left it
     parts = (curve.mean, curve.low, curve.high, curve.standard_error)
     known = Band(*(np.where(hidden, np.nan, each)[curve.known] for each in parts))
@@ -125,24 +144,20 @@ def _draw(surface: Surface, ax: Axes, name: str, slice_index: int | None, color:
         ax.plot(curve.x[curve.diverged], top, "x", color=shade(0.7), markersize=4, transform=above, clip_on=False)
 
 
-def _handles(
-    surface: Surface, left: list[str], right: list[str], colors: dict[str, str], slice_index: int | None
-) -> list[Line2D | Patch]:
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=colors[name], linestyle="-" if name in left else "--", label=readable(name))
-        for name in [*left, *right]
-    ]
-    if surface.grid.num_slices > 1 and slice_index is None:
-        words = f"mean of {surface.grid.num_slices} slices with standard error and range"
-        handles.append(Patch(color=shade(0.2), label=words))
-    if any(_not_finite(surface, name, slice_index).any() for name in [*left, *right]):
+def explain_curves(curves: Sequence[Curve]) -> list[Line2D | Patch]:
+    """What explains the bands and the marks of these."""
+    handles: list[Line2D | Patch] = []
+    num_slices = max(curve.num_slices for curve in curves)
+    if num_slices > 1:
+        handles.append(Patch(color=shade(0.2), label=f"mean of {num_slices} slices with standard error and range"))
+    if any(curve.diverged.any() for curve in curves):
         handles.append(Line2D([], [], color=shade(0.7), marker="x", linestyle="", label="diverged (NaN or inf)"))
     return handles
 
 
 def _split_colors(surface: Surface, names: list[str]) -> dict[str, str]:
-    splits = list(dict.fromkeys(split_of(surface, name) for name in names))
-    splits.sort(key=lambda split: {"train": 0, "test": 1}.get(split, 2))  # the same colours in every picture
+    every = dict.fromkeys(split_of(surface, name) for name in surface.metrics)  # the same colours in every picture
+    splits = list(dict.fromkeys(["train", "test", *every]))
     return {name: series_color(splits.index(split_of(surface, name))) for name in names}
 
 
@@ -156,8 +171,3 @@ def _slices(surface: Surface, name: str, slice_index: int | None) -> FloatArray:
     """(S, N) values, NaN where not evaluated whatever stands there."""
     values = np.where(surface.evaluated, surface[name], np.nan)
     return values if slice_index is None else values[[slice_index]]
-
-
-def _not_finite(surface: Surface, name: str, slice_index: int | None) -> BoolArray:
-    evaluated = surface.evaluated if slice_index is None else surface.evaluated[[slice_index]]
-    return evaluated & ~np.isfinite(_slices(surface, name, slice_index))

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from landscape_cli.analysis.captions import distinct, quantity
 from landscape_cli.analysis.layer import Layer, layer_of
 from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
-from landscape_cli.analysis.pictures.regions import has_cells, hatch_plane, hatch_triangles, triangles_of
+from landscape_cli.analysis.pictures.regions import has_cells, hatch_plane, hatch_triangles, mesh_of
 from landscape_cli.analysis.pictures.sheet import begin, dot_points, finish
 from landscape_cli.analysis.pictures.styles import shade
 from landscape_cli.surface import BoolArray, FloatArray, Surface
@@ -150,15 +150,14 @@ def _on_grid(ax: Axes, layer: Layer) -> _Fitting | None:
 
 
 def _on_triangles(ax: Axes, layer: Layer, colors: Colors) -> _Fitting | None:
-    triangles = triangles_of(layer)
-    if triangles is None:
+    mesh = mesh_of(layer)
+    if mesh is None:
         return None
-    hatch_triangles(ax, triangles)
+    hatch_triangles(ax, mesh)
     i, j = np.nonzero(layer.evaluated)
     # masked, but matplotlib refuses to see NaN
     heights = np.where(layer.finite[i, j], layer.values[i, j], colors.levels[0])
-    is_lost = triangles.mask is not None and triangles.mask.all()
-    return None if is_lost else _Fitting(ax.tricontourf, ax.tricontour, (triangles, heights))
+    return None if mesh.is_empty else _Fitting(ax.tricontourf, ax.tricontour, (mesh.triangles, heights))
 
 
 def _scatter(ax: Axes, layer: Layer, colors: Colors) -> None:

@@ -10,9 +10,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from landscape_cli.analysis.adaptive_radius import adaptive_radius
-from landscape_cli.analysis.captions import title
-from landscape_cli.analysis.pictures.sheet import legend_below
+from landscape_cli.analysis.captions import readable, title
 from landscape_cli.analysis.pictures.styles import series_color, shade
+from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
 from landscape_cli.analysis.relative_noise import line_of, rises_at, signs_of, slices_of_noise, tau_of
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
@@ -30,6 +30,8 @@ def radius(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index
         metric: A loss; by default the first.
         slice_index: One slice only, of a line that is the surface itself.
     """
+    if slice_index is not None and surface.radius is not None:
+        raise UsageError("slice: the line of noise beside the grid has directions of its own", hint="Leave it out.")
     slices, lacking = slices_of_noise(surface, metric, slice_index)
     if lacking:
         raise UsageError(f"kind: 'radius' cannot be drawn: {lacking}", hint="Scan with --set radius=true.")
@@ -41,11 +43,10 @@ def radius(surface: Surface, ax: Axes, *, metric: str | None = None, slice_index
     _draw(ax, radii, rises, tau)
     label = _draw_radius(surface, ax, metric, slice_index)
     line = line_of(surface)
-    ax.set_xlabel("relative noise on every weight (1.0 = 100 %)")
-    ax.set_ylabel(f"rise of the {slices.loss.replace('_', ' ')}", parse_math=False)
+    write_labels(ax, "relative noise on every weight (1.0 = 100 %)", f"rise of the {readable(slices.loss)}")
     part = "" if line.complete else f"\nPARTIAL: {line.num_evaluated:,} of {line.grid.num_points:,} points"
     words = title(surface, "rise of the loss under noise on the weights", None).splitlines()[0]
-    ax.set_title(words + part, loc="left", parse_math=False)
+    write_title(ax, words + part)
     legend_below(
         ax,
         [

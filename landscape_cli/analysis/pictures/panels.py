@@ -1,9 +1,8 @@
-"""Several surfaces in one picture: side by side on one scale, or where they differ."""
+"""Several surfaces side by side, on one scale."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,23 +10,17 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from landscape_cli.analysis.captions import axis_label, quantity, readable, shortened
-from landscape_cli.analysis.curve import band_of
-from landscape_cli.analysis.difference import Difference, difference_of, differences_of_lines
+from landscape_cli.analysis.captions import quantity, shortened
 from landscape_cli.analysis.layer import chosen_metric
-from landscape_cli.analysis.pictures.bands import draw_band
-from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
-from landscape_cli.analysis.pictures.maps import draw_cells, draw_contours
-from landscape_cli.analysis.pictures.sheet import begin, finish, legend_below
-from landscape_cli.analysis.pictures.styles import DIVERGING, series_color, shade
+from landscape_cli.analysis.pictures import convexity
+from landscape_cli.analysis.pictures.levels import color_bar, colors_of
 from landscape_cli.analysis.pictures.table import IN_SPACE, PLOTS, values_shown
-from landscape_cli.errors import UsageError
+from landscape_cli.analysis.pictures.wording import legend_above, write_title
 from landscape_cli.surface import FloatArray, Surface
 
-_OF_DIFFERENCES = ("filled", "contour", "heatmap")
-_CHARACTERS_PER_INCH = 11.0
+_OF_SCALE = ("log", "vmin", "vmax", "levels", "cmap")
+_SHARED = {"line": "y", "rays": "xy", "radius": "xy", "spectrum": "xy", "profile": "x"}  # axes with one range in all
 
 
 def shape_of(num: int) -> tuple[int, int]:
@@ -51,129 +44,50 @@ def draw_panels(figure: Figure, surfaces: Mapping[str, Surface], kind: str, opti
         options: Of the kind; the ends of the scale are found over all of them.
     """
     rows, columns = shape_of(len(surfaces))
-    accepted = set(options)
     common = options | common_scale(surfaces, kind, options)
-    colorbar = bool(common.pop("colorbar", False))
-    extra = {"colorbar": False} if "colorbar" in accepted else {}
-    projection = {"projection": "3d"} if kind in IN_SPACE else {}
+    with_bar = bool(common.get("colorbar"))
+    alone = {"colorbar": False} if "colorbar" in common else {}
     drawn: list[Axes] = []
     for index, (name, surface) in enumerate(surfaces.items()):
-        ax: Axes = figure.add_subplot(rows, columns, index + 1, **projection)
+        ax: Axes = figure.add_subplot(rows, columns, index + 1, projection="3d" if kind in IN_SPACE else None)
         ax.locator_params(nbins=4)
-        with mpl.rc_context({"axes.labelsize": "small"}):
-            PLOTS[kind](surface, ax, **common, **extra)
-        _rename(ax, name, figure.get_figwidth() / columns)
+        with mpl.rc_context({"font.size": 0.85 * mpl.rcParams["font.size"]}):
+            PLOTS[kind](surface, ax, **common | alone)
+            _rename(ax, name, is_in_space=kind in IN_SPACE)
         drawn.append(ax)
-    _share_height(drawn, kind)
+    _share_ranges(drawn, kind)
     _share_legend(figure, drawn)
-    if colorbar and (values := _pooled(surfaces, kind, options)).size:
-        label = "|λ_min / λ_max|, 0 = convex" if kind == "convexity" else _quantity(surfaces, options)
-        keys = ("log", "vmin", "vmax", "levels", "cmap")
-        color_bar(drawn, colors_of(values, **{key: common[key] for key in keys if key in common}), label)
+    values = _pooled(surfaces, kind, options)
+    if with_bar and values.size:
+        label = convexity.QUANTITY if kind == "convexity" else _quantity(surfaces, options)
+        color_bar(drawn, colors_of(values, **{key: common[key] for key in _OF_SCALE if key in common}), label)
 
 
 def common_scale(surfaces: Mapping[str, Surface], kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes the scale of several pictures one: its ends, its levels, and whether it is logarithmic."""
+    """What makes the scale of several pictures one: its ends, its levels, and whether it is logarithmic.
+
+    Args:
+        surfaces: By name.
+        kind: Of the pictures.
+        options: That the kind has, with None for those that were not given.
+    """
     values = _pooled(surfaces, kind, options)
     if not values.size:
         return {}
-    keys = ("log", "vmin", "vmax", "levels", "cmap")
     if "levels" in options:
-        colors = colors_of(values, **{key: options[key] for key in keys if key in options})
-        return {"levels": colors.levels.tolist(), "log": type(colors.norm).__name__ == "LogNorm"}
-    low, high = float(values.min()), float(values.max())
-    given = {key: options[key] for key in ("vmin", "vmax") if options.get(key) is not None}
-    ends = {"vmin": low, "vmax": high} if high > low else {}
-    return {key: value for key, value in (ends | given).items() if key in options}
-
-
-def draw_difference(figure: Figure, surfaces: Mapping[str, Surface], kind: str, options: dict[str, Any]) -> None:
-    """Draw where the second of two surfaces differs from the first.
-
-    Args:
-        figure: Receives the picture.
-        surfaces: Two, by name.
-        kind: ``filled``, ``contour`` or ``heatmap``.
-        options: Of that kind.
-
-    Raises:
-        UsageError: These are not two, or not on one grid; another kind.
-    """
-    if len(surfaces) != 2:
-        raise UsageError(f"difference: found {len(surfaces)} files; expected two, A and B, for B − A")
-    (a, first), (b, second) = surfaces.items()
-    if len(first.grid.axes) == 1 and kind == "line":
-        _draw_difference_of_lines(figure, surfaces, options)
-        return
-    if kind not in _OF_DIFFERENCES:
-        raise UsageError(f"kind: found {kind!r}; a difference is drawn as line, {', '.join(_OF_DIFFERENCES)}")
-    chosen = {key: options[key] for key in ("metric", "slice_index", "log")}
-    found = difference_of(first, second, **chosen)
-    colors = _diverging(found, options)
-    ax: Axes = figure.add_subplot()
-    ax.locator_params(nbins=5)
-    what = readable(found.layer.metric)
-    name_a, name_b = shortened(a), shortened(b)
-    begin(first, found.layer, ax)
-    words = f"{what} of {name_b} {'over' if found.is_ratio else 'minus'} {name_a}"
-    words = textwrap.fill(words, int(figure.get_figwidth() * _CHARACTERS_PER_INCH))
-    evaluated = int(found.layer.evaluated.sum())
-    part = "" if found.layer.evaluated.all() else f"\nPARTIAL: {evaluated:,} points in both"
-    ax.set_title(words + part, loc="left", parse_math=False)
-    if kind == "heatmap":
-        draw_cells(ax, found.layer, colors)
-    else:
-        draw_contours(ax, found.layer, colors, filled=kind == "filled")
-    if options.get("colorbar", True) and found.layer.finite.any():
-        color_bar(ax, colors, f"{quantity(first, found.layer.metric)}, {'ratio B / A' if found.is_ratio else 'B − A'}")
-    finish(first, found.layer, ax, with_path=False)
-
-
-def _draw_difference_of_lines(figure: Figure, surfaces: Mapping[str, Surface], options: Mapping[str, Any]) -> None:
-    """B − A along a line, slice by slice; both along the same random directions, what they share drops out."""
-    (a, first), (b, second) = surfaces.items()
-    index = options.get("slice_index")
-    if index is not None:
-        first, second = (each.of_slices([index]) for each in (first, second))
-    if options.get("log"):
-        raise UsageError("log: a difference along a line is not drawn on a logarithmic scale", hint="Leave it out.")
-    name = chosen_metric(first, options.get("metric"))
-    values = differences_of_lines(first, second, name)
-    lost = np.asarray(np.isnan(values).any(axis=0))
-    ax: Axes = figure.add_subplot()
-    x = np.asarray(first.grid.axes[0].coordinates)
-    ax.axhline(0, color=shade(0.4), linewidth=0.8)
-    draw_band(ax, x, band_of(values, ~np.isnan(values) & ~lost, lost), series_color(0), linewidth=1.6)
-    ax.set_ylim(options.get("vmin"), options.get("vmax"))
-    ax.set_xlabel(axis_label(first, "x"), parse_math=False)
-    ax.set_ylabel(f"{quantity(first, name)}, B − A", parse_math=False)
-    part = "" if not lost.any() else f"\nPARTIAL: {(~lost).sum():,} of {len(x):,} points are finite in both"
-    words = f"{readable(name)} of {shortened(b)} minus {shortened(a)}{part}"
-    ax.set_title(words, loc="left", parse_math=False)
-    if len(values) > 1:
-        legend_below(ax, [Patch(color=shade(0.2), label=f"mean of {len(values)} slices with standard error and range")])
-
-
-def _diverging(found: Difference, options: Mapping[str, Any]) -> Colors:
-    """Colours with no difference in their middle, unless other ends are asked for."""
-    reach = found.reach
-    ends = (1 / reach, reach) if found.is_ratio else (-reach, reach)
-    if not ends[1] > ends[0]:
-        ends = (0.5, 2.0) if found.is_ratio else (-1.0, 1.0)
-    low, high = (options.get(key) for key in ("vmin", "vmax"))
-    return colors_of(
-        found.layer.shown,
-        log=found.is_ratio,
-        vmin=ends[0] if low is None else low,
-        vmax=ends[1] if high is None else high,
-        levels=options.get("levels"),
-        cmap=options.get("cmap") or DIVERGING,
-    )
+        colors = colors_of(values, **{key: options[key] for key in _OF_SCALE})
+        return {"levels": colors.levels.tolist(), "log": colors.is_log, "vmin": None, "vmax": None}
+    low, high = options.get("vmin"), options.get("vmax")
+    if kind == "convexity":
+        usual = convexity.scale_for(values, low, high)
+        return usual | {"log": False, "cmap": options.get("cmap") or convexity.COLORS}
+    found = {"vmin": float(values.min()) if low is None else low, "vmax": float(values.max()) if high is None else high}
+    return {key: value for key, value in found.items() if key in options} if found["vmin"] < found["vmax"] else {}
 
 
 def _pooled(surfaces: Mapping[str, Surface], kind: str, options: Mapping[str, Any]) -> FloatArray:
-    shown = [values_shown(kind, each, options.get("metric"), options.get("slice_index")) for each in surfaces.values()]
-    values = np.concatenate(shown)
+    chosen = options.get("metric"), options.get("slice_index")
+    values = np.concatenate([values_shown(kind, each, *chosen) for each in surfaces.values()])
     return np.asarray(values[np.isfinite(values)])
 
 
@@ -182,13 +96,13 @@ def _quantity(surfaces: Mapping[str, Surface], options: Mapping[str, Any]) -> st
     return ", ".join(sorted(words))
 
 
-def _rename(ax: Axes, name: str, width: float) -> None:
-    """Head a panel by the name of its file, and break its labels between words."""
+def _rename(ax: Any, name: str, *, is_in_space: bool) -> None:
+    """Head a panel by the name of its file."""
     rest = ax.get_title(loc="left").split("\n")[1:]
-    ax.set_title("\n".join([shortened(name), *rest]), loc="left", parse_math=False, fontsize="medium")
-    num = max(20, int(width * _CHARACTERS_PER_INCH))
-    ax.set_xlabel(textwrap.fill(ax.get_xlabel(), num), parse_math=False, fontsize="small")
-    ax.set_ylabel(textwrap.fill(ax.get_ylabel(), num), parse_math=False, fontsize="small")
+    write_title(ax, "\n".join([shortened(name), *rest]))
+    if is_in_space:  # there is no room; the foot of the picture says what they are
+        ax.set_xlabel("x", labelpad=0)
+        ax.set_ylabel("y", labelpad=0)
 
 
 def _share_legend(figure: Figure, drawn: list[Axes]) -> None:
@@ -197,20 +111,20 @@ def _share_legend(figure: Figure, drawn: list[Axes]) -> None:
     labels = {tuple(text.get_text() for text in legend.get_texts()) for legend in legends}
     if len(legends) == len(drawn) and len(labels) == 1:
         handles = [handle for handle in legends[0].legend_handles if handle is not None]
-        size = legends[0].get_texts()[0].get_fontsize()
+        for handle, words in zip(handles, labels.pop(), strict=True):
+            handle.set_label(words)
         for legend in legends:
             legend.remove()
-        names = [text.replace("\n", " ") for text in labels.pop()]
-        columns = min(len(names), 4)
-        figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=size)
+        legend_above(figure, handles)
 
 
-def _share_height(drawn: list[Axes], kind: str) -> None:
-    """Of curves the same height in all panels."""
-    if kind in ("line", "rays"):
-        if any(ax.get_yscale() == "log" for ax in drawn) and all(ax.get_ylim()[0] > 0 for ax in drawn):
+def _share_ranges(drawn: list[Axes], kind: str) -> None:
+    """Of curves the same range in all panels."""
+    for name in _SHARED.get(kind, ""):
+        scales = {getattr(ax, f"get_{name}scale")() for ax in drawn}
+        limits = np.asarray([getattr(ax, f"get_{name}lim")() for ax in drawn])
+        if len(scales) > 1 and limits.min() > 0:
             for ax in drawn:
-                ax.set_yscale("log")
-        limits = np.asarray([ax.get_ylim() for ax in drawn])
+                getattr(ax, f"set_{name}scale")("log")
         for ax in drawn:
-            ax.set_ylim(float(limits[:, 0].min()), float(limits[:, 1].max()))
+            getattr(ax, f"set_{name}lim")(float(limits.min()), float(limits.max()))

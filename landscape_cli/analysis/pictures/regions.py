@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -11,6 +13,8 @@ from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.pictures.styles import hatched
 from landscape_cli.surface import BoolArray, FloatArray
 
+_FAR = 5.0  # beside the usual gap between points
+
 
 def has_cells(layer: Layer) -> bool:
     """Whether anything can be filled on a complete grid: three finite corners of a cell."""
@@ -19,13 +23,45 @@ def has_cells(layer: Layer) -> bool:
     return bool(corners.size and corners.max() >= 3)
 
 
-def triangles_of(layer: Layer) -> Triangulation | None:
-    """Triangles between the evaluated points, those with a diverged corner masked; None where no three span an area."""
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles between the evaluated points of a plane.
+
+    Attributes:
+        triangles: Those with a diverged corner, and those that reach over a hole, are masked.
+        diverged: (T,) which have a diverged corner, and reach over no hole.
+    """
+
+    triangles: Triangulation
+    diverged: BoolArray
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to be filled."""
+        return not len(self.triangles.get_masked_triangles())
+
+
+def mesh_of(layer: Layer) -> Mesh | None:
+    """Triangles between the evaluated points; None where no three span an area."""
     i, j = np.nonzero(layer.evaluated)
     triangles = triangulate(layer.x[i], layer.y[j])
-    if triangles is not None and (lost := _lost(triangles, layer.diverged[i, j])).any():
-        triangles.set_mask(lost)
-    return triangles
+    if triangles is None:
+        return None
+    corners = triangles.triangles
+    # a scan from coarse to fine leaves its points up to twice the usual gap apart, and a little more on uneven grids
+    far = np.ptp(i[corners], axis=1) > _FAR * _gap(layer.evaluated)
+    far |= np.ptp(j[corners], axis=1) > _FAR * _gap(layer.evaluated.T)
+    diverged = np.asarray(layer.diverged[i, j][corners].any(axis=1)) & ~far
+    if (far | diverged).any():
+        triangles.set_mask(far | diverged)
+    return Mesh(triangles, diverged)
+
+
+def _gap(evaluated: BoolArray) -> float:
+    """How far, in steps along the first axis, evaluated points usually are from the next one of their row."""
+    rows, places = np.nonzero(evaluated.T)
+    gaps = np.diff(places)[np.diff(rows) == 0]
+    return float(np.median(gaps)) if gaps.size else np.inf
 
 
 def triangulate(x: FloatArray, y: FloatArray) -> Triangulation | None:
@@ -44,16 +80,12 @@ def hatch_plane(ax: Axes, x: FloatArray, y: FloatArray) -> None:
     ax.add_patch(Rectangle(corner, *size, zorder=0.5, **hatched()))
 
 
-def hatch_triangles(ax: Axes, triangles: Triangulation) -> None:
-    """Hatch those that are masked."""
-    if triangles.mask is not None:
-        how = hatched()
-        lost = Triangulation(triangles.x, triangles.y, triangles.triangles[triangles.mask])
+def hatch_triangles(ax: Axes, mesh: Mesh) -> None:
+    """Hatch those with a diverged corner."""
+    if mesh.diverged.any():
+        how, triangles = hatched(), mesh.triangles
+        lost = Triangulation(triangles.x, triangles.y, triangles.triangles[mesh.diverged])
         region = ax.tricontourf(
             lost, np.zeros(len(lost.x)), levels=[-1, 1], colors=how["facecolor"], hatches=[how["hatch"]], zorder=0.5
         )
         region.set(edgecolor=how["edgecolor"], linewidth=0)
-
-
-def _lost(triangles: Triangulation, diverged: BoolArray) -> BoolArray:
-    return np.asarray(diverged[triangles.triangles].any(axis=1))

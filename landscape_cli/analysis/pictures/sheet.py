@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -17,12 +14,8 @@ from matplotlib.patheffects import withStroke
 from landscape_cli.analysis.captions import axis_label, readable, title
 from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.pictures.styles import hatched, shade
+from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
 from landscape_cli.surface import Surface, Trajectory
-
-_SMALL = 0.8  # of the size of the text
-_CHARACTER = 0.55  # width of one, beside its size
-_HANDLE = 6  # characters that the sample before a label takes
-_WIDER = 1.25  # than the axes may a legend be
 
 # more of them would run together and hide the picture
 _MOST_DOTS = 2000
@@ -40,9 +33,8 @@ def begin(surface: Surface, layer: Layer, ax: Axes, what: str | None = None) -> 
     height = "" if layer.z is None else f" at z = {layer.z:g}"
     shown = layer.slice_index if surface.grid.num_slices > 1 else None
     words = title(surface, f"{what or readable(layer.metric)}{height}", shown)
-    ax.set_title(words, loc="left", parse_math=False)
-    ax.set_xlabel(axis_label(surface, "x"), parse_math=False)
-    ax.set_ylabel(axis_label(surface, "y"), parse_math=False)
+    write_title(ax, words)
+    write_labels(ax, axis_label(surface, "x"), axis_label(surface, "y"))
     if len(layer.x) > 1 and len(layer.y) > 1:
         ax.set_xlim(layer.x[0], layer.x[-1])
         ax.set_ylim(layer.y[0], layer.y[-1])
@@ -68,25 +60,6 @@ def finish(
     mark_checkpoint(layer, ax)
     if explained:
         legend_below(ax, explained)
-
-
-def legend_below(ax: Axes, handles: Sequence[Artist]) -> None:
-    """A legend under the axes, in as many columns as there is room for; long labels are broken between words."""
-    size = mpl.rcParams["font.size"] * _SMALL
-    figure: Any = ax.get_figure(root=True)
-    room = ax.get_position().width * figure.get_figwidth() * _WIDER * 72 / (size * _CHARACTER)
-    for handle in handles:
-        handle.set_label(textwrap.fill(str(handle.get_label()), max(12, int(room) - _HANDLE)))
-    widest = max(len(line) for handle in handles for line in str(handle.get_label()).split("\n"))
-    columns = max(1, min(len(handles), int(room / (widest + _HANDLE))))
-    ax.legend(
-        handles=list(handles),
-        fontsize=size,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.17),
-        ncols=columns,
-        columnspacing=1.2,
-    )
 
 
 def missing(layer: Layer) -> list[Artist]:

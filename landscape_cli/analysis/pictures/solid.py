@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from landscape_cli.analysis.captions import axis_label, distinct, quantity, readable, title
 from landscape_cli.analysis.layer import Layer, layer_of
 from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
-from landscape_cli.analysis.pictures.regions import has_cells, triangles_of
+from landscape_cli.analysis.pictures.regions import has_cells, mesh_of
 from landscape_cli.analysis.pictures.styles import shade
+from landscape_cli.analysis.pictures.wording import write_title
 from landscape_cli.analysis.scale import Scale
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
@@ -71,10 +72,10 @@ def surface3d(
     layer = layer_of(surface, metric, slice_index)
     colors = colors_of(layer.shown, log=log, vmin=vmin, vmax=vmax, cmap=cmap)
     scale = _scale(colors)
-    step = _step(layer)
-    _write(surface, layer, ax, step)
+    steps = _steps(layer)
+    _write(surface, layer, ax, steps)
     _frame(ax, layer, scale, colors, view)
-    _body(ax, layer, colors, scale, step)
+    _body(ax, layer, colors, scale, steps)
     _floor(ax, layer, colors)
     if colorbar and layer.finite.any():
         color_bar(ax, colors, quantity(surface, layer.metric))
@@ -83,19 +84,20 @@ def surface3d(
 
 def _scale(colors: Colors) -> Scale:
     low, high = float(colors.levels[0]), float(colors.levels[-1])
-    return Scale(low, high, type(colors.norm).__name__ == "LogNorm")
+    return Scale(low, high, colors.is_log)
 
 
-def _step(layer: Layer) -> int:
-    return math.ceil(max(len(layer.x), len(layer.y)) / _MOST_STEPS)
+def _steps(layer: Layer) -> tuple[int, int]:
+    """One point of so many is drawn along x and along y."""
+    return math.ceil(len(layer.x) / _MOST_STEPS), math.ceil(len(layer.y) / _MOST_STEPS)
 
 
-def _write(surface: Surface, layer: Layer, ax: Axes3D, step: int) -> None:
+def _write(surface: Surface, layer: Layer, ax: Axes3D, steps: tuple[int, int]) -> None:
     height = "" if layer.z is None else f" at z = {layer.z:g}"
     shown = layer.slice_index if surface.grid.num_slices > 1 else None
     words = title(surface, f"{readable(layer.metric)}{height}", shown)
-    thinned = f"\none point of {step} along each axis" if step > 1 else ""
-    ax.set_title(words + thinned, loc="left", parse_math=False)
+    thinned = [f"one point of {step} along {name}" for name, step in zip("xy", steps, strict=True) if step > 1]
+    write_title(ax, "\n".join([words, *thinned]))
     pad = mpl.rcParams["font.size"]
     for name, write in (("x", ax.set_xlabel), ("y", ax.set_ylabel)):
         write(axis_label(surface, name).replace(" (", "\n(", 1), parse_math=False, labelpad=pad, fontsize="small")
@@ -117,8 +119,8 @@ def _frame(ax: Axes3D, layer: Layer, scale: Scale, colors: Colors, view: tuple[f
     ax.tick_params(labelsize="small")
 
 
-def _body(ax: Axes3D, layer: Layer, colors: Colors, scale: Scale, step: int) -> None:
-    points, faces = _faces(_thinned(layer, step))
+def _body(ax: Axes3D, layer: Layer, colors: Colors, scale: Scale, steps: tuple[int, int]) -> None:
+    points, faces = _faces(_thinned(layer, steps))
     if not len(faces):
         i, j = np.nonzero(layer.finite)
         ax.scatter(layer.x[i], layer.y[j], scale.share(layer.shown), c=layer.shown, **colors.drawing)
@@ -132,11 +134,14 @@ def _body(ax: Axes3D, layer: Layer, colors: Colors, scale: Scale, step: int) -> 
     ax.add_collection3d(body, autolim=False)
 
 
-def _thinned(layer: Layer, step: int) -> Layer:
-    """Every so many rows and columns, and the last ones."""
-    if step == 1:
+def _thinned(layer: Layer, steps: tuple[int, int]) -> Layer:
+    """One of so many rows and columns, and the last ones."""
+    if steps == (1, 1):
         return layer
-    rows, columns = (np.unique(np.append(np.arange(0, len(c), step), len(c) - 1)) for c in (layer.x, layer.y))
+    rows, columns = (
+        np.unique(np.append(np.arange(0, len(each), step), len(each) - 1))
+        for each, step in zip((layer.x, layer.y), steps, strict=True)
+    )
     at = np.ix_(rows, columns)
     return replace(layer, x=layer.x[rows], y=layer.y[columns], values=layer.values[at], evaluated=layer.evaluated[at])
 
@@ -144,9 +149,9 @@ def _thinned(layer: Layer, step: int) -> Layer:
 def _faces(layer: Layer) -> tuple[tuple[FloatArray, FloatArray, FloatArray], Indices]:
     """Points as (P,) x, y and value, and the (F, 3 or 4) points of each face."""
     if not layer.evaluated.all():
-        triangles = triangles_of(layer)
+        mesh = mesh_of(layer)
         i, j = np.nonzero(layer.evaluated)
-        faces = np.empty((0, 3), dtype=np.int64) if triangles is None else triangles.get_masked_triangles()
+        faces = np.empty((0, 3), dtype=np.int64) if mesh is None else mesh.triangles.get_masked_triangles()
         return (layer.x[i], layer.y[j], layer.values[i, j]), faces
     x, y = np.meshgrid(layer.x, layer.y, indexing="ij")
     index = np.arange(layer.values.size).reshape(layer.values.shape)
@@ -174,11 +179,11 @@ def _floor(ax: Axes3D, layer: Layer, colors: Colors) -> None:
             x, y = np.meshgrid(layer.x, layer.y)
             ax.contourf(x, y, np.ma.masked_invalid(layer.values.T), alpha=0.75, **how, **colors.drawing)
         return
-    triangles = triangles_of(layer)
-    if triangles is not None and len(triangles.get_masked_triangles()):
+    mesh = mesh_of(layer)
+    if mesh is not None and not mesh.is_empty:
         i, j = np.nonzero(layer.evaluated)
         heights = np.where(layer.finite[i, j], layer.values[i, j], colors.levels[0])
-        ax.tricontourf(triangles, heights, alpha=0.75, **how, **colors.drawing)
+        ax.tricontourf(mesh.triangles, heights, alpha=0.75, **how, **colors.drawing)
 
 
 def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale) -> None:
@@ -204,4 +209,4 @@ def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale) -> None:
         ax.plot([0, 0], [0, 0], [-_FLOOR, height], color=shade(0.9), linewidth=0.8, linestyle=":", zorder=11)
         ax.plot([0], [0], [height], "o", color=shade(0.9), markersize=3.5, markeredgecolor=shade(0), zorder=12)
     if handles:
-        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.02))
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.02), fontsize="small")

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import title
-from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
+from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
 from landscape_cli.analysis.recorded import COMMAND, recorded
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
@@ -70,17 +70,16 @@ def spectrum(surface: Surface, ax: Axes, *, metric: str | None = None, log: bool
     ax.axvline(0, color=shade(0.25), linewidth=0.8, zorder=0)
     _write(surface, ax)
     signs = [
-        Patch(color=negative, alpha=0.35, label="negative"),
-        Patch(color=positive, alpha=0.35, label="positive"),
+        Patch(color=negative, alpha=0.35, label=f"below 0 (each eigenvalue is a peak {2 * width:.2g} wide)"),
+        Patch(color=positive, alpha=0.35, label="above 0"),
     ]
     legend_below(ax, [*signs, *_mark_extremes(surface, ax, metric)])
 
 
 def _write(surface: Surface, ax: Axes) -> None:
-    ax.set_xlabel("eigenvalue λ of the Hessian at the checkpoint")
-    ax.set_ylabel("density of eigenvalues")
+    write_labels(ax, "eigenvalue λ of the Hessian at the checkpoint", "density of eigenvalues")
     words = title(surface, "eigenvalues of the Hessian", None).splitlines()[0]
-    ax.set_title(words, loc="left", parse_math=False)
+    write_title(ax, words)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 

@@ -1,4 +1,4 @@
-"""The loss on the way out from the checkpoint: rays, radius."""
+"""The loss on the way out from the checkpoint: rays."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from landscape_cli.analysis.captions import quantity, title
-from landscape_cli.analysis.pictures.sheet import legend_below
 from landscape_cli.analysis.pictures.styles import series_color, shade
+from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
 from landscape_cli.analysis.rays import Ray, rays_of
 from landscape_cli.analysis.scale import Scale, scale_of
 from landscape_cli.analysis.slices import Slices, slices_of
@@ -59,11 +59,10 @@ def rays(
         ax.set_yscale("log")
     _limit(ax, scale, vmin, vmax)
     ax.set_xlim(0, max(float(ray.distance[-1]) for each in found for ray in each))
-    ax.set_xlabel("distance from the checkpoint, in units of the axes")
-    ax.set_ylabel(quantity(surface, slices.loss), parse_math=False)
+    write_labels(ax, "distance from the checkpoint, in units of the axes", quantity(surface, slices.loss))
     num = sum(map(len, found))
     words = title(surface, f"{quantity(surface, slices.loss)} along {num:,} rays", slice_index)
-    ax.set_title(words, loc="left", parse_math=False)
+    write_title(ax, words)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     legend_below(ax, _handles(found, slices))
@@ -72,7 +71,8 @@ def rays(
 def values_of_rays(surface: Surface, metric: str | None, slice_index: int | None) -> FloatArray:
     """Everything that is shown, flat."""
     slices = slices_of(surface, metric, slice_index)
-    return slices.values.ravel()
+    found = [] if slices.lacking else [ray.loss for values in slices.values for ray in rays_of(slices, values)]
+    return np.concatenate(found) if found else np.empty(0)
 
 
 def _draw_rays(ax: Axes, found: list[list[Ray]]) -> None:
@@ -80,13 +80,19 @@ def _draw_rays(ax: Axes, found: list[list[Ray]]) -> None:
     num = sum(map(len, found))
     alpha = max(0.08, min(0.7, 12 / math.sqrt(num) / 3))
     for index, each in enumerate(found):
-        lines = [np.stack([ray.distance, ray.loss], axis=1)[np.isfinite(ray.loss)] for ray in each]
+        lines = [np.stack([ray.distance, ray.loss], axis=1)[: _num_finite(ray)] for ray in each]
         color = series_color(index if len(found) <= 6 else 0)
         ax.add_collection(LineCollection(lines, colors=color, linewidths=0.8, alpha=alpha), autolim=True)
         ends = np.asarray([line[-1] for line, ray in zip(lines, each, strict=True) if not np.isfinite(ray.loss).all()])
         if len(ends):
             ax.plot(ends[:, 0], ends[:, 1], "x", color=shade(0.7), markersize=4)
     ax.autoscale_view()
+
+
+def _num_finite(ray: Ray) -> int:
+    """How many knots there are before the first that has diverged."""
+    finite = np.isfinite(ray.loss)
+    return len(finite) if finite.all() else int(np.argmin(finite))
 
 
 def _draw_median(ax: Axes, found: list[Ray]) -> None:
@@ -99,8 +105,7 @@ def _draw_median(ax: Axes, found: list[Ray]) -> None:
 
 def _at(ray: Ray, where: FloatArray) -> FloatArray:
     """The loss along a ray, linear between its knots; NaN beyond its end, +inf beyond the last finite knot."""
-    finite = np.isfinite(ray.loss)
-    last = len(finite) if finite.all() else int(np.argmin(finite))
+    last = _num_finite(ray)
     found = np.interp(where, ray.distance[:last], ray.loss[:last])
     found = np.where(where > ray.distance[last - 1], np.inf, found)
     return np.where(where > ray.distance[-1], np.nan, found)
