@@ -234,7 +234,9 @@ def test_a_path_lies_on_the_surface(browser: Any, tmp_path: Path) -> None:
         assert (path["x"], path["y"]) == ([-0.8, 0.1, 0.0], [0.9, 0.3, 0.0])
         assert "a/" not in path["text"][1]
         assert "&lt;b&gt;2.pt" in path["text"][1]
-        assert "path of 3 checkpoints from □; the plane misses 10 % of its length" in page.text_content("#legend")
+        assert "path of 3 checkpoints; of the way to the farthest 10 % lies outside the plane" in page.text_content(
+            "#legend"
+        )
 
 
 def test_of_a_partial_plane_nothing_is_invented(browser: Any, tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def test_a_path_of_another_run_and_one_that_is_mostly_missed_are_told(tmp_path: 
     axes = {"x": {"num": 2, "start": 0}}
     at_home = notes_of(model, axes, trajectory={"checkpoints": [*own, save(model, tmp_path / "last.pt")]})
     assert "is not on the path" not in at_home
-    assert "the projection misses" in at_home  # a random line
+    assert "% of the way to the farthest checkpoint of the path" in at_home  # a random line
     abroad = notes_of(model, axes, trajectory={"checkpoints": foreign})
     assert f"is not on the path: {foreign[0]} is the nearest" in abroad
     pca = {"num": 3, "direction": {"_target_": "pca", "checkpoints": [*own, save(model, tmp_path / "last.pt")]}}

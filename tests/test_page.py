@@ -194,6 +194,7 @@ def test_a_path_is_there_with_its_names_and_what_the_plane_misses(tmp_path: Path
     assert path["names"] == ["a/1.pt", "a/2.pt", "</script>.pt"]
     np.testing.assert_array_equal(array(path["coordinates"]), coordinates)
     assert path["known"] == [True, False]
+    assert path["words"][0] == "path of 3 checkpoints; of the way to the farthest 25 % lies outside the plane"
 
 
 # ---------------------------------------------------------------- what of a partial plane is a surface

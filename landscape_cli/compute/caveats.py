@@ -77,7 +77,10 @@ def _notes_on_path(path: Trajectory) -> Iterator[str]:
         )
     missed = float(path.missed[:, path.distance.argmax()].max())
     if missed > _MOSTLY_MISSED:
-        yield f"note: the projection misses {100 * missed:.3g} % of the length of the path: it looks shorter than it is"
+        yield (
+            f"note: the projection misses {100 * missed:.3g} % of the way to the farthest checkpoint of the path: it "
+            "looks nearer than it is"
+        )
 
 
 def _negative_variance(problem: Problem) -> tuple[float, ...] | None:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, quantity, readable, split_of
+from landscape_cli.analysis.captions_of_path import path_in_words
 from landscape_cli.analysis.interactive.amount import Amount
 from landscape_cli.analysis.interactive.packed import packed
 from landscape_cli.analysis.interactive.subgrid import Subgrid, filled, touched
@@ -128,6 +129,7 @@ def _path(surface: Surface, amount: Amount) -> dict[str, JsonValue] | None:
         "coordinates": packed(path.coordinates[chosen]),  # (S, T, A)
         "missed": packed(path.missed[chosen]),
         "distance": packed(path.distance),
+        "words": [path_in_words(path, index) for index in chosen],
         "known": [path.is_known_in(index) for index in chosen],
     }
 

@@ -603,11 +603,9 @@
   }
 
   function pathLegend() {
-    const steps = pathPoints();
-    const farthest = steps.reduce((most, step) => (step.distance > most.distance ? step : most), steps[0]);
-    const missed = `the ${isPlane ? "plane" : "line"} misses ${rounded(100 * farthest.missed, 3)} % of its length`;
-    const height = isPlane && state.view === "surface" ? "; its height is that of the surface" : "";
-    return `${isPlane ? "path" : "| path"} of ${steps.length} checkpoints${isPlane ? " from □" : ""}; ${missed}${height}`;
+    const words = data.path.words[Math.max(state.slice, 0)];
+    if (!isPlane) return `| ${words}`;
+    return `${words}; □ is the first of them${state.view === "surface" ? "; the path has the height of the surface" : ""}`;
   }
 
   function show() {
