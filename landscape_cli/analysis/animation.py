@@ -64,7 +64,9 @@ def animate(
         frames = list(
             _along_path(surfaces, kind, dpi, options) if len(surfaces) > 1 else _turning(surfaces, kind, dpi, options)
         )
-    replace_file(path, _gif(frames, rate) if path.suffix.lower() == ".gif" else _mp4(path, frames, rate))
+    last = _LAST if len(surfaces) > 1 else 1
+    is_gif = path.suffix.lower() == ".gif"
+    replace_file(path, _gif(frames, rate, last) if is_gif else _mp4(path, frames, rate, last))
 
 
 def _along_path(
@@ -85,6 +87,8 @@ def _turning(
     if kind not in (None, "surface3d"):
         raise UsageError(f"kind: found {kind!r}; one surface moves as 'surface3d' only", hint="Give several files.")
     (surface,) = surfaces.values()
+    if len(surface.grid.axes) == 1:
+        raise UsageError("a single line does not move; expected a plane, or several files", hint="Or write a .png.")
     figure = plot(surface, kind="surface3d", **options)
     ax: Any = figure.axes[0]
     _rendered(figure, dpi)
@@ -101,7 +105,7 @@ def _rendered(figure: Figure, dpi: float) -> Image.Image:
     return Image.open(content).convert("RGB")
 
 
-def _gif(frames: list[Image.Image], rate: float) -> bytes:
+def _gif(frames: list[Image.Image], rate: float, last: int) -> bytes:
     """With one palette for all pictures, so that no colour flickers."""
     some = frames[:: max(1, len(frames) // 4)]
     mosaic = Image.new("RGB", (frames[0].width, sum(each.height for each in some)))
@@ -111,22 +115,21 @@ def _gif(frames: list[Image.Image], rate: float) -> bytes:
     pictures = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in frames]
     content = io.BytesIO()
     durations = [round(100 / rate) * 10] * len(pictures)  # milliseconds, in the hundredths of seconds that a .gif has
-    if len(pictures) < _TURN:
-        durations[-1] *= _LAST
+    durations[-1] *= last
     pictures[0].save(
         content, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
     )
     return content.getvalue()
 
 
-def _mp4(path: Path, frames: list[Image.Image], rate: float) -> bytes:
+def _mp4(path: Path, frames: list[Image.Image], rate: float, last: int) -> bytes:
     width, height = frames[0].size
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "film.mp4"
         command = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
         command += ["-r", f"{rate:g}", "-i", "-", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
         command += ["-fflags", "+bitexact", str(target)]
-        raw = b"".join(each.tobytes() for each in frames)
+        raw = b"".join(each.tobytes() for each in [*frames, *[frames[-1]] * (last - 1)])
         result = subprocess.run(command, input=raw, capture_output=True, check=False)  # noqa: S603  # no shell
         if result.returncode or not target.exists():
             reason = result.stderr.decode(errors="replace").strip().splitlines()

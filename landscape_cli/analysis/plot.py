@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from landscape_cli.analysis.captions import footer, footer_of_several
+from landscape_cli.analysis.captions import axis_label, footer, footer_of_several
 from landscape_cli.analysis.layer import chosen_slice
-from landscape_cli.analysis.pictures.panels import draw_difference, draw_panels, shape_of
+from landscape_cli.analysis.pictures.differences import draw_difference
+from landscape_cli.analysis.pictures.panels import draw_panels, shape_of
 from landscape_cli.analysis.pictures.styles import Style, shade, style_of
-from landscape_cli.analysis.pictures.table import BESIDE_THE_GRID, IN_SPACE, PLOTS, usual_kind, usual_size
+from landscape_cli.analysis.pictures.table import BESIDE_THE_GRID, IN_SPACE, OF_ONE_SLICE, PLOTS, usual_kind, usual_size
+from landscape_cli.analysis.pictures.wording import write_title
+from landscape_cli.analysis.unchecked import visible
 from landscape_cli.errors import UsageError, did_you_mean
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import Surface
@@ -29,7 +33,11 @@ from landscape_cli.surface import Surface
 _METADATA: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 SUFFIXES = tuple(_METADATA)
 _OF_KINDS = ("metric", "slice_index", "log", "vmin", "vmax", "levels", "cmap", "colorbar", "view")
+_STAYING = ("PARTIAL", "NOT MEASURED ALIKE")  # lines of a title that one of the user's does not replace
 _PANEL = 0.62  # of the size of a single picture
+_SMALLEST = 0.68  # words at the foot, beside the others
+_CHARACTER = 0.52  # width of one, beside its size
+_SHRINK = (0.7, 1.5)  # words never become smaller or larger than this
 
 
 def plot(
@@ -97,25 +105,41 @@ def plot(
         chosen_slice(each, slice_index)
     given = {"metric": metric, "slice_index": slice_index, "log": log, "vmin": vmin, "vmax": vmax, "levels": levels}
     options = options_of(kind, given | {"cmap": cmap, "colorbar": colorbar, "view": view})
+    title = None if title is None else "\n".join(map(visible, title.split("\n")))
     if ax is not None:
-        return _draw_into(
-            ax, surfaces, kind, {key: value for key, value in options.items() if value is not None}, title
-        )
-    with drawing(style_of(style)) as chosen:
+        others = {
+            "path": path is not None,
+            "size": size is not None,
+            "difference": difference,
+            "style": style != "paper",
+        }
+        return _draw_into(ax, surfaces, kind, options, title, [name for name, is_given in others.items() if is_given])
+    with drawing(style_of(style), _shrink(kind, style, size)) as chosen:
         figure = Figure(figsize=size or _size(kind, 1 if difference else len(surfaces), chosen), layout="constrained")
         FigureCanvasAgg(figure)
         _draw(figure, surfaces, kind, options, difference=difference)
         if title is not None:
             _entitle(figure, title, is_single=difference or len(surfaces) == 1)
-        small = mpl.rcParams["font.size"] * 0.68
-        width = int(132 * figure.get_figwidth() / 6.4 * 6.5 / small)
-        words = _footer(surfaces, width, with_slices=kind not in BESIDE_THE_GRID)
+        small = _SMALLEST * mpl.rcParams["font.size"]
+        words = _footer(surfaces, kind, slice_index, int(figure.get_figwidth() * 72 / (small * _CHARACTER)))
         figure.supxlabel(words, fontsize=small, color=shade(0.55), parse_math=False)
         if path is not None and suffix is not None:
+            if not dpi > 0:
+                raise UsageError(f"dpi: found {dpi:g}; expected more than 0")
             content = io.BytesIO()
             figure.savefig(content, format=suffix.removeprefix("."), dpi=dpi, metadata=_METADATA[suffix])
             replace_file(Path(path), content.getvalue())
     return figure
+
+
+def _shrink(kind: str, style: str, size: tuple[float, float] | None) -> float:
+    """How much smaller words are on a picture that is smaller than usual, and larger on a larger one."""
+    if size is None:
+        return 1.0
+    if not all(0 < side < np.inf for side in size):
+        raise UsageError(f"size: found {size[0]:g} × {size[1]:g}; expected a width and a height above 0")
+    width, height = (style_of(style).scale * side for side in usual_size(kind))
+    return float(np.clip(np.sqrt(min(size[0] / width, size[1] / height)), *_SHRINK))
 
 
 def options_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,16 +163,23 @@ def options_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _footer(surfaces: Mapping[str, Surface], width: int, *, with_slices: bool) -> str:
+def _footer(surfaces: Mapping[str, Surface], kind: str, slice_index: int | None, width: int) -> str:
+    """From what the picture was made; of panels in space also what their axes are."""
+    index = 0 if slice_index is None and kind in OF_ONE_SLICE else slice_index
+    facts: dict[str, Any] = {"with_slices": kind not in BESIDE_THE_GRID, "slice_index": index}
+    first = next(iter(surfaces.values()))
     if len(surfaces) == 1:
-        return footer(next(iter(surfaces.values())), width, with_slices=with_slices)
-    return footer_of_several(surfaces, width)
+        return footer(first, width, **facts)
+    words = footer_of_several(surfaces, width, **facts)
+    axes = [f"{axis_label(first, name)}" for name in "xy"] if kind in IN_SPACE else []
+    return "\n".join([*axes, words])
 
 
 @contextmanager
-def drawing(style: Style) -> Iterator[Style]:
-    """The settings of a style, for a while."""
+def drawing(style: Style, factor: float = 1.0) -> Iterator[Style]:
+    """The settings of a style, for a while, with words larger by a factor."""
     settings: Any = dict(style.settings)
+    settings["font.size"] *= factor
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script without font
         yield style
@@ -175,10 +206,17 @@ def _draw(
 
 
 def _draw_into(
-    ax: Axes, surfaces: Mapping[str, Surface], kind: str, options: dict[str, Any], title: str | None
+    ax: Axes,
+    surfaces: Mapping[str, Surface],
+    kind: str,
+    options: dict[str, Any],
+    title: str | None,
+    others: Sequence[str],
 ) -> Figure:
     if len(surfaces) > 1:
         raise UsageError(f"ax: found {len(surfaces)} surfaces; expected one", hint="Call plot once for each.")
+    if others:
+        raise UsageError(f"{others[0]}: found beside ax; the figure is yours", hint="Save it with its own savefig.")
     PLOTS[kind](next(iter(surfaces.values())), ax, **options)
     if title is not None:
         ax.set_title(title, loc="left", parse_math=False)
@@ -194,8 +232,10 @@ def _entitle(figure: Figure, title: str, *, is_single: bool) -> None:
         figure.suptitle(title, fontweight="bold", x=0.01, ha="left", parse_math=False)
         return
     ax = figure.axes[0]
-    rest = [each for each in ax.get_title(loc="left").split("\n")[1:] if each.startswith("PARTIAL")]
-    ax.set_title("\n".join([title, *rest]), loc="left", parse_math=False)
+    rest = [
+        each for each in ax.get_title(loc="left").split("\n")[1:] if each.startswith(("PARTIAL", "NOT MEASURED ALIKE"))
+    ]
+    write_title(ax, "\n".join([title, *rest]))
 
 
 def _suffix(path: Path) -> str:

@@ -47,7 +47,7 @@ def plot(
     title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="In place of ours.")] = None,
     style: Annotated[str, typer.Option("--style", metavar="NAME", help="paper, slide or dark.")] = "paper",
     size: Annotated[str | None, typer.Option("--size", metavar="WxH", help="In inches, such as 3.3x2.8.")] = None,
-    dpi: Annotated[int, typer.Option("--dpi", metavar="N", min=20, max=1200, help="Pixels per inch.")] = 150,
+    dpi: Annotated[int | None, typer.Option("--dpi", metavar="N", min=20, max=1200, help="Pixels per inch.")] = None,
     fps: Annotated[
         float | None, typer.Option("--fps", metavar="N", help="Pictures per second of .gif and .mp4.")
     ] = None,
@@ -77,7 +77,7 @@ def plot(
         "title": title,
         "style": style,
         "size": None if size is None else _size(size),
-        "dpi": dpi,
+        **({} if dpi is None else {"dpi": dpi}),
     }
     _draw(surfaces, output, options, difference=difference, fps=fps)
     TALK.note(f"drawn: {output}")
@@ -91,7 +91,7 @@ def _draw(
     from landscape_cli.analysis.plot import plot as draw
 
     if output.suffix.lower() in PAGES:
-        _write_page(surfaces, output, options, difference=difference)
+        _write_page(surfaces, output, options | ({} if fps is None else {"fps": fps}), difference=difference)
         return
     if output.suffix.lower() in SUFFIXES:
         if difference:
@@ -111,10 +111,11 @@ def _write_page(surfaces: dict[str, Surface], output: Path, options: dict[str, A
         raise UsageError(f"{output}: {what}; a page shows one surface", hint="Or: landscape report A B -o report.html")
     pages_have = ("metric", "slice_index", "log", "title")
     usual = {"colorbar": True, "style": "paper"}
-    given = [key for key, value in options.items() if value is not None and value != usual.get(key) and key != "dpi"]
+    given = [key for key, value in options.items() if value is not None and value != usual.get(key)]
     other = next((key for key in given if key not in pages_have), None)
     if other is not None:
-        raise UsageError(f"{other}: a page has every view; the reader switches", hint=f"Leave out --{other}.")
+        name = {"colorbar": "no-colorbar"}.get(other, other)
+        raise UsageError(f"--{name}: not of a page, where the reader turns, zooms and switches", hint="Leave it out.")
     write_page(next(iter(surfaces.values())), output, **{key: options[key] for key in pages_have})
 
 

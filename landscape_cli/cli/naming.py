@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +19,14 @@ def labels_of(paths: Sequence[Path]) -> list[str]:
     ['a/run.h5', 'b/run.h5', 'base.h5 (1)', 'base.h5 (2)']
     """
     times = Counter(path.name for path in paths)
-    named = [path.name if times[path.name] == 1 or paths.count(path) > 1 else str(path) for path in paths]
-    labels = []
+    named = [one_line(path.name if times[path.name] == 1 or paths.count(path) > 1 else str(path)) for path in paths]
+    labels: list[str] = []
     for i, name in enumerate(named):
-        number = f" ({named[:i].count(name) + 1})" if named.count(name) > 1 else ""
-        labels.append(one_line(name) + number)
+        numbers = itertools.count(named[:i].count(name) + 1)
+        label = name if named.count(name) == 1 and name not in labels else f"{name} ({next(numbers)})"
+        while label in labels:  # somebody calls a file like that
+            label = f"{name} ({next(numbers)})"
+        labels.append(label)
     return labels
 
 

@@ -44,7 +44,8 @@ def convexity(
         colorbar: Whether there is one.
     """
     layer = layer_of_convexity(surface, slice_index)
-    colors = colors_of(layer.shown, log=False, cmap=cmap or COLORS, **scale_for(layer.shown, vmin, vmax))
+    ends = scale_for(layer.shown, vmin, vmax)
+    colors = colors_of(layer.shown, log=False, vmin=ends["vmin"], vmax=ends["vmax"], cmap=cmap or COLORS)
     begin(surface, layer, ax, "how far from convex")
     points = surface.curvature_map
     if surface.complete and points is not None and not points.complete:

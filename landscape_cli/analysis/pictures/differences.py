@@ -16,7 +16,7 @@ from landscape_cli.analysis.comparability import aspects
 from landscape_cli.analysis.curve import curve_of
 from landscape_cli.analysis.difference import Difference, difference_of, difference_of_lines
 from landscape_cli.analysis.layer import chosen_metric
-from landscape_cli.analysis.pictures.levels import Colors, checked_levels, color_bar, color_map
+from landscape_cli.analysis.pictures.levels import Colors, Extend, checked_levels, color_bar, color_map
 from landscape_cli.analysis.pictures.lines import draw_curve, explain_curves
 from landscape_cli.analysis.pictures.maps import draw_cells, draw_contours
 from landscape_cli.analysis.pictures.sheet import begin, finish
@@ -72,7 +72,7 @@ def _draw_planes(ax: Axes, surfaces: Mapping[str, Surface], kind: str, options: 
         draw_contours(ax, layer, colors, filled=kind == "filled")
     if options.get("colorbar", True) and layer.finite.any():
         color_bar(ax, colors, f"{quantity(first, layer.metric)}, {'ratio B / A' if found.is_ratio else 'B − A'}")
-    finish(first, layer, ax, with_path=False)
+    finish(first, layer, ax, with_path=False, is_dotted=kind != "heatmap")
 
 
 def _draw_lines(ax: Axes, surfaces: Mapping[str, Surface], options: Mapping[str, Any]) -> None:
@@ -115,29 +115,28 @@ def _diverging(found: Difference, options: Mapping[str, Any]) -> Colors:
     to_height = np.log if found.is_ratio else np.asarray
     given = [float(to_height(each)) for each in (options.get("vmin"), options.get("vmax")) if each is not None]
     levels = options.get("levels")
-    if levels is not None and not isinstance(levels, int):
-        chosen = checked_levels(levels)
-        given = [float(to_height(end)) for end in (chosen[0], chosen[-1])]
+    named = None if levels is None or isinstance(levels, int) else checked_levels(levels)
+    if named is not None:
+        given = [float(to_height(end)) for end in (named[0], named[-1])]
     if not all(map(np.isfinite, given)):
         raise UsageError("vmin, vmax, levels: a ratio needs numbers above 0", hint="Or use --linear.")
     own = float(to_height(found.reach))
     reach = max(map(abs, given), default=own) or 1.0
-    if levels is None or isinstance(levels, int):
-        chosen = _symmetric(reach, levels or _NUM_BANDS, is_round=not found.is_ratio and not given)
-        chosen = np.exp(chosen) if found.is_ratio else chosen
+    around = _symmetric(reach, levels if isinstance(levels, int) else _NUM_BANDS, not found.is_ratio and not given)
+    chosen = named if named is not None else np.exp(around) if found.is_ratio else around
     norm = LogNorm(np.exp(-reach), np.exp(reach)) if found.is_ratio else Normalize(-reach, reach)
     if not given and not found.is_ratio:
         norm = Normalize(chosen[0], chosen[-1])
-    extend = "both" if given and own > reach else "neither"
-    return Colors(chosen, norm, color_map(options.get("cmap") or DIVERGING), extend)  # type: ignore[arg-type]
+    extend: Extend = "both" if given and own > reach else "neither"
+    return Colors(chosen, norm, color_map(options.get("cmap") or DIVERGING), extend)
 
 
-def _symmetric(reach: float, num: int, *, is_round: bool) -> FloatArray:
+def _symmetric(reach: float, num: int, is_round: bool) -> FloatArray:
     """Levels around 0 that are none at 0, so that what lies next to it has one colour."""
     half = max(1, num // 2)
     if not is_round:
-        return np.linspace(-reach, reach, 2 * half + 2)
+        return np.asarray(np.linspace(-reach, reach, 2 * half + 2), dtype=np.float64)
     ticks = MaxNLocator(2 * half).tick_values(-reach, reach)
     step = float(ticks[1] - ticks[0])
     bands = int(np.ceil(reach / step - 0.5))
-    return step * (np.arange(-bands - 1, bands + 1) + 0.5)
+    return np.asarray(step * (np.arange(-bands - 1, bands + 1) + 0.5))

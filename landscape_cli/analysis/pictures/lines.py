@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, readable, split_of, title
+from landscape_cli.analysis.captions_of_path import path_in_words
 from landscape_cli.analysis.curve import Band, Curve, curve_of
 from landscape_cli.analysis.layer import chosen_metric
 from landscape_cli.analysis.pictures.bands import draw_band
@@ -120,8 +122,7 @@ def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
     low = np.full(len(path.names), 0.03)
     style: dict[str, Any] = {"color": shade(0.7), "marker": "|", "linestyle": "", "markersize": 9}
     ax.plot(path.coordinates[index, :, 0], low, transform=ax.get_xaxis_transform(), **style)
-    missed = 100 * float(path.missed[index, np.argmax(path.distance)])
-    return Line2D([], [], label=f"path of {len(path.names)} checkpoints (the line misses {missed:.3g} %)", **style)
+    return Line2D([], [], label=path_in_words(path, index), **style)
 
 
 def draw_curve(ax: Axes, curve: Curve, color: str, style: str, *, is_complete: bool) -> None:

@@ -62,7 +62,7 @@ def contour(
     draw_contours(ax, layer, colors, filled=False)
     if colorbar and layer.finite.any():
         color_bar(ax, colors, quantity(surface, layer.metric))
-    finish(surface, layer, ax)
+    finish(surface, layer, ax, is_dotted=True)
 
 
 def filled(
@@ -85,7 +85,7 @@ def filled(
     draw_contours(ax, layer, colors, filled=True)
     if colorbar and layer.finite.any():
         color_bar(ax, colors, quantity(surface, layer.metric))
-    finish(surface, layer, ax)
+    finish(surface, layer, ax, is_dotted=True)
 
 
 def heatmap(

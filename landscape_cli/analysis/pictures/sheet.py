@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from landscape_cli.analysis.captions import axis_label, readable, title
+from landscape_cli.analysis.captions_of_path import path_in_words
 from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.pictures.styles import hatched, shade
 from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
-from landscape_cli.surface import Surface, Trajectory
+from landscape_cli.surface import FloatArray, Surface, Trajectory
 
 # more of them would run together and hide the picture
-_MOST_DOTS = 2000
+_MOST_DOTS = 4000
 
 
 def begin(surface: Surface, layer: Layer, ax: Axes, what: str | None = None) -> None:
@@ -42,7 +44,13 @@ def begin(surface: Surface, layer: Layer, ax: Axes, what: str | None = None) -> 
 
 
 def finish(
-    surface: Surface, layer: Layer, ax: Axes, *, with_path: bool = True, handles: list[Artist] | None = None
+    surface: Surface,
+    layer: Layer,
+    ax: Axes,
+    *,
+    with_path: bool = True,
+    is_dotted: bool = False,
+    handles: list[Artist] | None = None,
 ) -> None:
     """Mark the checkpoint and what is not there, draw the path, and explain all of it.
 
@@ -51,9 +59,10 @@ def finish(
         layer: Of it.
         ax: Receives them.
         with_path: Whether the path of checkpoints is drawn, where there is one.
+        is_dotted: Whether it is interpolated between dots, where it is not complete.
         handles: What else the legend explains.
     """
-    explained = [*missing(layer), *(handles or [])]
+    explained = [*missing(layer, is_dotted=is_dotted and not layer.evaluated.all()), *(handles or [])]
     path = surface.trajectory
     if with_path and path is not None and path.is_known_in(layer.slice_index):
         explained.append(_draw_path(ax, path, layer.slice_index))
@@ -62,8 +71,16 @@ def finish(
         legend_below(ax, explained)
 
 
-def missing(layer: Layer) -> list[Artist]:
-    """What explains where there is no value."""
+def missing(layer: Layer, *, is_dotted: bool = False) -> list[Artist]:
+    """What explains where there is no value.
+
+    Args:
+        layer: What is drawn.
+        is_dotted: Whether it is interpolated between dots.
+    """
+    if is_dotted and layer.evaluated.any():
+        dots = Line2D([], [], color=shade(1), marker=".", linestyle="", label="evaluated; linear between, white beyond")
+        return [dots, *missing(replace(layer, evaluated=np.ones_like(layer.evaluated)))]
     empty = Patch(facecolor=shade(0), edgecolor=shade(0.5), linewidth=0.6, label="not evaluated")
     diverged = Patch(**hatched(), label="diverged (NaN or inf)")
     return [*([] if layer.evaluated.all() else [empty]), *([diverged] if layer.diverged.any() else [])]
@@ -90,6 +107,12 @@ def _draw_path(ax: Axes, path: Trajectory, index: int) -> Line2D:
     outline = [withStroke(linewidth=2.6, foreground="0.15")]
     ax.plot(x, y, path_effects=outline, markeredgecolor="0.15", markeredgewidth=0.6, **style)
     ax.plot(x[:1], y[:1], marker="s", markersize=6, color="white", markeredgecolor="0.15")
-    missed = 100 * float(path.missed[index, np.argmax(path.distance)])
-    label = f"path of {len(path.names)} checkpoints from □; the plane misses {missed:.3g} % of its length"
+    label = f"{path_in_words(path, index)}, from □{outside(x, y, ax)}"
     return Line2D([], [], label=label, markeredgecolor=shade(0.85), **{**style, "color": shade(0.6)})
+
+
+def outside(x: FloatArray, y: FloatArray, ax: Axes) -> str:
+    """How many points of a path the picture does not show, in words."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    num = int((~((x >= left) & (x <= right) & (y >= bottom) & (y <= top))).sum())
+    return f"; {num} of them beyond the edges" if num else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,11 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from landscape_cli.analysis.captions import axis_label, distinct, quantity, readable, title
+from landscape_cli.analysis.captions_of_path import path_in_words
 from landscape_cli.analysis.layer import Layer, layer_of
 from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
 from landscape_cli.analysis.pictures.regions import has_cells, mesh_of
+from landscape_cli.analysis.pictures.sheet import outside
 from landscape_cli.analysis.pictures.styles import shade
 from landscape_cli.analysis.pictures.wording import write_title
 from landscape_cli.analysis.scale import Scale
@@ -29,6 +32,7 @@ _MOST_STEPS = 120  # along an axis; more of them cannot be told apart, and take 
 _MOST_MARKS = 2000
 _MOST_FACES = 10_000  # as vectors
 _VIEW = (30.0, -55.0)
+_LABEL = 70  # characters in a line of a legend
 _FLOOR = 0.32  # of the height of the body, below it
 _LIGHT = np.array([-0.35, -0.5, 0.8])
 _DARKEST = 0.45
@@ -199,9 +203,11 @@ def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale) -> None:
     if path is not None and path.is_known_in(layer.slice_index):
         x, y = path.coordinates[layer.slice_index, :, 0], path.coordinates[layer.slice_index, :, 1]
         look: dict[str, Any] = {"color": shade(0.9), "linewidth": 1.2, "marker": "o", "markersize": 3}
+        words = f"{path_in_words(path, layer.slice_index)}{outside(x, y, ax)}"
+        label = textwrap.fill(words, _LABEL)
+        inside = (x >= layer.x[0]) & (x <= layer.x[-1]) & (y >= layer.y[0]) & (y <= layer.y[-1])
+        x, y = (np.where(inside, each, np.nan) for each in (x, y))
         ax.plot(x, y, np.full(len(x), -_FLOOR), zorder=10, markerfacecolor=shade(0), **look)
-        missed = 100 * float(path.missed[layer.slice_index, np.argmax(path.distance)])
-        label = f"path of {len(path.names)} checkpoints; the plane misses {missed:.3g} % of its length"
         handles.append(Line2D([], [], label=label, markerfacecolor=shade(0), **look))
     centre = surface.metrics[layer.metric].centre
     if layer.x[0] <= 0 <= layer.x[-1] and layer.y[0] <= 0 <= layer.y[-1] and np.isfinite(centre):

@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from landscape_cli.analysis.captions import quantity
+from landscape_cli.analysis.captions_of_path import path_in_words
 from landscape_cli.analysis.layer import Layer, layer_of
 from landscape_cli.analysis.pictures.levels import color_bar, color_map, colors_of
 from landscape_cli.analysis.pictures.maps import draw_contours
-from landscape_cli.analysis.pictures.sheet import begin, finish
+from landscape_cli.analysis.pictures.sheet import begin, finish, outside
 from landscape_cli.analysis.pictures.styles import shade
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface, Trajectory
@@ -56,7 +57,7 @@ def trajectory(
     handles = _draw_steps(ax, path, layer)
     if colorbar and layer.finite.any():
         color_bar(ax, colors, quantity(surface, layer.metric))
-    finish(surface, layer, ax, with_path=False, handles=handles)
+    finish(surface, layer, ax, with_path=False, is_dotted=True, handles=handles)
 
 
 def step_labels(names: Sequence[str]) -> list[str]:
@@ -82,14 +83,13 @@ def _draw_steps(ax: Axes, path: Trajectory, layer: Layer) -> list[Artist]:
         text = ax.annotate(labels[step], (x[step], y[step]), xytext=(4, 4), textcoords="offset points")
         text.set(fontsize="x-small", color="white", zorder=5)
         text.set_path_effects([withStroke(linewidth=1.8, foreground="0.15")])
-    farthest = float(missed[np.argmax(path.distance)])
-    words = f"path of {len(path.names)} checkpoints; the plane misses {100 * farthest:.3g} % of its length"
+    words = f"{path_in_words(path, layer.slice_index)}{outside(x, y, ax)}"
     line = Line2D([], [], color="white", linewidth=1.6, label=words)
     line.set_path_effects([withStroke(linewidth=2.8, foreground="0.4")])
     shades = color_map(_MISSED)
     look: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5, "markeredgecolor": shade(0.85)}
     dots = [
-        Line2D([], [], color=shades(share), label=f"a step of which {100 * share:g} % lies outside", **look)
+        Line2D([], [], color=shades(share), label=f"{100 * share:g} % of the way to it is outside", **look)
         for share in (0.0, 0.5, 1.0)
     ]
     return [line, *dots]

@@ -36,8 +36,10 @@ PLOTS: dict[str, Plot] = {
 IN_SPACE = ("surface3d",)  # on axes of the projection "3d"
 BESIDE_THE_GRID = ("radius", "spectrum")  # of which the slices of the grid say nothing
 _SQUARE = (6.4, 5.2)
-_SIZES: Mapping[str, tuple[float, float]] = {"surface3d": (6.4, 5.6)}
+_SIZES: Mapping[str, tuple[float, float]] = {"surface3d": (6.4, 5.6), "trajectory": (6.4, 5.9)}
 _MAPS = ("contour", "filled", "heatmap", "surface3d", "trajectory", "convexity")
+
+OF_ONE_SLICE = (*_MAPS, "profile")  # where none is chosen, of the first
 
 
 def usual_kind(surface: Surface) -> str:

@@ -45,7 +45,7 @@ def legend_below(ax: Axes, handles: Sequence[Artist]) -> None:
     lines = 1.0 if ax.axison and ax.get_xlabel() else 0.0
     lines += len(ax.get_xlabel().split("\n")) + 1.4
     below = ScaledTranslation(0, -lines * _LINE * mpl.rcParams["font.size"] / 72, figure.dpi_scale_trans)
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": ax.transAxes + below}
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": ax.transAxes + below}
     _plain(ax.legend(handles=list(handles), **_rows(handles, _WIDER * width), **place))
 
 
