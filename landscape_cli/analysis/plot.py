@@ -122,6 +122,9 @@ def plot(
             _entitle(figure, title, is_single=difference or len(surfaces) == 1)
         small = _SMALLEST * mpl.rcParams["font.size"]
         words = _footer(surfaces, kind, slice_index, int(figure.get_figwidth() * 72 / (small * _CHARACTER)))
+        if figure.axes[0].get_xlabel() == "x":  # there was no room for more
+            first = next(iter(surfaces.values()))
+            words = "\n".join([*(axis_label(first, name) for name in "xy"), words])
         figure.supxlabel(words, fontsize=small, color=shade(0.55), parse_math=False)
         if path is not None and suffix is not None:
             if not dpi > 0:
@@ -164,15 +167,12 @@ def options_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _footer(surfaces: Mapping[str, Surface], kind: str, slice_index: int | None, width: int) -> str:
-    """From what the picture was made; of panels in space also what their axes are."""
+    """From what the picture was made."""
     index = 0 if slice_index is None and kind in OF_ONE_SLICE else slice_index
     facts: dict[str, Any] = {"with_slices": kind not in BESIDE_THE_GRID, "slice_index": index}
-    first = next(iter(surfaces.values()))
     if len(surfaces) == 1:
-        return footer(first, width, **facts)
-    words = footer_of_several(surfaces, width, **facts)
-    axes = [f"{axis_label(first, name)}" for name in "xy"] if kind in IN_SPACE else []
-    return "\n".join([*axes, words])
+        return footer(next(iter(surfaces.values())), width, **facts)
+    return footer_of_several(surfaces, width, **facts)
 
 
 @contextmanager

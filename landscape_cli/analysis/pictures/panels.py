@@ -20,6 +20,7 @@ from landscape_cli.analysis.pictures.wording import legend_above, write_title
 from landscape_cli.surface import FloatArray, Surface
 
 _OF_SCALE = ("log", "vmin", "vmax", "levels", "cmap")
+_STAYING = ("slice ", "PARTIAL", "one point of")  # lines of a title that the name of a file does not replace
 _SHARED = {"line": "y", "rays": "xy", "radius": "xy", "spectrum": "xy", "profile": "x"}  # axes with one range in all
 
 
@@ -53,14 +54,17 @@ def draw_panels(figure: Figure, surfaces: Mapping[str, Surface], kind: str, opti
         ax.locator_params(nbins=4)
         with mpl.rc_context({"font.size": 0.85 * mpl.rcParams["font.size"]}):
             PLOTS[kind](surface, ax, **common | alone)
-            _rename(ax, name, is_in_space=kind in IN_SPACE)
+            _rename(ax, name)
         drawn.append(ax)
     _share_ranges(drawn, kind)
     _share_legend(figure, drawn)
     values = _pooled(surfaces, kind, options)
     if with_bar and values.size:
+        how = {key: common[key] for key in _OF_SCALE if key in common}
+        if kind == "convexity":
+            how |= {"log": False, "cmap": how["cmap"] or convexity.COLORS}
         label = convexity.QUANTITY if kind == "convexity" else _quantity(surfaces, options)
-        color_bar(drawn, colors_of(values, **{key: common[key] for key in _OF_SCALE if key in common}), label)
+        color_bar(drawn, colors_of(values, **how), label)
 
 
 def common_scale(surfaces: Mapping[str, Surface], kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,8 +83,7 @@ def common_scale(surfaces: Mapping[str, Surface], kind: str, options: Mapping[st
         return {"levels": colors.levels.tolist(), "log": colors.is_log, "vmin": None, "vmax": None}
     low, high = options.get("vmin"), options.get("vmax")
     if kind == "convexity":
-        usual = convexity.scale_for(values, low, high)
-        return usual | {"log": False, "cmap": options.get("cmap") or convexity.COLORS}
+        return convexity.scale_for(values, low, high)
     found = {"vmin": float(values.min()) if low is None else low, "vmax": float(values.max()) if high is None else high}
     return {key: value for key, value in found.items() if key in options} if found["vmin"] < found["vmax"] else {}
 
@@ -96,13 +99,10 @@ def _quantity(surfaces: Mapping[str, Surface], options: Mapping[str, Any]) -> st
     return ", ".join(sorted(words))
 
 
-def _rename(ax: Any, name: str, *, is_in_space: bool) -> None:
+def _rename(ax: Axes, name: str) -> None:
     """Head a panel by the name of its file."""
-    rest = ax.get_title(loc="left").split("\n")[1:]
+    rest = [line for line in ax.get_title(loc="left").split("\n")[1:] if line.startswith(_STAYING)]
     write_title(ax, "\n".join([shortened(name), *rest]))
-    if is_in_space:  # there is no room; the foot of the picture says what they are
-        ax.set_xlabel("x", labelpad=0)
-        ax.set_ylabel("y", labelpad=0)
 
 
 def _share_legend(figure: Figure, drawn: list[Axes]) -> None:

@@ -32,6 +32,7 @@ _MOST_STEPS = 120  # along an axis; more of them cannot be told apart, and take 
 _MOST_MARKS = 2000
 _MOST_FACES = 10_000  # as vectors
 _VIEW = (30.0, -55.0)
+_ROOM = 0.42  # inches for each point of the size of words, without which the foot says what the axes are
 _LABEL = 70  # characters in a line of a legend
 _FLOOR = 0.32  # of the height of the body, below it
 _LIGHT = np.array([-0.35, -0.5, 0.8])
@@ -102,9 +103,11 @@ def _write(surface: Surface, layer: Layer, ax: Axes3D, steps: tuple[int, int]) -
     words = title(surface, f"{readable(layer.metric)}{height}", shown)
     thinned = [f"one point of {step} along {name}" for name, step in zip("xy", steps, strict=True) if step > 1]
     write_title(ax, "\n".join([words, *thinned]))
-    pad = mpl.rcParams["font.size"]
+    pad, figure = mpl.rcParams["font.size"], ax.get_figure(root=True)
+    has_room = ax.get_position(original=True).width * figure.get_figwidth() > _ROOM * pad
     for name, write in (("x", ax.set_xlabel), ("y", ax.set_ylabel)):
-        write(axis_label(surface, name).replace(" (", "\n(", 1), parse_math=False, labelpad=pad, fontsize="small")
+        words = axis_label(surface, name).replace(" (", "\n(", 1) if has_room else name
+        write(words, parse_math=False, labelpad=pad if has_room else 0, fontsize="small")
 
 
 def _frame(ax: Axes3D, layer: Layer, scale: Scale, colors: Colors, view: tuple[float, float] | None) -> None:

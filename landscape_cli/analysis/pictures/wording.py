@@ -19,6 +19,7 @@ _HANDLE = 6  # characters that the sample before a label takes
 _WIDER = 1.25  # than the axes may a legend be
 _FILLED = 0.8  # of what subplots get, by what remains to the axes beside a colour bar and numbers
 _LINE = 1.25  # height of one, beside the size of the text
+_BOLD = 1.35  # width of a title, beside other words
 _LEAST = 14  # characters in a line
 
 
@@ -33,7 +34,7 @@ def write_labels(ax: Axes, x: str, y: str) -> None:
 def write_title(ax: Axes, words: str) -> None:
     """Head a picture, each line broken where it is too long."""
     width, _ = _inches(ax)
-    size = 1.1 * mpl.rcParams["font.size"] * 1.1  # bold
+    size = _BOLD * mpl.rcParams["font.size"]
     lines = [_fitted(line, _WIDER * width, size) for line in words.split("\n")]
     ax.set_title("\n".join(lines), loc="left", parse_math=False)
 
