@@ -1,0 +1,177 @@
+"""Surface files as one page: what there is to say of them, put together from what the other commands say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from landscape_cli.analysis.captions import readable
+from landscape_cli.analysis.illustrations import illustrations
+from landscape_cli.analysis.pages.html import render, resource
+from landscape_cli.analysis.question import Named
+from landscape_cli.cli import comparison
+from landscape_cli.cli.comparison_tables import equal_in_words, split_equal, table
+from landscape_cli.cli.console import printable
+from landscape_cli.cli.from_model import COLUMNS as MODEL_COLUMNS
+from landscape_cli.cli.from_model import model_rows
+from landscape_cli.cli.from_model import title as title_of_model
+from landscape_cli.cli.picture_facts import centre_in_words, span_in_words
+from landscape_cli.cli.report_origin import origin
+from landscape_cli.cli.reports import InfoReport, info_report
+from landscape_cli.cli.sharpness_tables import COLUMNS, measured_all, rows
+from landscape_cli.errors import UsageError
+from landscape_cli.surface import Surface
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the page is to show.
+
+    Attributes:
+        title: Its heading; None for one that names the files.
+        loss: That is measured and drawn; None for the first.
+        tau: The rise of the loss that ends a radius; None for 0.1, or as scanned.
+    """
+
+    title: str | None
+    loss: str | None
+    tau: float | None
+
+
+def page_of(files: Sequence[Path], surfaces: Sequence[Surface], asked: Asked) -> bytes:
+    """A page about one or several surface files; the same files give the same page.
+
+    Args:
+        files: Where they are.
+        surfaces: Of each what it holds.
+        asked: What the page is to show.
+
+    Returns:
+        HTML that needs nothing but itself.
+
+    Raises:
+        UsageError: A file does not have the loss that was asked for.
+    """
+    named = [Named(label, surface) for label, surface in zip(comparison.labels_of(files), surfaces, strict=True)]
+    pictures = [*illustrations({each.name: each.surface for each in named}, loss=asked.loss)]
+    values: dict[str, object] = {
+        "title": asked.title or f"Loss landscape: {', '.join(each.name for each in named)}",
+        "summaries": [_summary(each, file) for each, file in zip(named, files, strict=True)],
+        "pictures": [vars(each) for each in pictures],
+        "sharpness": [_sharpness(each, file, asked) for each, file in zip(named, files, strict=True)],
+        "comparison": _comparison(named, asked) if len(named) > 1 else None,
+        "origins": [origin(each, file) for each, file in zip(named, files, strict=True)],
+    }
+    style = {"style": resource("page.css") + resource("report.css")}
+    return render("report.html.j2", {key: _as_text(value) for key, value in values.items()} | style)
+
+
+def _as_text(value: object) -> object:
+    """The same with every text as it can be shown: nothing in a file turns the page around or rings a bell."""
+    if isinstance(value, str):
+        return "\t".join(map(printable, value.split("\t")))
+    if isinstance(value, Mapping):
+        return {key: _as_text(item) for key, item in value.items()}
+    return [_as_text(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+# ---------------------------------------------------------------- summary
+
+
+def _summary(named: Named, file: Path) -> dict[str, object]:
+    surface, report = named.surface, info_report(named.surface, file)
+    metrics = [
+        (
+            readable(name),
+            centre_in_words(metric),
+            f"{metric.num_examples:,}" if metric.num_examples else "unknown",
+            span_in_words(_finite(surface, name)),
+        )
+        for name, metric in surface.metrics.items()
+    ]
+    return {
+        "name": named.name,
+        "is_whole": surface.finished,
+        "state": [*_states(surface)],
+        "sentences": [*_sentences(report)],
+        "columns": ("measured", "at the checkpoint ± SE", "n", "on the grid"),
+        "rows": metrics,
+    }
+
+
+def _finite(surface: Surface, name: str):  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    values = surface[name][surface.evaluated]
+    return values[np.isfinite(values)]
+
+
+def _states(surface: Surface) -> Iterator[str]:
+    """How much of each part there is."""
+    parts = {"points": surface, "points of the radius": surface.radius, "points of the map": surface.curvature_map}
+    for what, part in parts.items():
+        if part is not None:
+            state = "complete" if part.complete else "PARTIAL"
+            yield f"{state}: {part.num_evaluated:,} of {part.grid.num_points:,} {what}"
+    if surface.curvature is not None and surface.curvature.pending:
+        yield f"PARTIAL: not measured yet: {', '.join(surface.curvature.pending)}"
+
+
+def _sentences(report: InfoReport) -> Iterator[str]:
+    model = report.model or "of an unknown model"
+    yield f"Model {model}" if report.model else "The model is not known"
+    if report.checkpoint:
+        yield f"Checkpoint {report.checkpoint}"
+    if report.dialect:
+        yield f"Converted from {report.converted_from} ({report.dialect})"
+    if report.created:
+        yield f"Created {report.created}, last changed {report.updated}"
+
+
+# ---------------------------------------------------------------- sharpness
+
+
+def _sharpness(named: Named, file: Path, asked: Asked) -> dict[str, object]:
+    try:
+        found = measured_all(named.surface, file, loss=asked.loss, tau=asked.tau)
+    except UsageError as error:
+        if asked.loss is not None:
+            raise
+        return {"name": named.name, "title": f"not measured: {error}", "tables": [], "words": [], "not_measured": []}
+    tables = [{"title": "from the surface", "columns": COLUMNS, "rows": [*rows(found.on_grid)]}]
+    if found.from_model:
+        tables.append(
+            {
+                "title": title_of_model(found.from_model),
+                "columns": MODEL_COLUMNS,
+                "rows": [*model_rows(found.from_model)],
+            }
+        )
+    return {
+        "name": named.name,
+        "title": found.title,
+        "tables": [each for each in tables if each["rows"]],
+        "words": [(sentence, list(lines)) for sentence, lines in found.words],
+        "not_measured": found.not_measured,
+    }
+
+
+# ---------------------------------------------------------------- comparison
+
+
+def _comparison(named: Sequence[Named], asked: Asked) -> dict[str, object]:
+    try:
+        found, distances = comparison.compared(named, comparison.Asked(asked.loss, asked.tau, None, "words", False))
+    except UsageError as error:
+        if asked.loss is not None:
+            raise
+        return {"title": f"not compared: {error}", "tables": [], "equal": "", "words": []}
+    differing, equal = split_equal(found.rows)
+    columns, cells = table(named, differing)
+    return {
+        "title": f"Measured on {found.loss}; {named[0].name} is what the others are compared with.",
+        "tables": [{"title": "", "columns": columns, "rows": cells}] if cells else [],
+        "equal": equal_in_words(equal),
+        "words": [*comparison.sentences(named, found, distances)],
+    }
