@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,10 +14,11 @@ from landscape_cli.analysis.layer import chosen_metric
 from landscape_cli.analysis.pages.embedded import embedded
 from landscape_cli.analysis.pictures.panels import shape_of
 from landscape_cli.analysis.pictures.styles import style_of
-from landscape_cli.analysis.pictures.table import BESIDE_THE_GRID, usual_kind, values_shown
+from landscape_cli.analysis.pictures.table import BESIDE_THE_GRID, IN_SPACE, usual_kind, values_shown
 from landscape_cli.analysis.plot import drawing, plot
 from landscape_cli.analysis.recorded import recorded
 from landscape_cli.analysis.relative_noise import slices_of_noise
+from landscape_cli.analysis.scale import scale_of
 from landscape_cli.analysis.slices import slices_of
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
@@ -68,6 +70,7 @@ class Illustration:
 
     Attributes:
         kind: A name in ``PLOTS``, or ``"difference"``.
+        names: Of the files.
         heading: In a few words.
         source: The address of the image, which holds all of it.
         shown: What is seen, for those who do not see it.
@@ -78,6 +81,7 @@ class Illustration:
     """
 
     kind: str
+    names: tuple[str, ...]
     heading: str
     source: str
     shown: str
@@ -98,20 +102,37 @@ def illustrations(surfaces: Mapping[str, Surface], *, loss: str | None = None) -
         having = {name: surface for name, surface in surfaces.items() if _has(surface, kind, loss)}
         if kind == _DIFFERENCE and len(surfaces) != 2:
             continue
-        if having and (kind != _DIFFERENCE or len(having) == len(surfaces)):
-            yield from _drawn(having, kind, loss)
+        for each in _drawn(having, kind, loss) if having else ():
+            # of only some of the files: of which
+            yield each if len(each.names) == len(surfaces) else replace(each, heading=_of(each))
+
+
+def _of(illustration: Illustration) -> str:
+    return f"{illustration.heading}: {', '.join(illustration.names)}"
 
 
 def _drawn(surfaces: Mapping[str, Surface], kind: str, loss: str | None) -> Iterator[Illustration]:
-    """One picture; where these have no common scale one of each, where one cannot be drawn none."""
+    """One picture, or one of each file; where one cannot be drawn none."""
+    if kind in IN_SPACE and len(surfaces) > 1:  # there panels are too small to be read
+        yield from _drawn_apart(surfaces, kind, loss)
+        return
     try:
         yield _illustration(surfaces, kind, loss)
     except UsageError:
-        for name, surface in surfaces.items() if len(surfaces) > 1 and kind != _DIFFERENCE else ():
-            yield from _drawn({name: surface}, kind, loss)
+        if len(surfaces) > 1 and kind != _DIFFERENCE:
+            for name, surface in surfaces.items():
+                yield from _drawn({name: surface}, kind, loss)
 
 
-def _illustration(surfaces: Mapping[str, Surface], kind: str, loss: str | None) -> Illustration:
+def _drawn_apart(surfaces: Mapping[str, Surface], kind: str, loss: str | None) -> Iterator[Illustration]:
+    """A picture of each file, all on one scale."""
+    scale = scale_of(np.concatenate([values_shown(kind, surface, loss, None) for surface in surfaces.values()]))
+    options = {"vmin": scale.low, "vmax": scale.high, "log": scale.log} if scale.high > scale.low else {}
+    for name, surface in surfaces.items():
+        yield _illustration({name: surface}, kind, loss, title=name, **options)
+
+
+def _illustration(surfaces: Mapping[str, Surface], kind: str, loss: str | None, **options: Any) -> Illustration:
     is_difference = kind == _DIFFERENCE
     usual = "line" if len(next(iter(surfaces.values())).grid.axes) == 1 else "filled"
     with drawing(style_of("paper")):
@@ -120,11 +141,13 @@ def _illustration(surfaces: Mapping[str, Surface], kind: str, loss: str | None) 
             kind=usual if is_difference else kind,
             metric=loss if kind in (*_OF_A_LAYER, "rays", *BESIDE_THE_GRID) and kind != "convexity" else None,
             difference=is_difference,
+            **options,
         )
         source = embedded(figure, as_dots=_num_points(surfaces, kind) > _MOST_POINTS)
     num_columns = 1 if is_difference else shape_of(len(surfaces))[1]
     return Illustration(
         kind,
+        tuple(surfaces),
         _HEADINGS[kind],
         source,
         _shown_in_words(surfaces, kind, loss),

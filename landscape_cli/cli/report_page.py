@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from landscape_cli.analysis.captions import readable
 from landscape_cli.analysis.illustrations import illustrations
 from landscape_cli.analysis.pages.html import render, resource
 from landscape_cli.analysis.question import Named
 from landscape_cli.cli import comparison
-from landscape_cli.cli.comparison_tables import equal_in_words, split_equal, table
+from landscape_cli.cli.comparison_tables import equal_in_words, split_equal, table, without_empty
 from landscape_cli.cli.console import printable
 from landscape_cli.cli.from_model import COLUMNS as MODEL_COLUMNS
 from landscape_cli.cli.from_model import model_rows
@@ -22,6 +25,8 @@ from landscape_cli.cli.reports import InfoReport, info_report
 from landscape_cli.cli.sharpness_tables import COLUMNS, measured_all, rows
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import Surface
+
+_UNKNOWN = "not known"
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def page_of(files: Sequence[Path], surfaces: Sequence[Surface], asked: Asked) ->
 def _as_text(value: object) -> object:
     """The same with every text as it can be shown: nothing in a file turns the page around or rings a bell."""
     if isinstance(value, str):
-        return "\t".join(map(printable, value.split("\t")))
+        return value if value.isprintable() else "\t".join(map(printable, value.split("\t")))
     if isinstance(value, Mapping):
         return {key: _as_text(item) for key, item in value.items()}
     return [_as_text(item) for item in value] if isinstance(value, list | tuple) else value
@@ -80,53 +85,55 @@ def _as_text(value: object) -> object:
 
 
 def _summary(named: Named, file: Path) -> dict[str, object]:
-    surface, report = named.surface, info_report(named.surface, file)
-    metrics = [
-        (
-            readable(name),
-            centre_in_words(metric),
-            f"{metric.num_examples:,}" if metric.num_examples else "unknown",
-            span_in_words(_finite(surface, name)),
-        )
-        for name, metric in surface.metrics.items()
-    ]
+    surface = named.surface
     return {
         "name": named.name,
-        "is_whole": surface.finished,
-        "state": [*_states(surface)],
-        "sentences": [*_sentences(report)],
+        "partial": [words for is_whole, words in _states(surface) if not is_whole],
+        "sentences": [*_sentences(info_report(surface, file), surface)],
         "columns": ("measured", "at the checkpoint ± SE", "n", "on the grid"),
-        "rows": metrics,
+        "rows": [(readable(name), *_metric_cells(surface, name)) for name in surface.metrics],
     }
 
 
-def _finite(surface: Surface, name: str):  # type: ignore[no-untyped-def]
-    import numpy as np
+def _metric_cells(surface: Surface, name: str) -> tuple[str, str, str]:
+    metric, values = surface.metrics[name], surface[name][surface.evaluated]
+    num = f"{metric.num_examples:,}" if metric.num_examples else "unknown"
+    return centre_in_words(metric), num, span_in_words(values[np.isfinite(values)])
 
-    values = surface[name][surface.evaluated]
-    return values[np.isfinite(values)]
 
-
-def _states(surface: Surface) -> Iterator[str]:
+def _states(surface: Surface) -> Iterator[tuple[bool, str]]:
     """How much of each part there is."""
     parts = {"points": surface, "points of the radius": surface.radius, "points of the map": surface.curvature_map}
     for what, part in parts.items():
         if part is not None:
-            state = "complete" if part.complete else "PARTIAL"
-            yield f"{state}: {part.num_evaluated:,} of {part.grid.num_points:,} {what}"
+            words = f"{part.num_evaluated:,} of {part.grid.num_points:,} {what}"
+            yield part.complete, words if part.complete else f"PARTIAL: {words}"
     if surface.curvature is not None and surface.curvature.pending:
-        yield f"PARTIAL: not measured yet: {', '.join(surface.curvature.pending)}"
+        yield False, f"PARTIAL: not measured from the model yet: {', '.join(surface.curvature.pending)}"
 
 
-def _sentences(report: InfoReport) -> Iterator[str]:
-    model = report.model or "of an unknown model"
-    yield f"Model {model}" if report.model else "The model is not known"
-    if report.checkpoint:
-        yield f"Checkpoint {report.checkpoint}"
+def _sentences(report: InfoReport, surface: Surface) -> Iterator[str]:
+    """What was measured, when, and what of it is complete."""
+    checkpoint = f" with the weights of {report.checkpoint}" if report.checkpoint else ""
+    batchnorm = f"BatchNorm {report.batchnorm}" if report.batchnorm else None
+    how = [each for each in (report.loss, report.precision, batchnorm) if each]
+    yield f"Model: {', '.join([f'{report.model or _UNKNOWN}{checkpoint}', *how])}"
     if report.dialect:
         yield f"Converted from {report.converted_from} ({report.dialect})"
+    whole = [words for is_whole, words in _states(surface) if is_whole]
+    if whole:
+        yield f"Complete: {', '.join(whole)}"
     if report.created:
-        yield f"Created {report.created}, last changed {report.updated}"
+        yield f"Created {_moment(report.created)}, last changed {_moment(report.updated)}"
+
+
+def _moment(text: str) -> str:
+    """``2026-11-28 08:59 UTC``; what is no moment as it is."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if found.tzinfo else text
 
 
 # ---------------------------------------------------------------- sharpness
@@ -139,15 +146,9 @@ def _sharpness(named: Named, file: Path, asked: Asked) -> dict[str, object]:
         if asked.loss is not None:
             raise
         return {"name": named.name, "title": f"not measured: {error}", "tables": [], "words": [], "not_measured": []}
-    tables = [{"title": "from the surface", "columns": COLUMNS, "rows": [*rows(found.on_grid)]}]
+    tables = [_table("from the surface", COLUMNS, [*rows(found.on_grid)])]
     if found.from_model:
-        tables.append(
-            {
-                "title": title_of_model(found.from_model),
-                "columns": MODEL_COLUMNS,
-                "rows": [*model_rows(found.from_model)],
-            }
-        )
+        tables.append(_table(title_of_model(found.from_model), MODEL_COLUMNS, [*model_rows(found.from_model)]))
     return {
         "name": named.name,
         "title": found.title,
@@ -155,6 +156,11 @@ def _sharpness(named: Named, file: Path, asked: Asked) -> dict[str, object]:
         "words": [(sentence, list(lines)) for sentence, lines in found.words],
         "not_measured": found.not_measured,
     }
+
+
+def _table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> dict[str, object]:
+    kept, rows_of_it = without_empty(columns, cells)
+    return {"title": title, "columns": kept, "rows": rows_of_it}
 
 
 # ---------------------------------------------------------------- comparison
@@ -171,7 +177,7 @@ def _comparison(named: Sequence[Named], asked: Asked) -> dict[str, object]:
     columns, cells = table(named, differing)
     return {
         "title": f"Measured on {found.loss}; {named[0].name} is what the others are compared with.",
-        "tables": [{"title": "", "columns": columns, "rows": cells}] if cells else [],
+        "tables": [_table("", columns, cells)] if cells else [],
         "equal": equal_in_words(equal),
         "words": [*comparison.sentences(named, found, distances)],
     }
