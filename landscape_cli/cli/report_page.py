@@ -13,6 +13,7 @@ from landscape_cli.analysis.captions import readable
 from landscape_cli.analysis.illustrations import illustrations
 from landscape_cli.analysis.pages.html import render, resource
 from landscape_cli.analysis.question import Named
+from landscape_cli.analysis.slices import name_of_loss
 from landscape_cli.cli import comparison
 from landscape_cli.cli.comparison_tables import equal_in_words, split_equal, table, without_empty
 from landscape_cli.cli.console import printable
@@ -23,7 +24,7 @@ from landscape_cli.cli.picture_facts import centre_in_words, span_in_words
 from landscape_cli.cli.report_origin import origin
 from landscape_cli.cli.reports import InfoReport, info_report
 from landscape_cli.cli.sharpness_tables import COLUMNS, measured_all, rows
-from landscape_cli.errors import UsageError
+from landscape_cli.errors import SurfaceError, UsageError
 from landscape_cli.surface import Surface
 
 _UNKNOWN = "not known"
@@ -59,6 +60,7 @@ def page_of(files: Sequence[Path], surfaces: Sequence[Surface], asked: Asked) ->
         UsageError: A file does not have the loss that was asked for.
     """
     named = [Named(label, surface) for label, surface in zip(comparison.labels_of(files), surfaces, strict=True)]
+    _check_loss(named, asked.loss)
     pictures = [*illustrations({each.name: each.surface for each in named}, loss=asked.loss)]
     values: dict[str, object] = {
         "title": asked.title or f"Loss landscape: {', '.join(each.name for each in named)}",
@@ -70,6 +72,15 @@ def page_of(files: Sequence[Path], surfaces: Sequence[Surface], asked: Asked) ->
     }
     style = {"style": resource("page.css") + resource("report.css")}
     return render("report.html.j2", {key: _as_text(value) for key, value in values.items()} | style)
+
+
+def _check_loss(named: Sequence[Named], loss: str | None) -> None:
+    """Refuse a loss that a file does not have; a file without any is told of as far as that goes."""
+    for each in named if loss is not None else ():
+        try:
+            name_of_loss(each.surface, loss)
+        except UsageError as error:
+            raise UsageError(f"{each.name}: {error}") from error
 
 
 def _as_text(value: object) -> object:
@@ -143,8 +154,6 @@ def _sharpness(named: Named, file: Path, asked: Asked) -> dict[str, object]:
     try:
         found = measured_all(named.surface, file, loss=asked.loss, tau=asked.tau)
     except UsageError as error:
-        if asked.loss is not None:
-            raise
         return {"name": named.name, "title": f"not measured: {error}", "tables": [], "words": [], "not_measured": []}
     tables = [_table("from the surface", COLUMNS, [*rows(found.on_grid)])]
     if found.from_model:
@@ -169,9 +178,7 @@ def _table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -
 def _comparison(named: Sequence[Named], asked: Asked) -> dict[str, object]:
     try:
         found, distances = comparison.compared(named, comparison.Asked(asked.loss, asked.tau, None, "words", False))
-    except UsageError as error:
-        if asked.loss is not None:
-            raise
+    except (UsageError, SurfaceError) as error:
         return {"title": f"not compared: {error}", "tables": [], "equal": "", "words": []}
     differing, equal = split_equal(found.rows)
     columns, cells = table(named, differing)

@@ -8,7 +8,7 @@ from base64 import b64encode
 from matplotlib.figure import Figure
 
 _MOST_BYTES = 400_000  # of a picture as lines, before it is packed
-_DPI = 160
+_DPI = 150  # as `plot` has it
 
 
 def embedded(figure: Figure, *, as_dots: bool = False) -> str:
