@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -203,6 +204,7 @@ def test_the_tables_hold_the_numbers_of_sharpness(landscape: Landscape, one: Wri
         assert row.get("unit", "") == found["unit"]
         assert row["invariant to"] == (", ".join(found["invariant_to"] or []) or "nothing")
         assert row["n"] == f"{found['num_examples']:,}"
+    assert "full.h5: sharpness of train_loss in these 3 slices" in page.of("h3")  # not the folder of the writer
     assert of_grid["flat_radius"]["note"] == measures["flat_radius"]["note"]
     lacking = " ".join(page.of("li"))
     for name, found in measures.items():

@@ -66,7 +66,7 @@ def page_of(files: Sequence[Path], surfaces: Sequence[Surface], asked: Asked) ->
         "title": asked.title or f"Loss landscape: {', '.join(each.name for each in named)}",
         "summaries": [_summary(each, file) for each, file in zip(named, files, strict=True)],
         "pictures": [vars(each) for each in pictures],
-        "sharpness": [_sharpness(each, file, asked) for each, file in zip(named, files, strict=True)],
+        "sharpness": [_sharpness(each, asked) for each in named],
         "comparison": _comparison(named, asked) if len(named) > 1 else None,
         "origins": [origin(each, file) for each, file in zip(named, files, strict=True)],
     }
@@ -150,9 +150,9 @@ def _moment(text: str) -> str:
 # ---------------------------------------------------------------- sharpness
 
 
-def _sharpness(named: Named, file: Path, asked: Asked) -> dict[str, object]:
+def _sharpness(named: Named, asked: Asked) -> dict[str, object]:
     try:
-        found = measured_all(named.surface, file, loss=asked.loss, tau=asked.tau)
+        found = measured_all(named.surface, Path(named.name), loss=asked.loss, tau=asked.tau)
     except UsageError as error:
         return {"name": named.name, "title": f"not measured: {error}", "tables": [], "words": [], "not_measured": []}
     tables = [_table("from the surface", COLUMNS, [*rows(found.on_grid)])]
