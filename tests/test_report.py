@@ -346,7 +346,8 @@ def test_of_five_files_of_several_kinds_all_is_said(landscape: Landscape, tmp_pa
     volume = surface_of(lambda s, x, y, z: 1 + x**2 + y**2 + 3 * z**2, *[line(-1, 1, 3)] * 3)
     files = write(tmp_path, a=plane(), b=along, c=volume, d=noise(1.0), e=plane())
     page = report(landscape, files)
-    assert {"The plane: a.h5, c.h5, e.h5", "Along the line: b.h5, d.h5", "On the way out"} <= set(headings(page))
+    assert {"The plane: a.h5, c.h5, e.h5", "On the way out: a.h5, e.h5"} <= set(headings(page))
+    assert {"Along the line: b.h5", "Along the line: d.h5"} <= set(headings(page))  # of 2 and of 6 slices
     assert "Noise on the weights: d.h5" in headings(page)
     told = {row[1] for row in page.tables["comparison"][1:]}
     assert told == {f"{name}.h5" for name in "abcde"}
@@ -470,6 +471,9 @@ def test_the_same_files_give_the_same_page(landscape: Landscape, tmp_path: Path)
     assert pages[0] == pages[1]
 
 
+COMMAND = "python -m landscape_cli scan c.yaml -o s.h5 --checkpoint 'my runs/last.pt' --set 'metrics=[accuracy]' -q"
+
+
 def test_it_says_how_to_make_it_again(landscape: Landscape, tmp_path: Path) -> None:
     surface = replace(
         point(),
@@ -480,7 +484,8 @@ def test_it_says_how_to_make_it_again(landscape: Landscape, tmp_path: Path) -> N
                 "checkpoint": {"sha256": "cd" * 32},
                 "data": {"test": {"num_examples": 1000, "fingerprint": "ef"}},
             },
-            environment=[{"command": "landscape scan c.yaml -o s.h5", "torch": "2.6.0", "device": "cuda:0"}],
+            resolved={"checkpoint": {"path": "my runs/last.pt"}},
+            environment=[{"command": COMMAND, "torch": "2.6.0", "device": "cuda:0"}],
             engine={"engine": "mlp", "reference": "sequential", "difference": {"centre": 2e-8}},
         ),
     )
@@ -492,15 +497,17 @@ def test_it_says_how_to_make_it_again(landscape: Landscape, tmp_path: Path) -> N
         "ab" * 32,
         "cd" * 32,
         "n = 1,000, fingerprint ef",
-        "landscape scan c.yaml -o s.h5",
+        COMMAND,
         "cuda:0",
         "torch 2.6.0",
         "mlp; agrees with sequential to 2e-08 at the centre",
     ):
         assert expected in facts, expected
-    assert [text.strip() for text in page.of("pre")] == [
-        "model: {_target_: my_models.net}",
-        "landscape scan scan.yaml -o s.h5\nlandscape info s.h5",
+    config, commands = [text.strip() for text in page.of("pre")]
+    assert config == "model: {_target_: my_models.net}"
+    assert commands.splitlines() == [
+        "landscape scan scan.yaml --checkpoint 'my runs/last.pt' --set 'metrics=[accuracy]' -o s.h5",
+        "landscape info s.h5",
     ]
 
 

@@ -26,6 +26,7 @@ from landscape_cli.surface import FloatArray, Surface
 _MOST_POINTS = 20_000  # of all panels, from there on as dots
 _DIFFERENCE = "difference"
 _OF_A_LAYER = ("filled", "trajectory", "surface3d", "convexity", _DIFFERENCE)
+_OF_CURVES = ("line", "rays")
 _HEADINGS = {
     "line": "Along the line",
     "filled": "The plane",
@@ -102,9 +103,19 @@ def illustrations(surfaces: Mapping[str, Surface], *, loss: str | None = None) -
         having = {name: surface for name, surface in surfaces.items() if _has(surface, kind, loss)}
         if kind == _DIFFERENCE and len(surfaces) != 2:
             continue
-        for each in _drawn(having, kind, loss) if having else ():
-            # of only some of the files: of which
-            yield each if len(each.names) == len(surfaces) else replace(each, heading=_of(each))
+        for alike in _alike(having, kind):
+            for each in _drawn(alike, kind, loss):
+                # of only some of the files: of which
+                yield each if len(each.names) == len(surfaces) else replace(each, heading=_of(each))
+
+
+def _alike(surfaces: Mapping[str, Surface], kind: str) -> list[dict[str, Surface]]:
+    """Those that can stand side by side: curves of as many slices, so that one legend explains them."""
+    found: dict[tuple[int, ...], dict[str, Surface]] = {}
+    for name, surface in surfaces.items():
+        key = (len(surface.grid.axes), surface.grid.num_slices) if kind in _OF_CURVES else ()
+        found.setdefault(key, {})[name] = surface
+    return list(found.values())
 
 
 def _of(illustration: Illustration) -> str:

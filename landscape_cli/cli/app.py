@@ -55,8 +55,9 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file, and add its curvature; info, show, plot and sharpness read it,
-    compare decides between several; report puts all of that on a page; convert and export exchange it with other
+    scan a checkpoint into a surface file, and add its curvature; info, show,
+    plot and sharpness read it, compare decides between several, and report
+    puts all of that on a page; convert and export exchange it with other
     programs.
     """
 

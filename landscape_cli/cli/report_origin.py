@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -16,7 +17,7 @@ from landscape_cli.cli.reports import info_report
 from landscape_cli.surface import Surface
 
 _VERSIONS = ("landscape_cli", "torch", "cuda", "numpy", "h5py", "python", "platform", "git")
-_CHUNK = 1 << 20
+_CHANGING = "not known: the file was being written"
 
 
 def origin(named: Named, file: Path) -> dict[str, object]:
@@ -41,10 +42,13 @@ def origin(named: Named, file: Path) -> dict[str, object]:
 
 def _sha256_of(file: Path) -> str:
     """Of the bytes of a file; says so where it is replaced meanwhile, as that of a running scan is."""
-    before = _state_of(file)
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digest if _state_of(file) == before else "not known: the scan is writing it"
+    try:
+        before = _state_of(file)
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest if _state_of(file) == before else _CHANGING
+    except OSError:
+        return _CHANGING
 
 
 def _state_of(file: Path) -> tuple[int, int, int]:
@@ -75,6 +79,26 @@ def _lines(config: str) -> str:
 
 
 def _commands(surface: Surface, file: Path) -> list[str]:
-    name = shlex.quote(str(file.name))
-    made = [f"landscape scan scan.yaml -o {name}"] if surface.provenance.config else []
-    return [*made, f"landscape info {name}"]
+    name = shlex.quote(file.name)
+    scan = " ".join(["landscape scan scan.yaml", *_options(surface), f"-o {name}"])
+    return [*([scan] if surface.provenance.config else []), f"landscape info {name}"]
+
+
+def _options(surface: Surface) -> list[str]:
+    """What the last scan was told beside its configuration, and decides the numbers."""
+    words = next((words for words in reversed([*_command_lines(surface)]) if "scan" in words), [])
+    values = [value for option, value in pairwise(words) if option == "--set"]
+    values += [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
+    path = text(section(surface.provenance.resolved, "checkpoint").get("path"))
+    has_checkpoint = path and any(word.partition("=")[0] == "--checkpoint" for word in words)
+    options = [f"--checkpoint {shlex.quote(path)}"] if has_checkpoint else []
+    return [*options, *(f"--set {shlex.quote(value)}" for value in values)]
+
+
+def _command_lines(surface: Surface) -> Iterator[list[str]]:
+    for environment in surface.provenance.environment:
+        if isinstance(environment, dict):
+            try:
+                yield shlex.split(text(environment.get("command")))
+            except ValueError:  # not one that a shell would take
+                continue
