@@ -405,6 +405,7 @@ def test_a_file_without_a_loss_says_why_nothing_is_measured(landscape: Landscape
     page = report(landscape, write(tmp_path, a=plane(names=("test_accuracy",)), b=plane()))
     assert "not measured: the surface has no loss; sharpness is measured on one" in page.of("h3")
     assert any(text.startswith("not compared: ") for text in page.of("p"))
+    assert {"The plane: a.h5", "The plane: b.h5"} <= set(headings(page))  # accuracy and loss have no common scale
 
 
 HOSTILE = "</style></pre><script>window.hit=1</script><img src=x onerror='window.hit=1'>\"&amp;\x1b[31m\u202eevil"

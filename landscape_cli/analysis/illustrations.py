@@ -98,23 +98,28 @@ def illustrations(surfaces: Mapping[str, Surface], *, loss: str | None = None) -
     Args:
         surfaces: One or several, by name.
         loss: What is drawn of a plane and measured; by default the first loss.
+
+    Raises:
+        UsageError: A surface does not have that loss.
     """
     for kind in _HEADINGS:
-        having = {name: surface for name, surface in surfaces.items() if _has(surface, kind, loss)}
         if kind == _DIFFERENCE and len(surfaces) != 2:
             continue
-        for alike in _alike(having, kind):
+        having = {name: surface for name, surface in surfaces.items() if _has(surface, kind, loss)}
+        for alike in _alike(having, kind, loss):
             for each in _drawn(alike, kind, loss):
                 # of only some of the files: of which
                 yield each if len(each.names) == len(surfaces) else replace(each, heading=_of(each))
 
 
-def _alike(surfaces: Mapping[str, Surface], kind: str) -> list[dict[str, Surface]]:
-    """Those that can stand side by side: curves of as many slices, so that one legend explains them."""
-    found: dict[tuple[int, ...], dict[str, Surface]] = {}
+def _alike(surfaces: Mapping[str, Surface], kind: str, loss: str | None) -> list[dict[str, Surface]]:
+    """Those that can stand side by side: of one metric, and curves of as many slices, so that one legend explains
+    them.
+    """
+    found: dict[tuple[object, ...], dict[str, Surface]] = {}
     for name, surface in surfaces.items():
-        key = (len(surface.grid.axes), surface.grid.num_slices) if kind in _OF_CURVES else ()
-        found.setdefault(key, {})[name] = surface
+        shape = (len(surface.grid.axes), surface.grid.num_slices) if kind in _OF_CURVES else ()
+        found.setdefault((chosen_metric(surface, loss), *shape), {})[name] = surface
     return list(found.values())
 
 
@@ -150,7 +155,7 @@ def _illustration(surfaces: Mapping[str, Surface], kind: str, loss: str | None, 
         figure = plot(
             surfaces if len(surfaces) > 1 else next(iter(surfaces.values())),
             kind=usual if is_difference else kind,
-            metric=loss if kind in (*_OF_A_LAYER, "rays", *BESIDE_THE_GRID) and kind != "convexity" else None,
+            metric=_metric_of(kind, loss),
             difference=is_difference,
             **options,
         )
@@ -166,6 +171,11 @@ def _illustration(surfaces: Mapping[str, Surface], kind: str, loss: str | None, 
         num_columns,
         *_size(figure),
     )
+
+
+def _metric_of(kind: str, loss: str | None) -> str | None:
+    """A line shows all losses and accuracies, and a map of eigenvalues has no metric."""
+    return None if kind in ("line", "convexity") else loss
 
 
 def _size(figure: Figure) -> tuple[float, float]:
@@ -251,7 +261,7 @@ def _values(surfaces: Mapping[str, Surface], kind: str, loss: str | None) -> Ite
         is_known = kind in _OF_A_LAYER and kind != _DIFFERENCE
         yield (
             name,
-            values_shown(kind, surface, None if kind == "convexity" else loss, None) if is_known else np.empty(0),
+            values_shown(kind, surface, _metric_of(kind, loss), None) if is_known else np.empty(0),
         )
 
 
