@@ -49,6 +49,14 @@ def axis_label(surface: Surface, axis: str) -> str:
     return f"{axis}: {shortened(target)} direction{only} ({unit})"
 
 
+def axes_by_label(surface: Surface) -> dict[str, list[str]]:
+    """What the unit of the axes means → the names of those of which it is true."""
+    labels: dict[str, list[str]] = {}
+    for axis in surface.grid.axes:
+        labels.setdefault(axis_label(surface, axis.name).removeprefix(f"{axis.name}: "), []).append(axis.name)
+    return labels
+
+
 def _selected(recipe: Mapping[str, JsonValue]) -> str:
     """Of which parameters a direction consists, where it is not all of them."""
     parameters = recipe.get("parameters")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from landscape_cli import __version__
-from landscape_cli.cli import adding, comparing, convert, drawing, measuring, read, scanning, showing
+from landscape_cli.cli import adding, comparing, convert, drawing, measuring, read, reporting, scanning, showing
 from landscape_cli.cli.arguments import expanded
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.signals import StopRequested
@@ -36,6 +36,7 @@ app.command()(showing.show)
 app.command()(drawing.plot)
 app.command()(measuring.sharpness)
 app.command()(comparing.compare)
+app.command()(reporting.report)
 app.command()(convert.convert)
 app.command()(convert.export)
 
@@ -54,8 +55,10 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file, and add its curvature; info, show, plot and sharpness read it,
-    compare decides between several; convert and export exchange it with other programs.
+    scan a checkpoint into a surface file, and add its curvature; info, show,
+    plot and sharpness read it, compare decides between several, and report
+    puts all of that on a page; convert and export exchange it with other
+    programs.
     """
 
 

@@ -67,7 +67,7 @@ def compare(paths: Sequence[Path], asked: Asked) -> None:
     elif asked.form == "markdown":
         print_text(_in_markdown(named, asked, ()))
     elif not asked.quiet:
-        _print_for_people(named, *_compared(named, asked))
+        _print_for_people(named, *compared(named, asked))
 
 
 def gate(paths: Sequence[Path], asked: Asked, options: GateOptions, junit: Path | None, *, to_github: bool) -> None:
@@ -97,7 +97,7 @@ def gate(paths: Sequence[Path], asked: Asked, options: GateOptions, junit: Path 
 def _report(
     named: Sequence[Named], paths: Sequence[Path], asked: Asked, verdicts: Sequence[Verdict]
 ) -> ComparisonReport:
-    comparison, distances = _compared(named, asked)
+    comparison, distances = compared(named, asked)
     return comparison_report(named, list(map(str, paths)), comparison, distances, verdicts)
 
 
@@ -106,7 +106,7 @@ def _load(paths: Sequence[Path]) -> list[Named]:
     return [Named(label, surface) for label, surface in load_named(paths).items()]
 
 
-def _compared(named: Sequence[Named], asked: Asked) -> tuple[Comparison, list[Bottleneck]]:
+def compared(named: Sequence[Named], asked: Asked) -> tuple[Comparison, list[Bottleneck]]:
     """All measures, or the one that was asked for; with all of them also the distance of the basins.
 
     Raises:
@@ -136,11 +136,11 @@ def _print_for_people(named: Sequence[Named], comparison: Comparison, distances:
     print_columns(title, *table(named, rows), num_first=1)
     if equal:
         print_words(equal_in_words(equal), [])
-    for heading, lines in _words(named, comparison, distances):
+    for heading, lines in sentences(named, comparison, distances):
         print_words(heading, lines)
 
 
-def _words(
+def sentences(
     named: Sequence[Named], comparison: Comparison, distances: Sequence[Bottleneck]
 ) -> Iterator[tuple[str, list[str]]]:
     """What is the same, what is not, and the ranking."""
@@ -159,13 +159,13 @@ def _words(
 
 def _in_markdown(named: Sequence[Named], asked: Asked, verdicts: Sequence[Verdict]) -> str:
     """The comparison, or for a gate the verdicts with the comparison folded up below them."""
-    comparison, distances = _compared(named, asked)
+    comparison, distances = compared(named, asked)
     rows, equal = split_equal(comparison.rows)
     measures = markdown_table(*table(named, rows))
     measures += f"\n{markdown_text(equal_in_words(equal))}\n" if equal else ""
     words = "\n".join(
         f"{markdown_text(heading)}\n" + "".join(f"- {markdown_text(line)}\n" for line in lines)
-        for heading, lines in _words(named, comparison, distances)
+        for heading, lines in sentences(named, comparison, distances)
     )
     if not verdicts:
         loss = markdown_text(one_line(comparison.loss))

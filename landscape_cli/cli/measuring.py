@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from landscape_cli.analysis.measurement import Measurement
-from landscape_cli.analysis.recorded import COMMAND
 from landscape_cli.cli.console import (
     TALK,
-    number,
     one_line,
     print_columns,
     print_json,
@@ -26,9 +22,8 @@ from landscape_cli.cli.console import (
     print_markdown_words,
     print_text,
     print_words,
-    with_error,
 )
-from landscape_cli.cli.from_model import COLUMNS, Words, errors_in_words, model_rows, shared_notes, title, verdicts
+from landscape_cli.cli.from_model import COLUMNS, errors_in_words, model_rows, title
 from landscape_cli.cli.options import (
     Form,
     GithubSummary,
@@ -43,7 +38,8 @@ from landscape_cli.cli.options import (
     check_tau,
     form_of,
 )
-from landscape_cli.cli.sharpness_reports import SharpnessReport, sharpness_report
+from landscape_cli.cli.sharpness_tables import COLUMNS as GRID_COLUMNS
+from landscape_cli.cli.sharpness_tables import Measured, addressed, measured_all, rows
 from landscape_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,10 +47,6 @@ if TYPE_CHECKING:
     from landscape_cli.analysis.threshold import Threshold
     from landscape_cli.analysis.verdict import Verdict
     from landscape_cli.surface import Surface
-
-_ONE_SLICE = "this slice of the grid; one slice: no error bar"  # that in /radius has slices of its own
-_BY_NAME = re.compile(r"(?<=curvature\.measures=\[)\w+(?=\]'$)")
-_COLUMNS = ("measure", "value ± SE", "unit", "range", "spread", "invariant to", "n", "note")
 
 
 def sharpness(
@@ -150,6 +142,18 @@ class _Asked:
             curv_tol=self.curv_tol,
         )
 
+    def measured_all(self, surface: Surface, file: Path, judged: Sequence[Verdict]) -> Measured:
+        return measured_all(
+            surface,
+            file,
+            loss=self.loss,
+            slice_index=self.slice_index,
+            tau=self.tau,
+            momentum=self.momentum,
+            curv_tol=self.curv_tol,
+            judged=judged,
+        )
+
     def judged(self, named: Named, thresholds: Sequence[Threshold]) -> list[Verdict]:
         from landscape_cli.analysis.threshold import check_thresholds
 
@@ -172,83 +176,46 @@ def _print_all(
     surface: Surface, file: Path, asked: _Asked, judged: Sequence[Verdict], form: Form, *, quiet: bool
 ) -> None:
     """Every measure, and in Markdown the verdicts before them."""
-    from landscape_cli.analysis.critical_point import critical_point
-    from landscape_cli.analysis.learning_rate import learning_rates
-    from landscape_cli.analysis.sharpness import FROM_MODEL
-    from landscape_cli.analysis.sharpness import sharpness as measure_all
-    from landscape_cli.analysis.slices import name_of_loss
     from landscape_cli.cli.verdicts import END_OF_FOLD, FOLD, markdown_of
 
-    found = measure_all(
-        surface,
-        loss=asked.loss,
-        slice_index=asked.slice_index,
-        tau=asked.tau,
-        momentum=asked.momentum,
-        curv_tol=asked.curv_tol,
-    )
-    num_slices = surface.grid.num_slices if asked.slice_index is None else 1
-    point = critical_point(surface, loss=asked.loss, curv_tol=asked.curv_tol)
-    rates = learning_rates(surface, found, momentum=asked.momentum)
-    loss = name_of_loss(surface, asked.loss)
-    report = sharpness_report(surface, file, found, point, rates, loss=loss, num_slices=num_slices, verdicts=judged)
+    found = asked.measured_all(surface, file, judged)
     if form == "json":
-        print_json(report)
-        return
-    on_grid = [each for each in found if each.name not in FROM_MODEL]
-    from_model = [each for each in found if each.name in FROM_MODEL and each.value is not None]
-    words = list(verdicts(point, rates, shared_notes(from_model))) if from_model else []
-    words = [(_addressed(sentence, file), lines) for sentence, lines in words]
-    if form == "markdown":
+        print_json(found.report)
+    elif form == "markdown":
         if judged:
             print_text(f"{markdown_of(one_line(file.name), judged)}\n{FOLD}")
-        _print_in_markdown(report, on_grid, from_model, words)
+        _print_in_markdown(found)
         if judged:
             print_text(END_OF_FOLD)
     elif not quiet:
-        _print_for_people(report, on_grid, from_model, words)
-        for each in _not_measured(found):
-            TALK.paragraph(_addressed(each, file))
+        _print_for_people(found)
+        for each in found.not_measured:
+            TALK.paragraph(each)
 
 
-def _print_in_markdown(
-    report: SharpnessReport,
-    on_grid: Sequence[Measurement],
-    from_model: Sequence[Measurement],
-    words: Sequence[Words],
-) -> None:
-    print_markdown_title(_title(report))
-    print_markdown(_COLUMNS, _rows(on_grid), title="from the surface" if from_model else "")
-    if from_model:
+def _print_in_markdown(found: Measured) -> None:
+    print_markdown_title(found.title)
+    print_markdown(GRID_COLUMNS, rows(found.on_grid), title="from the surface" if found.from_model else "")
+    if found.from_model:
         print_line("")
-        print_markdown(COLUMNS, model_rows(from_model), title=title(from_model))
-    for sentence, lines in words:
+        print_markdown(COLUMNS, model_rows(found.from_model), title=title(found.from_model))
+    for sentence, lines in found.words:
         print_markdown_words(sentence, lines)
 
 
-def _print_for_people(
-    report: SharpnessReport,
-    on_grid: Sequence[Measurement],
-    from_model: Sequence[Measurement],
-    words: Sequence[Words],
-) -> None:
-    print_columns(_title(report), _COLUMNS, _rows(on_grid))
-    if from_model:
-        print_columns(title(from_model), COLUMNS, model_rows(from_model))
-    for sentence, lines in words:
+def _print_for_people(found: Measured) -> None:
+    print_columns(found.title, GRID_COLUMNS, rows(found.on_grid))
+    if found.from_model:
+        print_columns(title(found.from_model), COLUMNS, model_rows(found.from_model))
+    for sentence, lines in found.words:
         print_words(sentence, lines)
-
-
-def _addressed(advice: str, file: Path) -> str:
-    """With the file in the command that adds what is missing; which config it was, nobody knows here."""
-    return advice.replace(COMMAND, COMMAND.replace("FILE", shlex.quote(str(file))))
 
 
 def _print_number(measurement: Measurement, file: Path) -> None:
     """The number first, for scripts; what limits it goes to stderr."""
     if measurement.value is None:
         raise UsageError(
-            f"--metric {measurement.name}: not measured: {_addressed(measurement.note, file)}",
+            f"--metric {measurement.name}: not measured: {addressed(measurement.note, file)}",
             hint="landscape sharpness FILE lists what can be measured on this file.",
         )
     if measurement.bound is not None:
@@ -256,44 +223,3 @@ def _print_number(measurement: Measurement, file: Path) -> None:
     of_error = errors_in_words(measurement) or "no error bar"
     TALK.note(f"note: {'; '.join(filter(None, (measurement.scope, of_error, measurement.note)))}")
     print_line(repr(measurement.value))
-
-
-def _title(report: SharpnessReport) -> str:
-    slices = f"these {report.num_slices} slices" if report.num_slices > 1 else _ONE_SLICE
-    partial = "" if report.complete else f", partial: {report.num_evaluated:,} of {report.num_points:,} points"
-    return f"{report.file}: sharpness of {report.loss} in {slices}{partial}"
-
-
-def _rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]:
-    for each in measurements:
-        if each.value is not None:
-            yield (
-                each.name,
-                _value(each),
-                each.unit,
-                f"{number(each.range[0])} … {number(each.range[1])}" if each.range and len(each.per_slice) > 1 else "",
-                f"{100 * each.spread:.0f} %" if each.spread is not None else "",
-                "unknown" if each.invariant_to is None else ", ".join(each.invariant_to) or "nothing",
-                f"{each.num_examples:,}" if each.num_examples else "unknown",
-                each.note,
-            )
-
-
-def _value(measurement: Measurement) -> str:
-    value = measurement.value or 0.0
-    sign = {"lower": "≥ ", "upper": "≤ ", None: ""}[measurement.bound]
-    if measurement.standard_error is None:
-        return sign + number(value)
-    return sign + with_error(value, measurement.standard_error)
-
-
-def _not_measured(measurements: Sequence[Measurement]) -> Iterator[str]:
-    """A line for each reason; those that differ only in the name of a record are one."""
-    reasons: dict[str, list[Measurement]] = {}
-    for each in measurements:
-        if each.value is None:
-            reasons.setdefault(_BY_NAME.sub("…", each.note), []).append(each)
-    for reason, lacking in reasons.items():
-        records = dict.fromkeys(found[0] for each in lacking if (found := _BY_NAME.search(each.note)))
-        words = reason.replace("…", ", ".join(records), 1) if records else reason
-        yield f"not measured: {', '.join(each.name for each in lacking)}: {words}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.segment import Segment
 
-from landscape_cli.analysis.captions import axis_label, distinct, footer, is_share, quantity, readable, title
+from landscape_cli.analysis.captions import axes_by_label, distinct, footer, is_share, quantity, readable, title
 from landscape_cli.analysis.curve import Curve
 from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.measurement import Measurement
@@ -146,10 +146,7 @@ def marks(centre: str, diverged: BoolArray, evaluated: BoolArray, key: Key) -> I
 
 def axes(surface: Surface) -> Iterator[Fact]:
     """The direction of each axis and what 1.0 means; those that read the same together."""
-    labels: dict[str, list[str]] = {}
-    for axis in surface.grid.axes:
-        labels.setdefault(axis_label(surface, axis.name).removeprefix(f"{axis.name}: "), []).append(axis.name)
-    for label, names in labels.items():
+    for label, names in axes_by_label(surface).items():
         yield Fact(", ".join(names), label)
 
 

@@ -32,10 +32,11 @@ def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: V
     if json:
         print_json(report)
     elif not quiet:
-        print_table(report.file, _info_rows(report))
+        print_table(report.file, info_rows(report))
 
 
-def _info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
+def info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
+    """What a file is, by name; a name is empty where the line before goes on."""
     why = "as in the original" if report.dialect else "still running, or stopped (then the same command completes it)"
     yield "points", _state(report, why)
     for name, axis in report.axes.items():

@@ -1,1 +1,1 @@
-"""Pages for a browser that stand alone: everything they need is in them."""
+"""Pages for a browser to turn, to zoom and to read numbers from."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from landscape_cli.analysis.captions import axis_label, default_metrics, footer
 from landscape_cli.analysis.captions import title as title_of
 from landscape_cli.analysis.interactive.amount import amount
-from landscape_cli.analysis.interactive.html import plotly_script, render, resource
 from landscape_cli.analysis.interactive.numbers import numbers
 from landscape_cli.analysis.layer import chosen_metric, chosen_slice
+from landscape_cli.analysis.pages.html import plotly_script, render, resource
 from landscape_cli.analysis.scale import scale_of
 from landscape_cli.grid import Axis
 from landscape_cli.storage import replace_file

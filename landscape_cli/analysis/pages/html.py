@@ -57,7 +57,7 @@ def plotly_script(path: Path) -> Markup:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("landscape_cli.analysis.interactive", _TEMPLATES),
+        loader=PackageLoader("landscape_cli.analysis.pages", _TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,1 @@
+"""Pages for a browser that stand alone: everything they need is in them."""
