@@ -372,7 +372,7 @@ def test_words_of_the_picture_stand_on_the_page(tmp_path: Path) -> None:
     for words in (
         "<h1>Small: loss landscape</h1>",
         "y: random direction (1.0 = every filter moved by its own norm)",
-        "best.pt  ·  n(train) = 2,000  ·  BatchNorm frozen  ·  float64  ·  2 slices",
+        "best.pt  ·  n(train) = 2,000  ·  filter normalization  ·  BatchNorm frozen  ·  float64  ·  2 slices",
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
     ):
         assert words in page

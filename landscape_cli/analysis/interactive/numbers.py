@@ -12,10 +12,8 @@ from landscape_cli.analysis.captions_of_path import path_in_words
 from landscape_cli.analysis.interactive.amount import Amount
 from landscape_cli.analysis.interactive.packed import packed
 from landscape_cli.analysis.interactive.subgrid import Subgrid, filled, touched
-from landscape_cli.analysis.scale import Scale, scale_of
+from landscape_cli.analysis.scale import Scale, is_spaced_by_factors, scale_of
 from landscape_cli.surface import BoolArray, FloatArray, Surface
-
-_SPACED_BY_FACTORS = 50.0  # coordinates that span more than this
 
 
 def numbers(surface: Surface, amount: Amount) -> dict[str, JsonValue]:
@@ -49,11 +47,10 @@ def numbers(surface: Surface, amount: Amount) -> dict[str, JsonValue]:
 
 def _axis(surface: Surface, index: int) -> dict[str, JsonValue]:
     axis = surface.grid.axes[index]
-    first, last = axis.coordinates[0], axis.coordinates[-1]
     return {
         "label": axis_label(surface, axis.name),
         "coordinates": packed(axis.coordinates),
-        "log": first > 0 and last / first > _SPACED_BY_FACTORS,
+        "log": is_spaced_by_factors(axis.coordinates),
     }
 
 
