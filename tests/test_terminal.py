@@ -420,6 +420,13 @@ def test_over_slices_the_curve_is_the_mean_within_the_range() -> None:
     assert "slice 2 of 3" in one
 
 
+@pytest.mark.parametrize(("begun", "words"), [(3, "mean of 3 slices"), (1, "the one slice that is begun")])
+def test_slices_that_are_not_begun_do_not_count(begun: int, words: str) -> None:
+    evaluated = np.arange(4)[:, None] < begun
+    surface = surface_of(lambda s, x: s + x, line(-1, 1, 11), num_slices=4, evaluated=evaluated)
+    assert words in " ".join(shown(surface, 200, 24, None).text().split())
+
+
 def test_what_is_a_share_has_a_panel_from_0_to_1() -> None:
     surface = surface_of(lambda _, x: x**2, X, names=("train_loss", "test_loss", "train_accuracy"))
     text = shown(surface, 120, 40, "truecolor").text()

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, quantity, readable, split_of
 from landscape_cli.analysis.captions_of_path import path_in_words
+from landscape_cli.analysis.curve import curve_of
 from landscape_cli.analysis.interactive.amount import Amount
 from landscape_cli.analysis.interactive.packed import packed
 from landscape_cli.analysis.interactive.subgrid import Subgrid, filled, touched
@@ -94,24 +95,18 @@ def _scale(scale: Scale, values: FloatArray) -> dict[str, JsonValue]:
 
 
 def _over_slices(surface: Surface, name: str) -> dict[str, JsonValue]:
-    """Mean and range over all slices of the file, at the coordinates that all slices have (before there is any, at
-    those that some have); NaN where one has diverged.
-    """
-    evaluated = surface.evaluated
-    values = np.where(evaluated, surface[name], np.nan)  # (S, N)
-    known = evaluated.all(axis=0) if evaluated.all(axis=0).any() else evaluated.any(axis=0)
-    diverged = (evaluated & ~np.isfinite(values)).any(axis=0)
-    finite = np.where(known & ~diverged, values, np.nan)
-    counts = np.maximum(np.isfinite(finite).sum(axis=0), 1)
-    mean = np.where(known & ~diverged, np.nansum(finite / counts, axis=0), np.nan)
-    low, high = np.fmin.reduce(finite, axis=0), np.fmax.reduce(finite, axis=0)
+    """Mean and range over all slices of the file; NaN where one has diverged."""
+    curve = curve_of(surface, name)
+    mean, low, high = (np.where(curve.diverged, np.nan, each) for each in (curve.mean, curve.low, curve.high))
+    ends = np.concatenate([low, high])
     return {
         "mean": packed(mean),
         "low": packed(low),
         "high": packed(high),
-        "known": packed(known, "u1"),
-        "diverged": packed(diverged, "u1"),
-        "scale": _scale(scale_of(finite), finite),
+        "known": packed(curve.known, "u1"),
+        "diverged": packed(curve.diverged, "u1"),
+        "num_slices": curve.num_slices,
+        "scale": _scale(scale_of(ends), ends),
     }
 
 

@@ -596,10 +596,15 @@
     if (slices.some((slice) => evaluated.subarray(slice * numPoints, (slice + 1) * numPoints).includes(0))) {
       texts.push(isPlane ? "gaps: not evaluated; dots: evaluated points apart from the surface" : "points: evaluated; between them nothing is known yet");
     }
-    if (!isPlane && state.slice < 0 && data.num_slices > 1) texts.push(`line: mean; band: range over ${data.num_slices.toLocaleString("en")} slices`);
+    if (!isPlane && state.slice < 0 && data.num_slices > 1) texts.push(overSlices(shownMetrics()[0].over_slices.num_slices));
     if (isKnownPath()) texts.push(pathLegend());
     if (!isPlane || state.view !== "surface") return texts;
     return [...texts, ...(drawn.parts.isSurface ? ["lines on the floor: contours of the surface"] : []), "drag to turn, scroll or pinch to zoom"];
+  }
+
+  // those that are not begun do not count
+  function overSlices(num) {
+    return num === 1 ? "line: the one slice that is begun" : `line: mean; band: range over ${num.toLocaleString("en")} slices`;
   }
 
   function pathLegend() {
