@@ -213,6 +213,12 @@ def test_slices_that_have_no_coordinate_in_common_are_all_shown() -> None:
     np.testing.assert_array_equal(curve.mean, [-1, math.nan, 2])
 
 
+def test_splits_are_those_of_the_file_train_first(tmp_path: Path) -> None:
+    names = ("val_loss", "test_loss", "train_loss", "test_accuracy")
+    page = page_of(surface_of(lambda s, x: x, line(-1, 1, 3), names=names), tmp_path, metric="test_accuracy")
+    assert data_of(page)["splits"] == ["train", "test", "val"]
+
+
 def test_a_path_is_there_with_its_names_and_what_the_plane_misses(tmp_path: Path) -> None:
     surface = plane(num_slices=2)
     coordinates = np.arange(12.0).reshape(2, 3, 2)

@@ -439,6 +439,23 @@ def test_what_is_a_share_has_a_panel_from_0_to_1() -> None:
     assert "train loss" not in alone
 
 
+def test_a_split_has_its_colour_whatever_is_drawn() -> None:
+    surface = surface_of(cubic, line(-1, 2, 31), names=("val_loss", "test_loss", "train_loss", "test_accuracy"))
+    orange, green = (224, 122, 31), (46, 160, 90)
+    for metric, color in (("train_loss", BLUE), ("test_loss", orange), ("test_accuracy", orange), ("val_loss", green)):
+        screen = shown(surface, 140, 30, "truecolor", metric=metric)
+        assert dots_of(screen, color)
+        assert not any(dots_of(screen, other) for other in {BLUE, orange, green} - {color})
+
+
+def test_two_metrics_of_a_split_have_two_colours() -> None:
+    surface = surface_of(
+        lambda s, x: x, line(-1, 2, 31), names=("test_margin", "train_margin", "test_norm", "test_gap")
+    )
+    colors = [cell.color for cells in shown(surface, 140, 30, "truecolor").lines for cell in cells if cell.text == "⠒"]
+    assert len(set(colors)) == 4
+
+
 # ---------------------------------------------------------------- the command
 
 

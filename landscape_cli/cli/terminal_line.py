@@ -55,7 +55,7 @@ class Pen:
 
 
 def pen(number: int) -> Pen:
-    """The pen of a split, by its number: the same in every picture."""
+    """The pen of a split, by its number among those of the file."""
     return Pen(_COLORS[number % len(_COLORS)], _CHARACTERS[number % len(_CHARACTERS)])
 
 

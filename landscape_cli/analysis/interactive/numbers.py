@@ -14,6 +14,7 @@ from landscape_cli.analysis.interactive.amount import Amount
 from landscape_cli.analysis.interactive.packed import packed
 from landscape_cli.analysis.interactive.subgrid import Subgrid, filled, touched
 from landscape_cli.analysis.scale import Scale, is_spaced_by_factors, scale_of
+from landscape_cli.analysis.splits import splits_of
 from landscape_cli.surface import BoolArray, FloatArray, Surface
 
 
@@ -36,6 +37,7 @@ def numbers(surface: Surface, amount: Amount) -> dict[str, JsonValue]:
         "slices": [*amount.slices],
         "num_slices": surface.grid.num_slices,
         "default_metrics": [name for name in default_metrics(surface) if name in amount.metrics],
+        "splits": [*splits_of(surface)],
         "evaluated": packed(shown, "u1"),
         "metrics": [_metric(surface, name, amount) for name in amount.metrics],
         "path": _path(surface, amount),

@@ -437,17 +437,13 @@
 
   // ---------------------------------------------------------------- a line
 
-  const splits = [...new Set(data.metrics.map((metric) => metric.split))].sort(
-    (a, b) => ({ train: 0, test: 1 }[a] ?? 2) - ({ train: 0, test: 1 }[b] ?? 2),
-  );
-
   function lineTraces() {
     const metrics = shownMetrics(), left = leftOf(metrics);
     return metrics.flatMap((metric) => lineOf(metric, left.includes(metric)));
   }
 
   function lineOf(metric, isLeft) {
-    const colour = (darkness.matches ? LINES_IN_THE_DARK : LINES)[Math.max(splits.indexOf(metric.split), 0) % LINES.length];
+    const colour = (darkness.matches ? LINES_IN_THE_DARK : LINES)[Math.max(data.splits.indexOf(metric.split), 0) % LINES.length];
     const all = state.slice < 0;
     const layer = all ? null : layerOf(metric, state.slice);
     const of = all ? metric.over_slices : null;
