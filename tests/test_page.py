@@ -213,6 +213,31 @@ def test_slices_that_have_no_coordinate_in_common_are_all_shown() -> None:
     np.testing.assert_array_equal(curve.mean, [-1, math.nan, 2])
 
 
+def test_what_is_refused_on_a_logarithmic_scale_is_what_would_be_shown(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x: 1 + x**2, line(-1, 1, 3), names=("train_loss", "test_loss", "test_accuracy"))
+    surface["test_accuracy"][:] = 0  # stands on the other side
+    assert data_of(page_of(surface, tmp_path, log=True))["start"]["log"] is True
+    surface["test_loss"][0, 1] = -3
+    with pytest.raises(UsageError, match="log: the lowest value is -3"):
+        page_of(surface, tmp_path, log=True)
+    assert data_of(page_of(surface, tmp_path, metric="train_loss", log=True))["start"]["log"] is True
+    with pytest.raises(UsageError, match="log: the lowest value is 0"):
+        page_of(surface, tmp_path, metric="test_accuracy", log=True)
+
+
+def test_layers_and_slices_that_are_not_shown_need_not_be_positive(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x, y, z: 1 + s + x**2 + 10 * z, *[line(-1, 1, 3)] * 3, num_slices=2)
+    assert data_of(page_of(surface, tmp_path, log=True))["metrics"][0]["scales"][0]["positive"]
+    surface["train_loss"][1, 0, 0, 1] = -1
+    assert data_of(page_of(surface, tmp_path, log=True))["start"]["log"] is True
+    with pytest.raises(UsageError, match="log: the lowest value is -1"):
+        page_of(surface, tmp_path, slice_index=1, log=True)
+    over = surface_of(lambda s, x: 1 - s + x**2, line(-1, 1, 3), num_slices=2)
+    assert data_of(page_of(over, tmp_path, slice_index=0, log=True))["start"]["log"] is True
+    with pytest.raises(UsageError, match="log: the lowest value is 0"):
+        page_of(over, tmp_path, log=True)
+
+
 def test_splits_are_those_of_the_file_train_first(tmp_path: Path) -> None:
     names = ("val_loss", "test_loss", "train_loss", "test_accuracy")
     page = page_of(surface_of(lambda s, x: x, line(-1, 1, 3), names=names), tmp_path, metric="test_accuracy")

@@ -9,10 +9,11 @@ from pydantic import JsonValue
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, quantity, readable, split_of
 from landscape_cli.analysis.captions_of_path import path_in_words
-from landscape_cli.analysis.curve import curve_of
+from landscape_cli.analysis.curve import Curve, curve_of
 from landscape_cli.analysis.interactive.amount import Amount
 from landscape_cli.analysis.interactive.packed import packed
 from landscape_cli.analysis.interactive.subgrid import Subgrid, filled, touched
+from landscape_cli.analysis.layer import layer_of
 from landscape_cli.analysis.scale import Scale, is_spaced_by_factors, scale_of
 from landscape_cli.analysis.splits import splits_of
 from landscape_cli.surface import BoolArray, FloatArray, Surface
@@ -96,11 +97,33 @@ def _scale(scale: Scale, values: FloatArray) -> dict[str, JsonValue]:
     }
 
 
+def values_at_first(surface: Surface, metric: str | None, slice_index: int | None, held: Amount) -> FloatArray:
+    """What stands on the scale of a page before its reader has chosen anything: of a plane one layer, of a line all
+    losses, or all accuracies where there are no losses; flat.
+
+    Args:
+        surface: Whole or partial.
+        metric: One metric only.
+        slice_index: One slice; by default the first of a plane, all of a line.
+        held: What the page holds.
+    """
+    if len(surface.grid.axes) > 1:
+        return layer_of(surface, metric, slice_index).shown
+    names = [metric] if metric is not None else [each for each in default_metrics(surface) if each in held.metrics]
+    left = [each for each in names if not is_share(each)] or names
+    return np.concatenate([_on_the_scale(curve_of(surface, each, slice_index)) for each in left])
+
+
+def _on_the_scale(curve: Curve) -> FloatArray:
+    """The ends of the range, which no mean leaves; NaN where a slice has diverged."""
+    return np.where(curve.diverged, np.nan, np.stack([curve.low, curve.high])).ravel()
+
+
 def _over_slices(surface: Surface, name: str) -> dict[str, JsonValue]:
     """Mean and range over all slices of the file; NaN where one has diverged."""
     curve = curve_of(surface, name)
     mean, low, high = (np.where(curve.diverged, np.nan, each) for each in (curve.mean, curve.low, curve.high))
-    ends = np.concatenate([low, high])
+    ends = _on_the_scale(curve)
     return {
         "mean": packed(mean),
         "low": packed(low),
