@@ -165,8 +165,14 @@
     return left.length ? left : metrics;
   }
 
+  // the ranges of what stands there; those without a finite value do not count
+  function limitsOfLeft() {
+    return leftOf(shownMetrics()).map(limitsOf).filter((limits) => limits.finite);
+  }
+
   function canBeLog() {
-    return leftOf(shownMetrics()).every((metric) => limitsOf(metric).positive);
+    const limits = limitsOfLeft();
+    return limits.length > 0 && limits.every((each) => each.positive);
   }
 
   function isLog() {
@@ -174,7 +180,7 @@
   }
 
   function wantsLog() {
-    const limits = leftOf(shownMetrics()).map(limitsOf);
+    const limits = limitsOfLeft();
     const low = Math.min(...limits.map((each) => each.low)), high = Math.max(...limits.map((each) => each.high));
     return limits.some((each) => each.log) || (limits.length > 1 && Math.log10(high) - Math.log10(low) > Math.log10(50));
   }
@@ -568,13 +574,19 @@
     return [...new Set(metrics.map((metric) => metric.label.replace(`${metric.split} `, "")))].map(plain).join(" and ");
   }
 
+  // shares of other programs may be percent
+  function rangeOfShares(metrics) {
+    const isWithin = metrics.map(limitsOf).every((limits) => !limits.finite || (limits.low >= 0 && limits.high <= 1));
+    return isWithin ? { range: [-0.03, 1.03], tickmode: "linear", tick0: 0, dtick: 0.2 } : { nticks: 8 };
+  }
+
   function lineLayout() {
     const metrics = shownMetrics(), left = leftOf(metrics), right = metrics.filter((metric) => !left.includes(metric));
     return {
       ...commonLayout(), hovermode: "x unified", showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
       xaxis: axisOf(0, { type: data.axes[0].log ? "log" : "linear", hoverformat: ".17~g" }),
       yaxis: { title: { text: kindsOf(left) }, type: isLog() ? "log" : "linear", nticks: 8, gridcolor: colours().line, zerolinecolor: colours().line, automargin: true },
-      yaxis2: { title: { text: kindsOf(right) }, overlaying: "y", side: "right", range: [-0.03, 1.03], tickmode: "linear", tick0: 0, dtick: 0.2, showgrid: false, zeroline: false, visible: right.length > 0, automargin: true },
+      yaxis2: { title: { text: kindsOf(right) }, overlaying: "y", side: "right", ...rangeOfShares(right), showgrid: false, zeroline: false, visible: right.length > 0, automargin: true },
       yaxis3: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
     };
   }
