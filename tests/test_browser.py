@@ -298,6 +298,25 @@ def test_odd_surfaces_are_drawn_without_a_complaint(browser: Any, tmp_path: Path
         assert page.locator("#plot svg").count() > 0
 
 
+def test_accuracies_in_percent_are_in_the_picture(browser: Any, tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x: 80 + 10 * x, line(-1, 1, 5), names=("test_loss", "test_accuracy"))
+    read = "[...document.querySelector('#plot').layout.yaxis2.range]"
+    with opened(browser, write(surface, tmp_path)) as page:
+        low, high = page.evaluate(read)
+        assert 60 < low <= 70
+        assert 90 <= high < 100
+    surface["test_accuracy"][:] /= 100
+    with opened(browser, write(surface, tmp_path)) as page:
+        assert page.evaluate(read) == [-0.03, 1.03]
+
+
+def test_a_loss_without_a_finite_value_hinders_no_logarithmic_scale(browser: Any, tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x: 10.0**x, line(-1, 1, 5), names=("train_loss", "test_loss"))
+    surface["test_loss"][:] = math.nan
+    with opened(browser, write(surface, tmp_path, log=True)) as page:
+        assert page.input_value("#scale") == "log"
+
+
 def test_names_from_a_file_are_words_and_do_nothing(browser: Any, tmp_path: Path) -> None:
     name = "</script><img src=x onerror='window.hit=1'><b>bold</b>_loss"
     surface = surface_of(lambda s, x, y: x, line(-1, 1, 5), line(-1, 1, 3), names=(name, "%{x}_loss"))

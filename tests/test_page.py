@@ -23,6 +23,7 @@ from analytic import line, surface_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from landscape_cli.analysis.curve import curve_of
 from landscape_cli.analysis.interactive.amount import amount
 from landscape_cli.analysis.interactive.page import write_page
 from landscape_cli.analysis.interactive.subgrid import filled, touched
@@ -181,6 +182,66 @@ def test_a_partial_line_has_its_mean_where_all_slices_have_a_value(tmp_path: Pat
     found = data_of(page_of(surface, tmp_path))["metrics"][0]["over_slices"]
     np.testing.assert_array_equal(array(found["known"]), [1, 0, 1])
     np.testing.assert_array_equal(array(found["mean"]), [-0.5, math.nan, 1.5])
+
+
+GROWING = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]], dtype=bool)
+
+
+def test_a_slice_that_is_not_begun_does_not_count(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x: 10.0 * s + x**2, line(-1, 1, 5), num_slices=4, evaluated=GROWING)
+    curve = curve_of(surface, "train_loss")
+    np.testing.assert_allclose(curve.mean, [11, math.nan, 10, math.nan, 11])  # of 0, 10 and 20
+    np.testing.assert_allclose(curve.standard_error[curve.known], 10 / math.sqrt(3))
+    assert curve.num_slices == 3
+    found = data_of(page_of(surface, tmp_path))["metrics"][0]["over_slices"]
+    np.testing.assert_allclose(array(found["mean"]), curve.mean)
+    np.testing.assert_array_equal(array(found["known"]), curve.known)
+    assert found["num_slices"] == 3
+
+
+@pytest.mark.parametrize("evaluated", [np.zeros((2, 3), dtype=bool), np.array([[0, 1, 0], [0, 0, 0]], dtype=bool)])
+def test_where_nothing_or_one_slice_is_begun_nothing_is_invented(evaluated: np.ndarray) -> None:
+    curve = curve_of(surface_of(lambda s, x: s + x, line(-1, 1, 3), num_slices=2, evaluated=evaluated), "train_loss")
+    np.testing.assert_array_equal(curve.known, evaluated[0])
+    np.testing.assert_array_equal(curve.mean, np.where(evaluated[0], 0.0, math.nan))
+    assert curve.num_slices == evaluated.any(axis=1).sum()
+
+
+def test_slices_that_have_no_coordinate_in_common_are_all_shown() -> None:
+    apart = np.array([[1, 0, 0], [0, 0, 1]], dtype=bool)
+    curve = curve_of(surface_of(lambda s, x: s + x, line(-1, 1, 3), num_slices=2, evaluated=apart), "train_loss")
+    np.testing.assert_array_equal(curve.mean, [-1, math.nan, 2])
+
+
+def test_what_is_refused_on_a_logarithmic_scale_is_what_would_be_shown(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x: 1 + x**2, line(-1, 1, 3), names=("train_loss", "test_loss", "test_accuracy"))
+    surface["test_accuracy"][:] = 0  # stands on the other side
+    assert data_of(page_of(surface, tmp_path, log=True))["start"]["log"] is True
+    surface["test_loss"][0, 1] = -3
+    with pytest.raises(UsageError, match="log: the lowest value is -3"):
+        page_of(surface, tmp_path, log=True)
+    assert data_of(page_of(surface, tmp_path, metric="train_loss", log=True))["start"]["log"] is True
+    with pytest.raises(UsageError, match="log: the lowest value is 0"):
+        page_of(surface, tmp_path, metric="test_accuracy", log=True)
+
+
+def test_layers_and_slices_that_are_not_shown_need_not_be_positive(tmp_path: Path) -> None:
+    surface = surface_of(lambda s, x, y, z: 1 + s + x**2 + 10 * z, *[line(-1, 1, 3)] * 3, num_slices=2)
+    assert data_of(page_of(surface, tmp_path, log=True))["metrics"][0]["scales"][0]["positive"]
+    surface["train_loss"][1, 0, 0, 1] = -1
+    assert data_of(page_of(surface, tmp_path, log=True))["start"]["log"] is True
+    with pytest.raises(UsageError, match="log: the lowest value is -1"):
+        page_of(surface, tmp_path, slice_index=1, log=True)
+    over = surface_of(lambda s, x: 1 - s + x**2, line(-1, 1, 3), num_slices=2)
+    assert data_of(page_of(over, tmp_path, slice_index=0, log=True))["start"]["log"] is True
+    with pytest.raises(UsageError, match="log: the lowest value is 0"):
+        page_of(over, tmp_path, log=True)
+
+
+def test_splits_are_those_of_the_file_train_first(tmp_path: Path) -> None:
+    names = ("val_loss", "test_loss", "train_loss", "test_accuracy")
+    page = page_of(surface_of(lambda s, x: x, line(-1, 1, 3), names=names), tmp_path, metric="test_accuracy")
+    assert data_of(page)["splits"] == ["train", "test", "val"]
 
 
 def test_a_path_is_there_with_its_names_and_what_the_plane_misses(tmp_path: Path) -> None:
@@ -372,7 +433,7 @@ def test_words_of_the_picture_stand_on_the_page(tmp_path: Path) -> None:
     for words in (
         "<h1>Small: loss landscape</h1>",
         "y: random direction (1.0 = every filter moved by its own norm)",
-        "best.pt  ·  n(train) = 2,000  ·  BatchNorm frozen  ·  float64  ·  2 slices",
+        "best.pt  ·  n(train) = 2,000  ·  filter normalization  ·  BatchNorm frozen  ·  float64  ·  2 slices",
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
     ):
         assert words in page

@@ -420,6 +420,13 @@ def test_over_slices_the_curve_is_the_mean_within_the_range() -> None:
     assert "slice 2 of 3" in one
 
 
+@pytest.mark.parametrize(("begun", "words"), [(3, "mean of 3 slices"), (1, "the one slice that is begun")])
+def test_slices_that_are_not_begun_do_not_count(begun: int, words: str) -> None:
+    evaluated = np.arange(4)[:, None] < begun
+    surface = surface_of(lambda s, x: s + x, line(-1, 1, 11), num_slices=4, evaluated=evaluated)
+    assert words in " ".join(shown(surface, 200, 24, None).text().split())
+
+
 def test_what_is_a_share_has_a_panel_from_0_to_1() -> None:
     surface = surface_of(lambda _, x: x**2, X, names=("train_loss", "test_loss", "train_accuracy"))
     text = shown(surface, 120, 40, "truecolor").text()
@@ -430,6 +437,23 @@ def test_what_is_a_share_has_a_panel_from_0_to_1() -> None:
     alone = shown(surface, 120, 40, "truecolor", metric="train_accuracy").text()
     assert "train accuracy along a line" in " ".join(alone.split())
     assert "train loss" not in alone
+
+
+def test_a_split_has_its_colour_whatever_is_drawn() -> None:
+    surface = surface_of(cubic, line(-1, 2, 31), names=("val_loss", "test_loss", "train_loss", "test_accuracy"))
+    orange, green = (224, 122, 31), (46, 160, 90)
+    for metric, color in (("train_loss", BLUE), ("test_loss", orange), ("test_accuracy", orange), ("val_loss", green)):
+        screen = shown(surface, 140, 30, "truecolor", metric=metric)
+        assert dots_of(screen, color)
+        assert not any(dots_of(screen, other) for other in {BLUE, orange, green} - {color})
+
+
+def test_two_metrics_of_a_split_have_two_colours() -> None:
+    surface = surface_of(
+        lambda s, x: x, line(-1, 2, 31), names=("test_margin", "train_margin", "test_norm", "test_gap")
+    )
+    colors = [cell.color for cells in shown(surface, 140, 30, "truecolor").lines for cell in cells if cell.text == "⠒"]
+    assert len(set(colors)) == 4
 
 
 # ---------------------------------------------------------------- the command

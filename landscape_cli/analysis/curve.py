@@ -40,14 +40,16 @@ class Curve(Band):
     Attributes:
         metric: Its name.
         x: (N,) coordinates.
-        known: (N,) evaluated in all slices; in any of them where no point is in all.
+        known: (N,) evaluated in all slices that count; in any of them where no point is in all.
         diverged: (N,) NaN or infinite in a slice where it is evaluated.
+        num_slices: How many count: those with any point; of a mean, over how many it is.
     """
 
     metric: str
     x: FloatArray
     known: BoolArray
     diverged: BoolArray
+    num_slices: int
 
 
 def band_of(values: FloatArray, used: BoolArray, diverged: BoolArray) -> Band:
@@ -82,9 +84,12 @@ def curve_of(surface: Surface, metric: str, slice_index: int | None = None) -> C
     evaluated: BoolArray = surface.evaluated[chosen]  # (S, N)
     values = surface[metric][chosen]
     finite = evaluated & np.isfinite(values)
-    in_all, in_any = np.logical_and.reduce(evaluated), np.logical_or.reduce(evaluated)
+    counts = evaluated.any(axis=1)  # a slice that is not begun says nothing
+    in_any = evaluated.any(axis=0)
+    in_all = evaluated[counts].all(axis=0) & in_any
     known = in_all if in_all.any() else in_any  # a mean over other slices at every coordinate would zigzag
     diverged = np.logical_or.reduce(evaluated & ~finite)
     band = band_of(values, finite & known, diverged)
     x = np.asarray(surface.grid.axes[0].coordinates)
-    return Curve(band.mean, band.low, band.high, band.standard_error, metric, x, known, diverged)
+    parts = (band.mean, band.low, band.high, band.standard_error)
+    return Curve(*parts, metric, x, known, diverged, int(counts.sum()))

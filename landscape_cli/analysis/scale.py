@@ -14,6 +14,7 @@ from landscape_cli.surface import FloatArray
 # Loss surfaces span decades: below this ratio a linear scale shows more, above it only the highest walls.
 _LOG_RATIO = 50.0
 _LARGEST = 4e307
+_SPACED_BY_FACTORS = 50.0  # coordinates that span more than this
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,16 @@ def spans_decades(values: FloatArray) -> bool:
     """Whether the finite values are positive and differ by more than a factor of 50."""
     finite = values[np.isfinite(values)]
     return bool(finite.size) and _spans_decades(float(finite.min()), float(finite.max()))
+
+
+def is_spaced_by_factors(coordinates: Sequence[float] | FloatArray) -> bool:
+    """Whether an axis is shown by factors: its rising coordinates are positive and span more than a factor of 50.
+
+    >>> is_spaced_by_factors([0.01, 0.1, 1.0]), is_spaced_by_factors([0.0, 1.0, 100.0]), is_spaced_by_factors([1.0])
+    (True, False, False)
+    """
+    first, last = float(coordinates[0]), float(coordinates[-1])
+    return first > 0 and math.log10(last) - math.log10(first) > math.log10(_SPACED_BY_FACTORS)
 
 
 def _spans_decades(low: float, high: float) -> bool:

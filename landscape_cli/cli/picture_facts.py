@@ -106,13 +106,18 @@ def facts_of_line(
         yield Fact("", f"line {span_in_words(curve.shown)}")
     yield Fact("scale", scale_in_words(scale))
     if surface.grid.num_slices > 1 and slice_index is None:
-        yield Fact("curve", f"mean of {surface.grid.num_slices:,} slices, between the least and the largest of them")
+        yield Fact("curve", _slices_in_words(curves[0][0].num_slices))
     chosen = slice(None) if slice_index is None else [slice_index]
     x = curves[0][0].x
     diverged = np.any([curve.diverged for curve, _ in curves], axis=0)
     yield from marks("┊" if x[0] < 0 < x[-1] else "", diverged, surface.evaluated[chosen], key)
     yield from points(surface)
     yield from axes(surface)
+
+
+def _slices_in_words(num: int) -> str:
+    """Over what a curve is a mean; slices that are not begun do not count."""
+    return "the one slice that is begun" if num == 1 else f"mean of {num:,} slices, between the least and the largest"
 
 
 def centre_in_words(metric: Metric) -> str:

@@ -20,6 +20,7 @@ from landscape_cli.cli.console import printable
 from landscape_cli.cli.from_model import COLUMNS as MODEL_COLUMNS
 from landscape_cli.cli.from_model import model_rows
 from landscape_cli.cli.from_model import title as title_of_model
+from landscape_cli.cli.naming import labels_of
 from landscape_cli.cli.picture_facts import centre_in_words, span_in_words
 from landscape_cli.cli.report_origin import origin
 from landscape_cli.cli.reports import InfoReport, info_report
@@ -59,7 +60,7 @@ def page_of(files: Sequence[Path], surfaces: Sequence[Surface], asked: Asked) ->
     Raises:
         UsageError: A file does not have the loss that was asked for.
     """
-    named = [Named(label, surface) for label, surface in zip(comparison.labels_of(files), surfaces, strict=True)]
+    named = [Named(label, surface) for label, surface in zip(labels_of(files), surfaces, strict=True)]
     _check_loss(named, asked.loss)
     pictures = [*illustrations({each.name: each.surface for each in named}, loss=asked.loss)]
     values: dict[str, object] = {

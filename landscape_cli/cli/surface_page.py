@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from landscape_cli.analysis.captions import default_metrics, is_share, split_of
 from landscape_cli.analysis.curve import curve_of
 from landscape_cli.analysis.layer import chosen_metric, chosen_slice, layer_of
 from landscape_cli.analysis.scale import Scale, scale_of
+from landscape_cli.analysis.splits import splits_of
 from landscape_cli.cli.picture_facts import (
     Fact,
     conditions,
@@ -92,15 +94,20 @@ def _line(surface: Surface, metric: str | None, slice_index: int | None, log: bo
 
 
 def _panel(surface: Surface, names: Sequence[str], slice_index: int | None, log: bool | None) -> Panel:
-    splits = sorted(
-        {split_of(surface, name) for name in names}, key=lambda split: {"train": 0, "test": 1}.get(split, 2)
-    )
-    numbers = (
-        range(len(names)) if len(splits) < len(names) else [splits.index(split_of(surface, name)) for name in names]
-    )
     curves = [curve_of(surface, name, slice_index) for name in names]
     values = np.concatenate([curve.shown for curve in curves])
     is_within = bool(values.size) and values.min() >= 0 and values.max() <= 1
     is_one = all(map(is_share, names)) and is_within and log is not True
     scale = Scale(0.0, 1.0) if is_one else scale_of(values, log=log)
-    return Panel(list(zip(curves, map(pen, numbers), strict=True)), scale)
+    return Panel(list(zip(curves, map(pen, _numbers(surface, names)), strict=True)), scale)
+
+
+def _numbers(surface: Surface, names: Sequence[str]) -> Iterator[int]:
+    """Of the pens: that of the split, whatever else is drawn; others for further metrics of a split."""
+    splits = splits_of(surface)
+    further = itertools.count(len(splits))
+    taken: set[int] = set()
+    for name in names:
+        own = splits.index(split_of(surface, name))
+        yield next(further) if own in taken else own
+        taken.add(own)

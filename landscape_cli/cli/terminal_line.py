@@ -12,13 +12,12 @@ from rich.segment import Segment
 from rich.style import Style
 
 from landscape_cli.analysis.curve import Curve
-from landscape_cli.analysis.scale import Scale
+from landscape_cli.analysis.scale import Scale, is_spaced_by_factors
 from landscape_cli.cli.canvas import Canvas, Line, polyline
 from landscape_cli.cli.picture_facts import Key
 from landscape_cli.cli.terminal_form import Form
 from landscape_cli.surface import BoolArray, FloatArray
 
-_LOG_RATIO = 50.0  # coordinates that span more than this were spaced by factors
 _COLORS = ((58, 135, 216), (224, 122, 31), (46, 160, 90), (160, 100, 210), (200, 60, 110), (128, 140, 150))
 _CHARACTERS = "*o#%&@"
 _RANGE = "."
@@ -56,7 +55,7 @@ class Pen:
 
 
 def pen(number: int) -> Pen:
-    """The pen of a split, by its number: the same in every picture."""
+    """The pen of a split, by its number among those of the file."""
     return Pen(_COLORS[number % len(_COLORS)], _CHARACTERS[number % len(_CHARACTERS)])
 
 
@@ -149,7 +148,7 @@ def _across(x: FloatArray) -> FloatArray:
     """Where coordinates lie, from 0 to 1; by factors where they were spaced so."""
     if len(x) == 1:
         return np.array([0.5])
-    at = np.log(x) if x[0] > 0 and x[-1] / x[0] > _LOG_RATIO else x
+    at = np.log(x) if is_spaced_by_factors(x) else x
     return np.asarray((at / 2 - at[0] / 2) / (at[-1] / 2 - at[0] / 2))
 
 

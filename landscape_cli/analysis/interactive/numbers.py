@@ -9,13 +9,14 @@ from pydantic import JsonValue
 
 from landscape_cli.analysis.captions import axis_label, default_metrics, is_share, quantity, readable, split_of
 from landscape_cli.analysis.captions_of_path import path_in_words
+from landscape_cli.analysis.curve import Curve, curve_of
 from landscape_cli.analysis.interactive.amount import Amount
 from landscape_cli.analysis.interactive.packed import packed
 from landscape_cli.analysis.interactive.subgrid import Subgrid, filled, touched
-from landscape_cli.analysis.scale import Scale, scale_of
+from landscape_cli.analysis.layer import layer_of
+from landscape_cli.analysis.scale import Scale, is_spaced_by_factors, scale_of
+from landscape_cli.analysis.splits import splits_of
 from landscape_cli.surface import BoolArray, FloatArray, Surface
-
-_SPACED_BY_FACTORS = 50.0  # coordinates that span more than this
 
 
 def numbers(surface: Surface, amount: Amount) -> dict[str, JsonValue]:
@@ -37,6 +38,7 @@ def numbers(surface: Surface, amount: Amount) -> dict[str, JsonValue]:
         "slices": [*amount.slices],
         "num_slices": surface.grid.num_slices,
         "default_metrics": [name for name in default_metrics(surface) if name in amount.metrics],
+        "splits": [*splits_of(surface)],
         "evaluated": packed(shown, "u1"),
         "metrics": [_metric(surface, name, amount) for name in amount.metrics],
         "path": _path(surface, amount),
@@ -49,11 +51,10 @@ def numbers(surface: Surface, amount: Amount) -> dict[str, JsonValue]:
 
 def _axis(surface: Surface, index: int) -> dict[str, JsonValue]:
     axis = surface.grid.axes[index]
-    first, last = axis.coordinates[0], axis.coordinates[-1]
     return {
         "label": axis_label(surface, axis.name),
         "coordinates": packed(axis.coordinates),
-        "log": first > 0 and last / first > _SPACED_BY_FACTORS,
+        "log": is_spaced_by_factors(axis.coordinates),
     }
 
 
@@ -96,25 +97,41 @@ def _scale(scale: Scale, values: FloatArray) -> dict[str, JsonValue]:
     }
 
 
-def _over_slices(surface: Surface, name: str) -> dict[str, JsonValue]:
-    """Mean and range over all slices of the file, at the coordinates that all slices have (before there is any, at
-    those that some have); NaN where one has diverged.
+def values_at_first(surface: Surface, metric: str | None, slice_index: int | None, held: Amount) -> FloatArray:
+    """What stands on the scale of a page before its reader has chosen anything: of a plane one layer, of a line all
+    losses, or all accuracies where there are no losses; flat.
+
+    Args:
+        surface: Whole or partial.
+        metric: One metric only.
+        slice_index: One slice; by default the first of a plane, all of a line.
+        held: What the page holds.
     """
-    evaluated = surface.evaluated
-    values = np.where(evaluated, surface[name], np.nan)  # (S, N)
-    known = evaluated.all(axis=0) if evaluated.all(axis=0).any() else evaluated.any(axis=0)
-    diverged = (evaluated & ~np.isfinite(values)).any(axis=0)
-    finite = np.where(known & ~diverged, values, np.nan)
-    counts = np.maximum(np.isfinite(finite).sum(axis=0), 1)
-    mean = np.where(known & ~diverged, np.nansum(finite / counts, axis=0), np.nan)
-    low, high = np.fmin.reduce(finite, axis=0), np.fmax.reduce(finite, axis=0)
+    if len(surface.grid.axes) > 1:
+        return layer_of(surface, metric, slice_index).shown
+    names = [metric] if metric is not None else [each for each in default_metrics(surface) if each in held.metrics]
+    left = [each for each in names if not is_share(each)] or names
+    return np.concatenate([_on_the_scale(curve_of(surface, each, slice_index)) for each in left])
+
+
+def _on_the_scale(curve: Curve) -> FloatArray:
+    """The ends of the range, which no mean leaves; NaN where a slice has diverged."""
+    return np.where(curve.diverged, np.nan, np.stack([curve.low, curve.high])).ravel()
+
+
+def _over_slices(surface: Surface, name: str) -> dict[str, JsonValue]:
+    """Mean and range over all slices of the file; NaN where one has diverged."""
+    curve = curve_of(surface, name)
+    mean, low, high = (np.where(curve.diverged, np.nan, each) for each in (curve.mean, curve.low, curve.high))
+    ends = _on_the_scale(curve)
     return {
         "mean": packed(mean),
         "low": packed(low),
         "high": packed(high),
-        "known": packed(known, "u1"),
-        "diverged": packed(diverged, "u1"),
-        "scale": _scale(scale_of(finite), finite),
+        "known": packed(curve.known, "u1"),
+        "diverged": packed(curve.diverged, "u1"),
+        "num_slices": curve.num_slices,
+        "scale": _scale(scale_of(ends), ends),
     }
 
 

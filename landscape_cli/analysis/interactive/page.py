@@ -8,7 +8,7 @@ from pathlib import Path
 from landscape_cli.analysis.captions import axis_label, default_metrics, footer
 from landscape_cli.analysis.captions import title as title_of
 from landscape_cli.analysis.interactive.amount import amount
-from landscape_cli.analysis.interactive.numbers import numbers
+from landscape_cli.analysis.interactive.numbers import numbers, values_at_first
 from landscape_cli.analysis.layer import chosen_metric, chosen_slice
 from landscape_cli.analysis.pages.html import plotly_script, render, resource
 from landscape_cli.analysis.scale import scale_of
@@ -46,10 +46,10 @@ def write_page(
         OutputError: The file cannot be written.
     """
     name, index = chosen_metric(surface, metric), chosen_slice(surface, slice_index)
-    if log:
-        scale_of(surface[name][index][surface.evaluated[index]], log=True)
-    plotly = plotly_script(Path(path))
     held = amount(surface, _metrics(surface), name, index)
+    if log:
+        scale_of(values_at_first(surface, metric, slice_index, held), log=True)
+    plotly = plotly_script(Path(path))
     data = numbers(surface, held)
     data["start"] = {"metric": metric, "slice": slice_index, "log": log}
     values = {

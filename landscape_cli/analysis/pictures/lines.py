@@ -17,12 +17,9 @@ from landscape_cli.analysis.layer import chosen_metric
 from landscape_cli.analysis.pictures.bands import draw_band
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
-from landscape_cli.analysis.scale import scale_of
+from landscape_cli.analysis.scale import is_spaced_by_factors, scale_of
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface, Trajectory
-
-# coordinates that span more than this were spaced by factors
-_LOG_RATIO = 50.0
 
 
 def line(
@@ -112,8 +109,7 @@ def _write(surface: Surface, ax: Axes, names: list[str], left: list[str], slice_
     write_title(ax, title(surface, f"{_kinds(surface, names)} along a line", slice_index))
     ax.axvline(0.0, color=shade(0.25), linewidth=0.8, zorder=0)
     ax.margins(x=0.02)
-    coordinates = surface.grid.axes[0].coordinates
-    if coordinates[0] > 0 and coordinates[-1] / coordinates[0] > _LOG_RATIO:
+    if is_spaced_by_factors(surface.grid.axes[0].coordinates):
         ax.set_xscale("log")
 
 

@@ -165,8 +165,14 @@
     return left.length ? left : metrics;
   }
 
+  // the ranges of what stands there; those without a finite value do not count
+  function limitsOfLeft() {
+    return leftOf(shownMetrics()).map(limitsOf).filter((limits) => limits.finite);
+  }
+
   function canBeLog() {
-    return leftOf(shownMetrics()).every((metric) => limitsOf(metric).positive);
+    const limits = limitsOfLeft();
+    return limits.length > 0 && limits.every((each) => each.positive);
   }
 
   function isLog() {
@@ -174,7 +180,7 @@
   }
 
   function wantsLog() {
-    const limits = leftOf(shownMetrics()).map(limitsOf);
+    const limits = limitsOfLeft();
     const low = Math.min(...limits.map((each) => each.low)), high = Math.max(...limits.map((each) => each.high));
     return limits.some((each) => each.log) || (limits.length > 1 && Math.log10(high) - Math.log10(low) > Math.log10(50));
   }
@@ -437,17 +443,13 @@
 
   // ---------------------------------------------------------------- a line
 
-  const splits = [...new Set(data.metrics.map((metric) => metric.split))].sort(
-    (a, b) => ({ train: 0, test: 1 }[a] ?? 2) - ({ train: 0, test: 1 }[b] ?? 2),
-  );
-
   function lineTraces() {
     const metrics = shownMetrics(), left = leftOf(metrics);
     return metrics.flatMap((metric) => lineOf(metric, left.includes(metric)));
   }
 
   function lineOf(metric, isLeft) {
-    const colour = (darkness.matches ? LINES_IN_THE_DARK : LINES)[Math.max(splits.indexOf(metric.split), 0) % LINES.length];
+    const colour = (darkness.matches ? LINES_IN_THE_DARK : LINES)[Math.max(data.splits.indexOf(metric.split), 0) % LINES.length];
     const all = state.slice < 0;
     const layer = all ? null : layerOf(metric, state.slice);
     const of = all ? metric.over_slices : null;
@@ -572,13 +574,19 @@
     return [...new Set(metrics.map((metric) => metric.label.replace(`${metric.split} `, "")))].map(plain).join(" and ");
   }
 
+  // shares of other programs may be percent
+  function rangeOfShares(metrics) {
+    const isWithin = metrics.map(limitsOf).every((limits) => !limits.finite || (limits.low >= 0 && limits.high <= 1));
+    return isWithin ? { range: [-0.03, 1.03], tickmode: "linear", tick0: 0, dtick: 0.2 } : { nticks: 8 };
+  }
+
   function lineLayout() {
     const metrics = shownMetrics(), left = leftOf(metrics), right = metrics.filter((metric) => !left.includes(metric));
     return {
       ...commonLayout(), hovermode: "x unified", showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
       xaxis: axisOf(0, { type: data.axes[0].log ? "log" : "linear", hoverformat: ".17~g" }),
       yaxis: { title: { text: kindsOf(left) }, type: isLog() ? "log" : "linear", nticks: 8, gridcolor: colours().line, zerolinecolor: colours().line, automargin: true },
-      yaxis2: { title: { text: kindsOf(right) }, overlaying: "y", side: "right", range: [-0.03, 1.03], tickmode: "linear", tick0: 0, dtick: 0.2, showgrid: false, zeroline: false, visible: right.length > 0, automargin: true },
+      yaxis2: { title: { text: kindsOf(right) }, overlaying: "y", side: "right", ...rangeOfShares(right), showgrid: false, zeroline: false, visible: right.length > 0, automargin: true },
       yaxis3: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
     };
   }
@@ -596,10 +604,15 @@
     if (slices.some((slice) => evaluated.subarray(slice * numPoints, (slice + 1) * numPoints).includes(0))) {
       texts.push(isPlane ? "gaps: not evaluated; dots: evaluated points apart from the surface" : "points: evaluated; between them nothing is known yet");
     }
-    if (!isPlane && state.slice < 0 && data.num_slices > 1) texts.push(`line: mean; band: range over ${data.num_slices.toLocaleString("en")} slices`);
+    if (!isPlane && state.slice < 0 && data.num_slices > 1) texts.push(overSlices(shownMetrics()[0].over_slices.num_slices));
     if (isKnownPath()) texts.push(pathLegend());
     if (!isPlane || state.view !== "surface") return texts;
     return [...texts, ...(drawn.parts.isSurface ? ["lines on the floor: contours of the surface"] : []), "drag to turn, scroll or pinch to zoom"];
+  }
+
+  // those that are not begun do not count
+  function overSlices(num) {
+    return num === 1 ? "line: the one slice that is begun" : `line: mean; band: range over ${num.toLocaleString("en")} slices`;
   }
 
   function pathLegend() {
