@@ -18,6 +18,7 @@ from landscape_cli.analysis.pictures.bands import draw_band
 from landscape_cli.analysis.pictures.styles import series_color, shade
 from landscape_cli.analysis.pictures.wording import legend_below, write_labels, write_title
 from landscape_cli.analysis.scale import is_spaced_by_factors, scale_of
+from landscape_cli.analysis.splits import splits_of
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface, Trajectory
 
@@ -153,8 +154,7 @@ def explain_curves(curves: Sequence[Curve]) -> list[Line2D | Patch]:
 
 
 def _split_colors(surface: Surface, names: list[str]) -> dict[str, str]:
-    every = dict.fromkeys(split_of(surface, name) for name in surface.metrics)  # the same colours in every picture
-    splits = list(dict.fromkeys(["train", "test", *every]))
+    splits = list(dict.fromkeys(["train", "test", *splits_of(surface)]))  # the same colours in every picture
     return {name: series_color(splits.index(split_of(surface, name))) for name in names}
 
 

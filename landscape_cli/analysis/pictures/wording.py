@@ -16,6 +16,7 @@ from matplotlib.transforms import ScaledTranslation
 _SMALL = 0.8  # of the size of the text
 _CHARACTER = 0.55  # width of one, beside its size
 _HANDLE = 6  # characters that the sample before a label takes
+_HEADING = 1.05  # beside the axes is a title wide
 _WIDER = 1.25  # than the axes may a legend be
 _FILLED = 0.8  # of what subplots get, by what remains to the axes beside a colour bar and numbers
 _LINE = 1.25  # height of one, beside the size of the text
@@ -35,7 +36,7 @@ def write_title(ax: Axes, words: str) -> None:
     """Head a picture, each line broken where it is too long."""
     width, _ = _inches(ax)
     size = _BOLD * mpl.rcParams["font.size"]
-    lines = [_fitted(line, _WIDER * width, size) for line in words.split("\n")]
+    lines = [_fitted(line, _HEADING * width, size) for line in words.split("\n")]
     ax.set_title("\n".join(lines), loc="left", parse_math=False)
 
 
