@@ -35,8 +35,9 @@ demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure ho
 	$(BIN)/landscape compare $(DEMO)/digits.h5 $(DEMO)/again.h5 --config configs/ci.yaml || test $$? = 5
 	$(BIN)/landscape scan configs/digits_path.yaml -o $(DEMO)/digits_path.h5
 	$(BIN)/landscape plot $(DEMO)/digits_path.h5 -o $(DEMO)/digits_path.png --quiet
+	$(BIN)/landscape report $(DEMO)/digits.h5 -o $(DEMO)/report.html --quiet
 	$(BIN)/landscape show $(DEMO)/digits.h5
-	@echo "look at: $(addprefix $(CURDIR)/$(DEMO)/,digits.png digits.html digits_line.png digits_path.png)"
+	@echo "look at: $(addprefix $(CURDIR)/$(DEMO)/,digits.png digits.html report.html digits_line.png digits_path.png)"
 
 test: lint unit  ## lint, types, architecture, and the tests with coverage
 

@@ -34,7 +34,7 @@ def options_of(command: str) -> set[str]:
     return {name for each in names for name in each if name.startswith("--")}
 
 
-@pytest.mark.parametrize("command", ["plot", "show"])
+@pytest.mark.parametrize("command", ["plot", "show", "report"])
 def test_every_option_has_an_example(command: str) -> None:
     lines = [each for each in PAGE.read_text(encoding="utf-8").splitlines() if each.startswith(f"landscape {command} ")]
     used = {word for each in lines for word in re.findall(r"(?<![\w-])--?[a-z-]+", each)}

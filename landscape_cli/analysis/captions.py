@@ -131,7 +131,7 @@ def footer_of_several(
 
 
 def _wrapped(facts: list[str], width: int) -> str:
-    return "\n".join(textwrap.wrap("  ·  ".join(facts), width))
+    return "\n".join(textwrap.wrap("  ·  ".join(map(visible, facts)), width))
 
 
 def _facts(surface: Surface, with_slices: bool, slice_index: int | None) -> list[str]:

@@ -13,7 +13,6 @@ from landscape_cli.surface import FloatArray
 
 # Loss surfaces span decades: below this ratio a linear scale shows more, above it only the highest walls.
 _LOG_RATIO = 50.0
-_LARGEST = 4e307
 _SPACED_BY_FACTORS = 50.0  # coordinates that span more than this
 
 
@@ -75,8 +74,6 @@ def scale_of(
     if log and not low > 0 and finite.size:
         what = f"vmin: found {vmin:g}" if vmin is not None else f"log: the lowest value is {least:.4g}"
         raise UsageError(f"{what}; a logarithmic scale needs positive values", hint="Set vmin above 0, or use linear.")
-    if not math.isfinite(high - low):  # nothing can be drawn on a scale that long
-        low, high = max(low, -_LARGEST), min(high, _LARGEST)
     is_log = bool(finite.size) and _spans_decades(low, high) if log is None else log and low > 0
     return Scale(low, high, is_log, below=bool(finite.size) and least < low, above=bool(finite.size) and most > high)
 

@@ -22,7 +22,8 @@ from landscape_cli.surface import FloatArray
 _MAX_LEVELS = 18
 _USUAL = 12
 _MOST = 200
-_TINY = 1e-300  # below it differences of floats are lost
+_HUGE = 1e200  # matplotlib fills no further than 1e250
+_TINY = 1e-290  # below it differences of floats are lost
 _NARROW = 20.0  # the ratio up to which evenly spaced levels are rounder, also on a logarithmic scale
 _MOST_TICKS = 18
 _SHARE, _LINE = 0.6, 2.0  # of the height of a figure is a colour bar; of a number, beside its size
@@ -80,6 +81,8 @@ def colors_of(
     Raises:
         UsageError: See `scale_of`; no such colour map; levels that do not rise.
     """
+    if (np.abs(values[np.isfinite(values)]) > _HUGE).any():
+        raise UsageError(f"values reach beyond {_HUGE:g}, where pictures of planes end", hint="Draw another metric.")
     if isinstance(levels, int) or levels is None:
         scale = scale_of(values, log=log, vmin=vmin, vmax=vmax)
         chosen = _levels(scale, _checked_number(levels), exact=(vmin is not None, vmax is not None))
@@ -162,7 +165,7 @@ def _levels(scale: Scale, wanted: int | None, *, exact: tuple[bool, bool]) -> Fl
     """Rising levels that cover the scale; they end where it does at the ends that are to be exact."""
     low, high = scale.low, scale.high
     if not high - low > _TINY:
-        pad = abs(low) * 1e-3 or 1e-3
+        pad = abs(low) * 1e-3 if abs(low) > _TINY else 1e-3
         return np.array([low if exact[0] and not exact[1] else low - pad, high if exact[1] else low + pad])
     if scale.log and (wanted is not None or high > _NARROW * low):
         levels = _log_levels(low, high, wanted)

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.transforms import ScaledTranslation
 
+from landscape_cli.analysis.unchecked import visible
+
 _SMALL = 0.8  # of the size of the text
 _CHARACTER = 0.55  # width of one, beside its size
 _HANDLE = 6  # characters that the sample before a label takes
@@ -62,7 +64,7 @@ def _rows(handles: Sequence[Artist], inches: float) -> dict[str, Any]:
     size = mpl.rcParams["font.size"] * _SMALL
     room = inches * 72 / (size * _CHARACTER)
     for handle in handles:
-        words = str(handle.get_label()).replace("\n", " ")
+        words = visible(str(handle.get_label()).replace("\n", " "))
         handle.set_label(textwrap.fill(words, max(_LEAST, int(room) - _HANDLE)))
     widest = max(len(line) for handle in handles for line in str(handle.get_label()).split("\n"))
     columns = max(1, min(len(handles), int(room / (widest + _HANDLE))))
@@ -76,7 +78,7 @@ def _plain(legend: Legend) -> None:
 
 
 def _fitted(words: str, inches: float, size: float) -> str:
-    return textwrap.fill(words, max(_LEAST, int(inches * 72 / (size * _CHARACTER))))
+    return textwrap.fill(visible(words), max(_LEAST, int(inches * 72 / (size * _CHARACTER))))
 
 
 def _inches(ax: Axes) -> tuple[float, float]:
