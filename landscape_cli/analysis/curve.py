@@ -85,8 +85,8 @@ def curve_of(surface: Surface, metric: str, slice_index: int | None = None) -> C
     values = surface[metric][chosen]
     finite = evaluated & np.isfinite(values)
     counts = evaluated.any(axis=1)  # a slice that is not begun says nothing
-    in_any = evaluated.any(axis=0)
-    in_all = evaluated[counts].all(axis=0) & in_any
+    in_any: BoolArray = np.logical_or.reduce(evaluated)
+    in_all = np.logical_and.reduce(evaluated[counts]) & in_any
     known = in_all if in_all.any() else in_any  # a mean over other slices at every coordinate would zigzag
     diverged = np.logical_or.reduce(evaluated & ~finite)
     band = band_of(values, finite & known, diverged)
