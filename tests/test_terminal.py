@@ -456,6 +456,12 @@ def test_a_split_has_its_colour_whatever_is_drawn() -> None:
         assert not any(dots_of(screen, other) for other in {BLUE, orange, green} - {color})
 
 
+def test_the_test_split_alone_has_not_the_colour_of_train() -> None:
+    screen = shown(surface_of(cubic, line(-1, 2, 31), names=("test_loss",)), 140, 30, "truecolor")
+    assert dots_of(screen, (224, 122, 31))
+    assert not dots_of(screen, BLUE)
+
+
 def test_two_metrics_of_a_split_have_two_colours() -> None:
     surface = surface_of(
         lambda s, x: x, line(-1, 2, 31), names=("test_margin", "train_margin", "test_norm", "test_gap")

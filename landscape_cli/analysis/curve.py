@@ -86,9 +86,9 @@ def curve_of(surface: Surface, metric: str, slice_index: int | None = None) -> C
     finite = evaluated & np.isfinite(values)
     counts = evaluated.any(axis=1)  # a slice that is not begun says nothing
     in_any: BoolArray = np.logical_or.reduce(evaluated)
-    in_all = np.logical_and.reduce(evaluated[counts]) & in_any
+    in_all: BoolArray = np.logical_and.reduce(evaluated[counts]) & in_any
     known = in_all if in_all.any() else in_any  # a mean over other slices at every coordinate would zigzag
-    diverged = np.logical_or.reduce(evaluated & ~finite)
+    diverged: BoolArray = np.logical_or.reduce(evaluated & ~finite)
     band = band_of(values, finite & known, diverged)
     x = np.asarray(surface.grid.axes[0].coordinates)
     parts = (band.mean, band.low, band.high, band.standard_error)
