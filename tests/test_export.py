@@ -336,6 +336,25 @@ def test_pandas_reads_the_table_bit_for_bit(tmp_path: Path) -> None:
     assert list(frame["evaluated"].unique()) == [1]
 
 
+def test_a_standard_error_that_is_not_known_is_absent_also_where_n_is(tmp_path: Path) -> None:
+    """As in files of other programs that hold n and no spread."""
+    surface = surface_of(f, [0.0, 1.0, 2.0])
+    metric = surface.metrics["train_loss"]
+    metric.std[0] = [0.5, math.nan, math.inf]
+    metric.centre_std = math.nan
+    write_csv(surface, tmp_path / "s.csv")
+    assert [row.split(",")[-1] for row in (tmp_path / "s.csv").read_text().split()[1:]] == [
+        repr(0.5 / math.sqrt(2000)),
+        "",
+        "inf",
+    ]
+    write_json(surface, tmp_path / "s.json")
+    found = json.loads((tmp_path / "s.json").read_text())["metrics"]["train_loss"]
+    assert found["num_examples"] == 2000
+    assert found["standard_error"] == [[0.5 / math.sqrt(2000), None, "Infinity"]]
+    assert found["centre_standard_error"] is None
+
+
 def test_the_table_is_as_rfc_4180_has_it(tmp_path: Path) -> None:
     write_csv(partial(), tmp_path / "s.csv")
     content = (tmp_path / "s.csv").read_bytes()

@@ -94,6 +94,19 @@ def test_a_picture_is_of_the_moment_it_was_told_of() -> None:
     assert "not evaluated: 63" in text
 
 
+@pytest.mark.parametrize("axes", [(line(-1, 1, 9),), (line(-1, 1, 9), line(-1, 1, 7))])
+def test_what_comes_after_that_moment_changes_no_word(axes: tuple[list[float], ...]) -> None:
+    surface = surface_of(lambda *_: 1.0, *axes, evaluated=False)
+    picture = LivePicture(surface)
+    picture.update(always=True)
+    for point in range(surface.grid.num_points):
+        surface.update(point, {"train_loss": (1.0, 0.5)})
+    text = frame(picture).text()
+    assert f"PARTIAL: 0 of {surface.grid.num_points}" in text
+    assert f"not evaluated: {surface.grid.num_points}" in text
+    assert "complete" not in text
+
+
 def test_the_picture_leaves_room_for_the_bars() -> None:
     surface = surface_of(parabola, line(-1, 1, 9), line(-1, 1, 7))
     picture = LivePicture(surface)

@@ -242,6 +242,8 @@ def test_splits_are_those_of_the_file_train_first(tmp_path: Path) -> None:
     names = ("val_loss", "test_loss", "train_loss", "test_accuracy")
     page = page_of(surface_of(lambda s, x: x, line(-1, 1, 3), names=names), tmp_path, metric="test_accuracy")
     assert data_of(page)["splits"] == ["train", "test", "val"]
+    alone = page_of(surface_of(lambda s, x: x, line(-1, 1, 3), names=("test_loss",)), tmp_path)
+    assert data_of(alone)["splits"].index("test") == 1
 
 
 def test_a_path_is_there_with_its_names_and_what_the_plane_misses(tmp_path: Path) -> None:

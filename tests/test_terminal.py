@@ -345,6 +345,14 @@ def test_the_numbers_beside_the_picture_are_those_of_the_file() -> None:
     assert "linear" in shown(surface_of(steep, X, Y), 160, None, "truecolor", log=False).text()
 
 
+@pytest.mark.parametrize(("first", "is_there"), [(1.0, False), (-1.0, True), (0.0, True)])
+def test_the_mark_of_the_checkpoint_is_named_where_it_is_drawn(first: float, is_there: bool) -> None:
+    for colors in (None, "truecolor"):
+        screen = shown(surface_of(steep, line(first, 3, 5), Y), 140, 30, colors)
+        drawn = any(cell.text == "+" for cells in screen.lines for cell in cells[:90])
+        assert (drawn, "+ the checkpoint" in screen.text()) == (is_there, is_there)
+
+
 # ---------------------------------------------------------------- lines
 
 
@@ -446,6 +454,12 @@ def test_a_split_has_its_colour_whatever_is_drawn() -> None:
         screen = shown(surface, 140, 30, "truecolor", metric=metric)
         assert dots_of(screen, color)
         assert not any(dots_of(screen, other) for other in {BLUE, orange, green} - {color})
+
+
+def test_the_test_split_alone_has_not_the_colour_of_train() -> None:
+    screen = shown(surface_of(cubic, line(-1, 2, 31), names=("test_loss",)), 140, 30, "truecolor")
+    assert dots_of(screen, (224, 122, 31))
+    assert not dots_of(screen, BLUE)
 
 
 def test_two_metrics_of_a_split_have_two_colours() -> None:
@@ -559,6 +573,15 @@ def test_what_is_asked_for_wrongly_is_named(file: Path, landscape: Landscape) ->
         assert (outcome.exit_code, outcome.stdout) == (2, "")
         assert words in outcome.stderr
     assert landscape("show", file, "--width", "3").exit_code == 2
+
+
+def test_quiet_says_nothing_but_errors(file: Path, landscape: Landscape) -> None:
+    for command in ("show", "info"):
+        outcome = landscape(command, file, "-q")
+        assert (outcome.exit_code, outcome.stdout, outcome.stderr) == (0, "", "")
+    outcome = landscape("show", file, "-q", "-m", "train_los")
+    assert (outcome.exit_code, outcome.stdout) == (2, "")
+    assert "did you mean 'train_loss'" in outcome.stderr
 
 
 def test_the_window_can_be_chosen(file: Path, landscape: Landscape) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import Progress, ProgressColumn
@@ -39,7 +40,9 @@ class LivePicture:
         now = time.perf_counter()
         if now < self._next and not always:
             return
-        self._page = page_of(self._surface, is_brief=True)  # a copy: another thread draws it
+        # another thread draws it; what was not evaluated by now, no page shows
+        surface = replace(self._surface, evaluated=self._surface.evaluated.copy())
+        self._page = page_of(surface, is_brief=True)
         cost = self._cost + time.perf_counter() - now
         self._next = now + max(_SECONDS_PER_PICTURE, cost * _MIN_SECONDS_PER_DRAWING_SECOND)
 

@@ -62,7 +62,7 @@ def title_of_plane(surface: Surface, layer: Layer) -> str:
     return title(surface, f"{quantity(surface, layer.metric)}{height}", shown)
 
 
-def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, key: Key) -> Iterator[Fact]:
+def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, key: Key, *, has_centre: bool) -> Iterator[Fact]:
     """What a picture of a plane is read with, the most important first.
 
     Args:
@@ -70,6 +70,7 @@ def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, key: Key) -> It
         layer: What is shown.
         scale: Of the colours.
         key: What they and the marks look like.
+        has_centre: Whether the checkpoint is in the picture.
     """
     metric = surface.metrics[layer.metric]
     size = f" (n = {metric.num_examples:,})" if metric.num_examples else ""
@@ -78,7 +79,7 @@ def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, key: Key) -> It
     if layer.shown.size:
         low, high = distinct([scale.low, scale.high]) if scale.high > scale.low else (f"{scale.low:.3g}",) * 2
         yield Fact(key.name_of_ramp, scale_in_words(scale), [Segment(f"{low} "), *key.ramp, Segment(f" {high}")])
-    yield from marks("+", layer.diverged, layer.evaluated, key)
+    yield from marks("+" if has_centre else "", layer.diverged, layer.evaluated, key)
     yield from points(surface)
     yield from axes(surface)
 

@@ -48,6 +48,8 @@ def show(
     if width is not None:
         console.width = width if not is_terminal else min(width, console.width)
     page = page_of(load_surface(file), metric=metric, slice_index=slice_index, log=log, height=height)
+    if quiet:
+        return
     console.print(page, end="")
     content.flush()
     print_text(content.buffer.getvalue().decode(content.encoding))

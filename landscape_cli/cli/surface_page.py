@@ -68,11 +68,13 @@ def page_of(
 def _plane(surface: Surface, metric: str | None, slice_index: int | None, log: bool | None) -> _Parts:
     layer = layer_of(surface, metric, slice_index)
     scale = scale_of(layer.shown, log=log)
+    picture = TerminalMap(layer, scale)
 
     def facts(form: Form) -> Iterator[Fact]:
-        yield from facts_of_plane(surface, layer, scale, key_of(form, _WIDTH_OF_RAMP))
+        key = key_of(form, _WIDTH_OF_RAMP)
+        yield from facts_of_plane(surface, layer, scale, key, has_centre=picture.has_centre)
 
-    return TerminalMap(layer, scale).lines, title_of_plane(surface, layer), facts
+    return picture.lines, title_of_plane(surface, layer), facts
 
 
 def _line(surface: Surface, metric: str | None, slice_index: int | None, log: bool | None) -> _Parts:

@@ -15,7 +15,7 @@ from rich.style import Style
 from landscape_cli.analysis.layer import Layer
 from landscape_cli.analysis.scale import Scale
 from landscape_cli.cli.picture_facts import Key
-from landscape_cli.cli.raster import Raster
+from landscape_cli.cli.raster import Raster, Side
 from landscape_cli.cli.terminal_form import Form
 from landscape_cli.cli.viridis import is_light, viridis
 from landscape_cli.surface import BoolArray, FloatArray
@@ -58,6 +58,11 @@ class TerminalMap:
 
     layer: Layer
     scale: Scale
+
+    @property
+    def has_centre(self) -> bool:
+        """Whether the checkpoint is in the picture."""
+        return all(Side(each, 1).centre is not None for each in (self.layer.x, self.layer.y))
 
     def lines(self, form: Form, width: int, height: int) -> list[Line]:
         """The picture with the ends of its axes, in as many lines as the plane needs.

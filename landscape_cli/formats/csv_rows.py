@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from landscape_cli.formats.columns import Column, beside, chosen_slices, columns, notes_left_out, notes_renamed
 from landscape_cli.storage import replace_file
 from landscape_cli.surface import BoolArray, FloatArray, Surface
@@ -17,7 +19,7 @@ def write_csv(surface: Surface, path: str | os.PathLike[str], *, slice_index: in
 
     Rows go through the slices, then x, then y, then z, the last one fastest. Numbers have as many digits as bring back
     the same 64 bits. A cell is empty where the point is not evaluated or the standard error is not known; ``nan``,
-    ``inf`` and ``-inf`` are values.
+    ``inf`` and ``-inf`` are values; no standard error is ``nan``.
 
     Args:
         surface: Whole or partial.
@@ -59,7 +61,7 @@ def _cells(part: Surface, found: Iterable[Column]) -> Iterator[list[str]]:
     yield part.evaluated.ravel().astype(int).astype(str).tolist()
     for column in found:
         yield _or_empty(column.values, part.evaluated)
-        yield _or_empty(column.standard_error, part.evaluated & (column.num_examples > 0))
+        yield _or_empty(column.standard_error, part.evaluated & ~np.isnan(column.standard_error))
 
 
 def _or_empty(values: FloatArray, known: BoolArray) -> list[str]:

@@ -32,7 +32,7 @@ def write_json(surface: Surface, path: str | os.PathLike[str], *, slice_index: i
 
     Numbers have as many digits as bring back the same 64 bits. There are no NaN and no infinite numbers in JSON:
     ``null`` stands where a point is not evaluated or a number is not known, the texts ``"NaN"``, ``"Infinity"`` and
-    ``"-Infinity"`` where that is the value.
+    ``"-Infinity"`` where that is the value; no standard error is ``"NaN"``.
 
     Args:
         surface: Whole or partial.
@@ -135,11 +135,11 @@ def _direction(direction: Direction) -> _Object:
 
 
 def _centre(metric: Metric) -> _Object:
-    errors = metric.num_examples > 0
+    is_known = metric.num_examples > 0 or not np.isnan(metric.centre)
     return {
         "num_examples": metric.num_examples or None,
-        "centre": _numbers(metric.centre, errors or not np.isnan(metric.centre)),
-        "centre_standard_error": _numbers(metric.centre_standard_error, errors),
+        "centre": _numbers(metric.centre, is_known),
+        "centre_standard_error": known(metric.centre_standard_error),
     }
 
 
@@ -149,7 +149,7 @@ def _grid(surface: Surface, slices: Sequence[int]) -> _Object:
         name: {
             **_centre(metric),
             "values": _numbers(metric.values, surface.evaluated),
-            "standard_error": _numbers(metric.standard_error, surface.evaluated & (metric.num_examples > 0)),
+            "standard_error": _numbers(metric.standard_error, surface.evaluated & ~np.isnan(metric.standard_error)),
         }
         for name, metric in surface.metrics.items()
     }
