@@ -87,9 +87,12 @@ def test_a_wrong_request_is_exit_code_2_and_no_picture(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--kind", "filled"], "kind: a page has every view; the reader switches"),
-        (["--vmin", "1"], "vmin: a page has every view; the reader switches"),
+        (["--kind", "filled"], "--kind: not of a page, where the reader turns, zooms and switches"),
+        (["--vmin", "1"], "--vmin: not of a page, where the reader turns, zooms and switches"),
         (["--difference"], "found --difference; a page shows one surface"),
+        (["--fps", "2"], "--fps: not of a page"),
+        (["--dpi", "200"], "--dpi: not of a page"),
+        (["--no-colorbar"], "--no-colorbar: not of a page"),
     ],
 )
 def test_what_a_page_cannot_show_is_said(
