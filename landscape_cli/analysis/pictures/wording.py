@@ -20,7 +20,8 @@ _CHARACTER = 0.55  # width of one, beside its size
 _HANDLE = 6  # characters that the sample before a label takes
 _HEADING = 1.05  # beside the axes is a title wide
 _WIDER = 1.25  # than the axes may a legend be
-_FILLED = 0.8  # of what subplots get, by what remains to the axes beside a colour bar and numbers
+_ACROSS = 0.95  # of what subplots get, by a label that may be wider than the axes
+_FILLED = 0.8  # by what remains to the axes beside a colour bar and numbers
 _LINE = 1.25  # height of one, beside the size of the text
 _BOLD = 1.35  # width of a title, beside other words
 _LEAST = 14  # characters in a line
@@ -30,7 +31,7 @@ def write_labels(ax: Axes, x: str, y: str) -> None:
     """Label both axes, in as many lines as they need."""
     width, height = _inches(ax)
     size = mpl.rcParams["font.size"]
-    ax.set_xlabel(_fitted(x, _FILLED * width, size), parse_math=False)
+    ax.set_xlabel(_fitted(x, _ACROSS * width, size), parse_math=False)
     ax.set_ylabel(_fitted(y, _FILLED * height, size), parse_math=False)
 
 
