@@ -45,6 +45,7 @@ def test_a_film_of_training_has_a_picture_for_every_file_on_one_scale(tmp_path: 
     assert brightness[-1] - brightness[0] > 150
 
 
+@pytest.mark.slow
 def test_a_body_turns_once_about_itself(tmp_path: Path) -> None:
     animate(surface_of(lambda s, x, y: x + 10 * y**2, X, Y), tmp_path / "f.gif", dpi=30)
     found = frames(tmp_path / "f.gif")
@@ -70,6 +71,7 @@ def test_equal_surfaces_are_equal_films_byte_for_byte(tmp_path: Path) -> None:
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg here: apt-get install ffmpeg")
 def test_an_mp4_has_the_pictures_too(tmp_path: Path) -> None:
     animate({str(i): levels(float(i)) for i in range(1, 7)}, tmp_path / "f.mp4", dpi=41, fps=5)

@@ -160,6 +160,7 @@ def test_names_of_metrics_are_words(tmp_path: Path, name: str, num_axes: int) ->
 # ---------------------------------------------------------------- sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["filled", "trajectory", "heatmap", "surface3d", "line", "rays", "convexity", "spectrum"]
 )
@@ -237,6 +238,7 @@ def test_labels_of_files_are_never_the_same() -> None:
     assert len(set(labels_of(paths))) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [5e-324, 1e-310, 1e308, -1e308])
 @pytest.mark.parametrize("kind", ["contour", "filled", "heatmap", "surface3d"])
 def test_the_ends_of_the_floats_are_a_picture(kind: str, value: float) -> None:

@@ -142,6 +142,7 @@ def test_an_observer_sees_the_surface_before_its_first_point() -> None:
     assert observer.surface is surface
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_surface_of_a_scan_in_two_processes(tmp_path: Path) -> None:
     output = tmp_path / "s.h5"
     screen = in_terminal(
@@ -170,6 +171,7 @@ def test_a_series_of_lines_in_a_terminal(tmp_path: Path) -> None:
     assert load_surface(tmp_path / "b.h5").complete
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_is_said_once_and_the_result_is_the_same(tmp_path: Path, landscape_process: Run) -> None:
     done = landscape_process("scan", CONFIG, "-o", tmp_path / "s.h5", *SMALL, "--live", "--json")
     assert done.returncode == 0

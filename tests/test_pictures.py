@@ -182,6 +182,7 @@ def test_steps_have_the_numbers_of_their_files_where_these_rise(names: tuple[str
     assert step_labels(names) == labels
 
 
+@pytest.mark.slow
 def test_labels_of_a_long_path_do_not_run_together() -> None:
     places = [(math.cos(t) * t / 20, math.sin(t) * t / 40) for t in np.linspace(20, 0, 300)]
     surface = with_path(surface_of(slope, line(-1, 1, 5), line(-1, 1, 5)), *places)
@@ -355,7 +356,10 @@ def test_a_body_needs_axes_in_space() -> None:
     assert 'projection="3d"' in str(error.value.hint)
 
 
-@pytest.mark.parametrize("style", ["paper", "slide", "dark"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("style", ["paper", pytest.param("slide", marks=SLOW), pytest.param("dark", marks=SLOW)])
 @pytest.mark.parametrize("kind", PLOTS)
 def test_no_word_is_cut_off_in_any_style(kind: str, style: str) -> None:
     figure = plot(of_kind(kind), kind=kind, style=style)
@@ -420,7 +424,9 @@ def drawn_or_refused(surface: Surface, kind: str) -> str:
 
 
 @pytest.mark.parametrize("what", HARD)
-@pytest.mark.parametrize("kind", [kind for kind in PLOTS if kind not in ("line", "radius", "spectrum", "convexity")])
+@pytest.mark.parametrize(
+    "kind", ["filled", *(pytest.param(kind, marks=SLOW) for kind in ("contour", *PLANES[2:], "rays", "profile"))]
+)
 def test_any_plane_is_a_picture_or_a_clear_refusal(kind: str, what: str) -> None:
     surface = HARD[what]()
     if kind == "trajectory":

@@ -269,6 +269,7 @@ def test_every_moment_of_a_scan_is_a_picture(num_points: int) -> None:
     assert f"PARTIAL: {num_points} of 20 points" in title(figure)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(
     values=arrays(np.float64, (1, 3, 4), elements=st.floats(-1e12, 1e12) | st.sampled_from([math.nan, math.inf])),
@@ -641,6 +642,7 @@ def test_provenance_of_any_kind_is_text_and_no_markup(tmp_path: Path, resolved: 
 # ---------------------------------------------------------------- as a reader sees it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [1, 2])
 @pytest.mark.parametrize(
     ("model", "checkpoint"),
@@ -716,6 +718,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_equal_surfaces_give_equal_pictures_byte_for_byte(tmp_path: Path) -> None:
     files = [tmp_path / "line", tmp_path / "plane"]
     surfaces = [

@@ -279,6 +279,7 @@ def headings(page: Reader) -> list[str]:
     return [text for around, text in page.texts if around[-2:] == ("figure", "h3")]
 
 
+@pytest.mark.slow
 def test_the_pictures_are_those_of_plot(two: Written, tmp_path: Path) -> None:
     """To the byte: what is proven of `plot`, such as which axis is which, holds here."""
     surfaces = {file.name: load_surface(file) for file in two.files}
@@ -297,6 +298,7 @@ def test_every_picture_says_what_is_shown(two: Written) -> None:
         assert ET.fromstring(image).tag == "{http://www.w3.org/2000/svg}svg"
 
 
+@pytest.mark.slow
 def test_there_is_a_picture_of_everything_that_a_file_has(one: Written) -> None:
     assert headings(one.page) == [
         "The plane",
@@ -320,6 +322,7 @@ def test_a_path_of_training_is_drawn(landscape: Landscape, tmp_path: Path) -> No
     assert str(page.pictures[0]["alt"]).startswith("A path of checkpoints over filled contours of the train loss of a")
 
 
+@pytest.mark.slow
 def test_two_planes_are_side_by_side_and_their_difference_is_there(two: Written) -> None:
     page = two.page
     assert headings(page) == [
@@ -376,6 +379,7 @@ ODD = {
 QUICK = ("nothing evaluated", "a line of one point")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in ODD if kind not in QUICK)]
 )
@@ -464,6 +468,7 @@ def test_the_page_needs_nothing_but_itself(two: Written) -> None:
     assert "@import" not in style
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_page(landscape: Landscape, tmp_path: Path) -> None:
     files = write(tmp_path, a=point())
     pages = []

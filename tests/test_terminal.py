@@ -320,6 +320,7 @@ def test_of_a_volume_the_layer_nearest_to_0_is_shown() -> None:
     assert "24 … 40.4" in screens[0].text()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     width=st.integers(20, 200),
