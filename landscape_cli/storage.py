@@ -180,7 +180,7 @@ def check_overwritable(path: Path) -> None:
     Raises:
         SurfaceError: The file is something else.
     """
-    if path.stat().st_size and not is_surface_file(path):
+    if not is_surface_file(path) and path.stat().st_size:
         raise SurfaceError(
             f"{path}: not a surface file; --overwrite replaces only those",
             hint="Choose another output with -o, or remove the file yourself.",

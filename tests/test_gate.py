@@ -80,6 +80,7 @@ def test_limits_are_those_of_the_jackknife_by_brute_force() -> None:
     assert (found.base, found.new, found.pairing, found.num_slices) == (*whole, "paired", 20)
 
 
+@pytest.mark.slow
 def test_false_failures_are_rarer_than_one_in_twenty() -> None:
     """With a true radius at the limit of the tolerance, where half of the estimates are beyond it; 150 draws."""
     one, other = 1 / np.arange(1, 30), 1 / np.arange(1, 30)[::-1] / 0.85**2

@@ -179,6 +179,7 @@ def test_adaptive_measures_do_not_notice_what_the_network_does_not_notice(
     assert ratios[change][measure] == pytest.approx(1, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["grad_norm", "lambda_max", "trace", "sam", "keskar"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_naive_measures_change_a_lot_though_the_network_is_the_same(

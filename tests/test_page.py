@@ -466,7 +466,8 @@ page_of(plane(num_slices=2), Path({str(tmp_path)!r}))
 
 def test_templates_are_files_of_the_package() -> None:
     folder = files("landscape_cli.analysis.pages").joinpath("templates")
-    assert {each.name for each in folder.iterdir()} == {"base.html.j2", "surface.html.j2", "page.css", "page.js"}
+    needed = {"base.html.j2", "surface.html.j2", "report.html.j2", "page.css", "page.js", "report.css"}
+    assert {each.name for each in folder.iterdir()} == needed
     assert all(each.read_text(encoding="utf-8").strip() for each in folder.iterdir())
 
 

@@ -156,6 +156,7 @@ class Told(nn.Module):
         return self.layer(x.flatten(1))
 
 
+@pytest.mark.slow
 def test_the_helpers_of_a_finished_grid_do_points_of_the_radius(tmp_path: Path) -> None:
     dataset = network("mlp")[1]
     (tmp_path / "seen").mkdir()
@@ -466,6 +467,7 @@ def test_a_plan_that_is_halved_on_the_line_is_kept_there_and_not_on_the_grid(tmp
 # ---------------------------------------------------------------- the whole command
 
 
+@pytest.mark.slow
 def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape: Landscape) -> None:
     config, output = small_config(tmp_path, radius=SMALL), tmp_path / "s.h5"
     dry = landscape("scan", config, "-o", output, "--dry-run", "--json")
@@ -507,6 +509,7 @@ def test_the_time_that_a_scan_takes_counts_the_radius(tmp_path: Path) -> None:
     assert seen["without"].radius is None
 
 
+@pytest.mark.slow
 def test_every_checkpoint_of_a_series_gets_its_radius(tmp_path: Path, landscape: Landscape) -> None:
     weights = torch.load(ROOT / "configs" / "digits.pt", weights_only=True)["state_dict"]
     for name, scale in (("a", 1.0), ("b", 1.1)):
@@ -566,6 +569,7 @@ def test_a_radius_before_its_first_point_gives_no_number(tmp_path: Path) -> None
     assert measured(load_surface(tmp_path / "s.h5"), "adaptive_radius").note == "too few points are evaluated"
 
 
+@pytest.mark.slow
 def test_tau_of_the_config_is_the_default_and_that_of_the_command_wins(tmp_path: Path, landscape: Landscape) -> None:
     config = small_config(tmp_path, radius={**SMALL, "tau": 0.4})
     scan(load_config(config), tmp_path / "s.h5")
@@ -605,6 +609,7 @@ def at_its_minimum(num_examples: int = 40) -> tuple[nn.Module, TensorDataset]:
         return model, TensorDataset(inputs, model(inputs))
 
 
+@pytest.mark.slow
 def test_on_a_quadratic_the_rise_and_the_radius_are_the_closed_forms() -> None:
     model, dataset = at_its_minimum()
     surface = scan_model(

@@ -528,12 +528,11 @@ def test_a_file_from_elsewhere_has_no_configuration(landscape: Landscape, tmp_pa
 
 
 def test_wrong_arguments_are_refused(landscape: Landscape, tmp_path: Path) -> None:
-    a, b = write(tmp_path, a=plane(), b=plane())
+    (a,) = write(tmp_path, a=plane())
     before = a.read_bytes()
     for arguments, words in {
         (a, "-o", tmp_path / "r.pdf"): "a report is a page; found '.pdf', expected .html",
         (a, "-o", tmp_path / "r"): "found a file without a suffix",
-        (a, b, a, "-o", tmp_path / "r.html"): "given twice",
         (a, "-o", tmp_path / "r.html", "--loss", "tset_loss"): "a.h5: loss: found 'tset_loss'",
         (a, "-o", tmp_path / "r.html", "--tau", "0"): "--tau: found 0; expected a number above 0",
     }.items():

@@ -102,6 +102,7 @@ def test_every_surface_equals_that_of_a_scan_of_its_own(folder: Path, landscape:
     assert len(centres) == 3
 
 
+@pytest.mark.slow
 def test_a_real_process_does_the_same(folder: Path, landscape: Landscape, landscape_process: Run) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     outcome = landscape_process("scan", "c.yaml", *SERIES, "--json", env=environment)
@@ -206,6 +207,7 @@ def scanning(arguments: list[str], *, until: Callable[[], bool]) -> Iterator[sub
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_saves_and_the_same_command_finishes_everything(
     folder: Path, landscape: Landscape
 ) -> None:

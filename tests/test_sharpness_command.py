@@ -61,6 +61,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_scanned_checkpoint_gets_its_radius_with_an_error_bar(scanned: Path, landscape: Landscape) -> None:
     report = read_json(landscape("sharpness", scanned, "--json"))
     radius = report["measures"]["adaptive_radius"]

@@ -50,6 +50,7 @@ def scanning(config: Path, *, after_points: int) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("milliseconds", [30, 80])
 def test_a_second_sigterm_while_the_result_is_printed_changes_nothing(config: Path, milliseconds: int) -> None:
     with scanning(config, after_points=3) as process:
@@ -87,6 +88,7 @@ def test_a_signal_saves_and_the_same_command_finishes(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_after_a_stop_the_same_command_computes_only_what_is_missing(config: Path, landscape_process: Run) -> None:
     with scanning(config, after_points=3) as process:
         process.terminate()
