@@ -85,7 +85,8 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         handle, name = tempfile.mkstemp(prefix=_temporary_prefix(path), dir=path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot write in {path.parent}: {error.strerror}", hint=_KEPT) from error
+        hint = f"Make the folder first: mkdir -p {path.parent}" if isinstance(error, FileNotFoundError) else _KEPT
+        raise OutputError(f"{path}: cannot write in {path.parent}: {error.strerror}", hint=hint) from error
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -124,6 +124,63 @@ def test_a_split_has_its_colour_whatever_else_is_drawn() -> None:
     assert len(set(alone)) == 3
 
 
+def test_the_median_of_rays_lies_within_them_as_they_are_drawn() -> None:
+    """On a logarithmic axis it is straight between knots, as the rays are, and ends where the first of them does."""
+    surface = surface_of(
+        lambda s, x, y: 1e-3 + 10 * (1 + s) * (x**2 + y**2), line(-1, 1, 5), line(-1, 1, 5), num_slices=3
+    )
+    for metric in surface.metrics.values():
+        metric.centre = 1e-3
+    ax = plot(surface, kind="rays").axes[0]
+    (median,) = [each for each in ax.lines if each.get_linewidth() == 2]
+    where, found = np.asarray(median.get_xdata()), np.asarray(median.get_ydata())
+    assert where[-1] == 1.0
+    curves = [
+        np.asarray(path.vertices)
+        for each in ax.collections
+        if isinstance(each, LineCollection)
+        for path in each.get_paths()
+    ]
+    drawn = [np.exp(np.interp(where, curve[:, 0], np.log(curve[:, 1]))) for curve in curves]
+    np.testing.assert_allclose(found, np.median(drawn, axis=0))
+
+
+def test_what_is_no_more_than_rounding_is_no_difference() -> None:
+    a = surface_of(lambda s, x, y: 2 + x, X, line(-1, 1, 5))
+    b = surface_of(lambda s, x, y: (2 + x) * (1 + 3e-7 * y), X, line(-1, 1, 5))
+    for is_log in (False, True):
+        figure = plot({"a": a, "b": b}, difference=True, log=is_log)
+        assert pixel(figure, figure.axes[0], 0.31, 0.9).min() > 235
+        middle = 1.0 if is_log else 0.0
+        assert middle in [pytest.approx(each) for each in figure.axes[1].get_yticks()]
+
+
+@pytest.mark.parametrize("kind", ["filled", "contour", "line"])
+def test_a_part_that_is_not_there_is_no_divergence(kind: str) -> None:
+    axes = [line(-1, 1, 9)] * (1 if kind == "line" else 2)
+    evaluated = np.random.default_rng(0).random((1, *map(len, axes))) < 0.7
+    figure = plot(surface_of(lambda s, *c: sum(c), *axes, evaluated=evaluated), kind=kind)
+    assert not any("diverged" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize("options", [{"levels": 8, "kind": "contour"}, {"levels": 16}, {"levels": 20}, {"vmax": 3.0}])
+def test_labels_are_not_cut_off_whatever_the_numbers_beside_them(options: dict[str, object]) -> None:
+    surface = surface_of(lambda s, x, y: 10.0 ** (2 * x + y - 3), line(-1, 1, 9), line(-1, 1, 9))
+    for figure in (plot(surface, **options), plot({"one": surface, "two": surface}, **options)):  # type: ignore[arg-type]
+        drawn, paper = figure.get_tightbbox(), figure.bbox_inches
+        assert drawn.x0 >= 0
+        assert drawn.x1 <= paper.x1
+        assert drawn.y0 >= 0
+        assert drawn.y1 <= paper.y1
+
+
+def test_of_several_files_the_one_that_cannot_be_drawn_is_named() -> None:
+    path = with_path(surface_of(slope, X, Y), (0.5, -0.5), (0.0, 0.0))
+    draw(plot({"a.h5": path, "b.h5": surface_of(slope, X, Y)}))  # nobody has asked for the steps
+    with pytest.raises(UsageError, match="b.h5: kind: 'trajectory' cannot be drawn"):
+        plot({"a.h5": path, "b.h5": surface_of(slope, X, Y)}, kind="trajectory")
+
+
 # ---------------------------------------------------------------- words
 
 
@@ -210,7 +267,7 @@ def test_what_makes_no_sense_beside_axes_of_the_caller_is_refused(options: dict[
     [
         ({"levels": [1.0, 2.0], "vmin": 0.5}, "levels: found beside vmin or vmax"),
         ({"levels": [-1.0, 2.0], "log": True}, "levels: found -1; a logarithmic scale needs levels above 0"),
-        ({"size": (0.0, 1.0)}, "size: found 0 × 1; expected a width and a height above 0"),
+        ({"size": (0.0, 1.0)}, "size: found 0 × 1 inches; expected at least 2.5 × 2 for the words"),
     ],
 )
 def test_contradictions_are_said(options: dict[str, object], words: str) -> None:

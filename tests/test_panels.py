@@ -137,7 +137,7 @@ def test_a_difference_along_a_line_is_taken_slice_by_slice() -> None:
     ax = plot({"a": a, "b": b}, difference=True).axes[0]
     (mean,) = [each for each in ax.lines if len(each.get_xdata()) == 5]
     np.testing.assert_allclose(np.asarray(mean.get_ydata(), dtype=float), 0.1 + np.asarray(X))
-    assert ax.get_ylabel().endswith("B − A")
+    assert ax.get_ylabel().endswith("b − a")
 
 
 @pytest.mark.parametrize("num_axes", [1, 2])

@@ -224,7 +224,7 @@ def test_diverged_points_are_hatched_and_never_filled(partial: bool, value: floa
     assert all(is_grey(around(a + 0.01, b + 0.01)) for a, b in lost)
     for a, b in ((x[4], y[1]), (x[6], y[5]), (x[2], y[1])):
         assert not is_grey(around(a + 0.03, b + 0.03))
-    assert legend_texts(figure) == ["evaluated; linear between, white beyond"] * partial + ["diverged (NaN or inf)"]
+    assert legend_texts(figure) == ["evaluated; linear between"] * partial + ["diverged (NaN or inf)"]
     assert ("PARTIAL" in title(figure)) is partial
 
 
@@ -296,7 +296,7 @@ def test_a_triangle_with_a_diverged_corner_is_a_picture() -> None:
     surface = surface_of(lambda s, a, b: math.nan if b < 0 else a, line(-1, 1, 3), line(-1, 1, 3), evaluated=evaluated)
     figure = plot(surface)
     cast(FigureCanvasAgg, figure.canvas).draw()
-    assert legend_texts(figure) == ["evaluated; linear between, white beyond", "diverged (NaN or inf)"]
+    assert legend_texts(figure) == ["evaluated; linear between", "diverged (NaN or inf)"]
 
 
 def test_of_a_volume_the_layer_at_the_checkpoint_is_drawn() -> None:

@@ -143,7 +143,7 @@ def _facts(surface: Surface, with_slices: bool, slice_index: int | None) -> list
         shortened(" ".join(checkpoint.split())),
         _origin(surface),
         ", ".join(f"n({split}) = {size:,}" for split, size in sizes.items() if size) or "n unknown",
-        _normalization(surface),
+        _normalization(surface) if with_slices else "",
         f"BatchNorm {batchnorm}" if batchnorm and _section(surface, "found").get("has_batchnorm") is not False else "",
         text(evaluation.get("precision")),
         _cosines(surface, slice_index) if with_slices else "",

@@ -11,6 +11,8 @@ from landscape_cli.analysis.scale import spans_decades
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
 
+_ROUNDING = 1e-5  # of values in float32, between engines
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -19,18 +21,20 @@ class Difference:
     Attributes:
         layer: B − A, or B / A; evaluated where both are, not finite where either is not.
         is_ratio: Whether it is B / A.
+        rounding: What is no more than rounding between engines and machines: 1e-5 of the largest value, or a factor of
+            1 + 1e-5.
     """
 
     layer: Layer
     is_ratio: bool
+    rounding: float
 
     @property
     def reach(self) -> float:
-        """The largest |B − A|, or the largest of B / A and A / B; of no difference the least that can be shown."""
+        """The largest |B − A|, or the largest of B / A and A / B; no less than `rounding`."""
         shown = self.layer.shown
-        if self.is_ratio:
-            return float(np.exp(np.abs(np.log(shown)).max(initial=0.0))) if (shown > 0).any() else 1.0
-        return float(np.abs(shown).max(initial=0.0))
+        largest = np.exp(np.abs(np.log(shown)).max(initial=0.0)) if self.is_ratio else np.abs(shown).max(initial=0.0)
+        return max(float(largest), self.rounding)
 
 
 def difference_of(
@@ -66,7 +70,9 @@ def difference_of(
         raise UsageError(f"log: {name} has values that are not positive, and no ratio", hint="Use linear.")
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         values = b.values / a.values if is_ratio else b.values - a.values
-    return Difference(replace(a, values=np.where(finite, values, np.nan), evaluated=both), is_ratio)
+    layer = replace(a, values=np.where(finite, values, np.nan), evaluated=both)
+    largest = float(np.abs(pooled).max(initial=0.0)) or 1.0
+    return Difference(layer, is_ratio, 1 + _ROUNDING if is_ratio else _ROUNDING * largest)
 
 
 def difference_of_lines(first: Surface, second: Surface, name: str) -> Surface:

@@ -37,6 +37,7 @@ _STAYING = ("PARTIAL", "NOT MEASURED ALIKE")  # lines of a title that one of the
 _PANEL = 0.62  # of the size of a single picture
 _SMALLEST = 0.68  # words at the foot, beside the others
 _CHARACTER = 0.52  # width of one, beside its size
+_LEAST = (2.5, 2.0)  # inches; below it words are wider than the picture
 _SHRINK = (0.7, 1.5)  # words never become smaller or larger than this
 
 
@@ -97,8 +98,8 @@ def plot(
     if not surfaces:
         raise UsageError("plot: found no surface; expected at least one")
     suffix = _suffix(Path(path)) if path is not None else None
-    usual = usual_kind(next(iter(surfaces.values())))
-    kind = kind or (usual if not difference or usual != "trajectory" else "filled")
+    usual = {usual_kind(each) for each in surfaces.values()}
+    kind = kind or (usual.pop() if len(usual) == 1 and (not difference or usual != {"trajectory"}) else "filled")
     if kind not in PLOTS:
         raise UsageError(f"kind: found {kind!r}{did_you_mean(kind, PLOTS)}")
     for each in surfaces.values():
@@ -115,7 +116,7 @@ def plot(
         }
         return _draw_into(ax, surfaces, kind, options, title, [name for name, is_given in others.items() if is_given])
     with drawing(style_of(style), _shrink(kind, style, size)) as chosen:
-        figure = Figure(figsize=size or _size(kind, 1 if difference else len(surfaces), chosen), layout="constrained")
+        figure = Figure(figsize=size or _size(kind, 1 if difference else len(surfaces), chosen), layout="compressed")
         FigureCanvasAgg(figure)
         _draw(figure, surfaces, kind, options, difference=difference)
         if title is not None:
@@ -126,6 +127,7 @@ def plot(
             first = next(iter(surfaces.values()))
             words = "\n".join([*(axis_label(first, name) for name in "xy"), words])
         figure.supxlabel(words, fontsize=small, color=shade(0.55), parse_math=False)
+        figure.draw_without_rendering()  # what stands around axes of one shape is known only behind a first layout
         if path is not None and suffix is not None:
             if not dpi > 0:
                 raise UsageError(f"dpi: found {dpi:g}; expected more than 0")
@@ -139,8 +141,9 @@ def _shrink(kind: str, style: str, size: tuple[float, float] | None) -> float:
     """How much smaller words are on a picture that is smaller than usual, and larger on a larger one."""
     if size is None:
         return 1.0
-    if not all(0 < side < np.inf for side in size):
-        raise UsageError(f"size: found {size[0]:g} × {size[1]:g}; expected a width and a height above 0")
+    if not (_LEAST[0] <= size[0] < np.inf and _LEAST[1] <= size[1] < np.inf):
+        found = f"{size[0]:g} × {size[1]:g}"
+        raise UsageError(f"size: found {found} inches; expected at least {_LEAST[0]:g} × {_LEAST[1]:g} for the words")
     width, height = (style_of(style).scale * side for side in usual_size(kind))
     return float(np.clip(np.sqrt(min(size[0] / width, size[1] / height)), *_SHRINK))
 

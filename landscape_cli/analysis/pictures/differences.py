@@ -69,9 +69,11 @@ def _draw_planes(ax: Axes, surfaces: Mapping[str, Surface], kind: str, options: 
     if kind == "heatmap":
         draw_cells(ax, layer, colors)
     else:
-        draw_contours(ax, layer, colors, filled=kind == "filled")
+        draw_contours(ax, layer, colors, filled=kind == "filled", is_labelled=False)
     if options.get("colorbar", True) and layer.finite.any():
-        color_bar(ax, colors, f"{quantity(first, layer.metric)}, {'ratio B / A' if found.is_ratio else 'B − A'}")
+        a, b = (shortened(name) for name in surfaces)
+        words = f"{quantity(first, layer.metric)}, {b} {'/' if found.is_ratio else '−'} {a}"
+        color_bar(ax, colors, words, ticks=_ticks(colors))
     finish(first, layer, ax, with_path=False, is_dotted=kind != "heatmap")
 
 
@@ -89,7 +91,8 @@ def _draw_lines(ax: Axes, surfaces: Mapping[str, Surface], options: Mapping[str,
     ax.axvline(0, color=shade(0.25), linewidth=0.8, zorder=0)
     draw_curve(ax, curve, series_color(0), "-", is_complete=found.complete)
     ax.set_ylim(options.get("vmin"), options.get("vmax"))
-    write_labels(ax, axis_label(first, "x"), f"{quantity(first, name)}, B − A")
+    a, b = (shortened(each) for each in surfaces)
+    write_labels(ax, axis_label(first, "x"), f"{quantity(first, name)}, {b} − {a}")
     which = [] if index is None else [f"slice {index}, counting from 0"]
     part = [] if found.complete else [f"PARTIAL: {found.num_evaluated:,} points in both"]
     write_title(ax, "\n".join([_heading(readable(name), surfaces, is_ratio=False), *which, *part, *_unlike(surfaces)]))
@@ -129,6 +132,16 @@ def _diverging(found: Difference, options: Mapping[str, Any]) -> Colors:
         norm = Normalize(chosen[0], chosen[-1])
     extend: Extend = "both" if given and own > reach else "neither"
     return Colors(chosen, norm, color_map(options.get("cmap") or DIVERGING), extend)
+
+
+def _ticks(colors: Colors) -> list[float]:
+    """No difference, and steps away from it to both sides, within the levels."""
+    to_height, back = (np.log, np.exp) if colors.is_log else (np.asarray, np.asarray)
+    low, high = (float(to_height(float(end or 0.0))) for end in (colors.norm.vmin, colors.norm.vmax))
+    if colors.is_log:
+        return [float(back(each)) for each in np.linspace(low, high, 7)]
+    ticks = MaxNLocator(8, symmetric=True).tick_values(low, high)
+    return [float(each) for each in ticks if low <= each <= high]
 
 
 def _symmetric(reach: float, num: int, is_round: bool) -> FloatArray:

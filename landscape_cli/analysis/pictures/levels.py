@@ -24,6 +24,7 @@ _USUAL = 12
 _MOST = 200
 _HUGE = 1e200  # matplotlib fills no further than 1e250
 _TINY = 1e-290  # below it differences of floats are lost
+_ABOUT = 0.35  # how far a number of levels may be off for the sake of round ones
 _NARROW = 20.0  # the ratio up to which evenly spaced levels are rounder, also on a logarithmic scale
 _MOST_TICKS = 18
 _SHARE, _LINE = 0.6, 2.0  # of the height of a figure is a colour bar; of a number, beside its size
@@ -110,20 +111,22 @@ def color_map(name: str) -> Colormap:
     return mpl.colormaps[name]
 
 
-def color_bar(axes: Axes | Sequence[Axes], colors: Colors, label: str) -> None:
+def color_bar(axes: Axes | Sequence[Axes], colors: Colors, label: str, *, ticks: Sequence[float] | None = None) -> None:
     """Draw the scale beside one or several axes, with numbers that can be told apart.
 
     Args:
         axes: Which lose the room for it.
         colors: What it shows.
         label: What the numbers are.
+        ticks: Where there are numbers; by default at levels.
     """
     first = axes if isinstance(axes, Axes) else axes[0]
     figure: Any = first.get_figure(root=True)
-    ticks = _ticks(colors, int(figure.get_figheight() * _SHARE * 72 / (_LINE * mpl.rcParams["font.size"])))
+    most = int(figure.get_figheight() * _SHARE * 72 / (_LINE * mpl.rcParams["font.size"]))
+    places = _ticks(colors, most) if ticks is None else list(ticks)
     mappable = mpl.cm.ScalarMappable(colors.norm, colors.cmap)
     bar = first.figure.colorbar(mappable, ax=axes, shrink=0.9, extend=colors.extend)
-    bar.set_ticks(ticks, labels=distinct(ticks))
+    bar.set_ticks(places, labels=distinct(places))
     bar.ax.minorticks_off()
     bar.ax.set_ylabel(label, parse_math=False)
 
@@ -180,17 +183,17 @@ def _levels(scale: Scale, wanted: int | None, *, exact: tuple[bool, bool]) -> Fl
 
 
 def _log_levels(low: float, high: float, wanted: int | None) -> FloatArray:
-    if wanted is not None:  # as many as asked for are better than round ones
-        return np.concatenate([[low], np.geomspace(low, high, wanted)[1:-1], [high]])
     exponents = np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 2)
     for steps in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
         levels = np.outer(10.0 ** np.clip(exponents, -307, 307), steps).ravel()
         levels = np.unique(levels)
         first = max(int(np.searchsorted(levels, low, "right")) - 1, 0)
         levels = levels[first : int(np.searchsorted(levels, high, "left")) + 1]
-        if len(levels) <= _MAX_LEVELS:
+        if wanted is None and len(levels) <= _MAX_LEVELS:
             return _cover(levels, low, high)
-    return _cover(np.geomspace(low, high, _MAX_LEVELS), low, high)
+        if wanted is not None and abs(len(levels) - wanted) <= _ABOUT * wanted:
+            return _cover(levels, low, high)
+    return _cover(np.geomspace(low, high, wanted or _MAX_LEVELS), low, high)
 
 
 def _cover(levels: FloatArray, low: float, high: float) -> FloatArray:

@@ -114,7 +114,7 @@ def heatmap(
     finish(surface, layer, ax)
 
 
-def draw_contours(ax: Axes, layer: Layer, colors: Colors, *, filled: bool, ink: str | None = None) -> None:
+def draw_contours(ax: Axes, layer: Layer, colors: Colors, *, filled: bool, is_labelled: bool = True) -> None:
     """Draw contours of a layer: filled ones with thin lines, or coloured lines.
 
     Args:
@@ -122,11 +122,13 @@ def draw_contours(ax: Axes, layer: Layer, colors: Colors, *, filled: bool, ink: 
         layer: What is drawn.
         colors: And how.
         filled: Whether the areas are coloured, or the lines.
-        ink: A colour for lines that are to have one only.
+        is_labelled: Whether the lines carry their levels.
     """
     fitting = _on_grid(ax, layer) if layer.evaluated.all() else _on_triangles(ax, layer, colors)
     if fitting is not None:
-        _label_lines(ax, _lines(fitting, colors, filled, ink), on_color=filled)
+        lines = _lines(fitting, colors, filled)
+        if is_labelled:
+            _label_lines(ax, lines, on_color=filled)
     elif layer.finite.any():
         _scatter(ax, layer, colors)
     dot_points(layer, ax)
@@ -165,13 +167,12 @@ def _scatter(ax: Axes, layer: Layer, colors: Colors) -> None:
     ax.scatter(layer.x[i], layer.y[j], c=layer.shown, s=60, **colors.drawing)
 
 
-def _lines(fitting: _Fitting, colors: Colors, filled: bool, ink: str | None) -> ContourSet:
+def _lines(fitting: _Fitting, colors: Colors, filled: bool) -> ContourSet:
     levels = colors.levels
     if filled:
         fitting.fill(*fitting.what, levels=levels, zorder=1, extend=colors.extend, **colors.drawing)
         return fitting.draw(*fitting.what, levels=levels, colors="white", linewidths=0.5, alpha=0.8, norm=colors.norm)
-    how: dict[str, Any] = colors.drawing if ink is None else {"colors": ink, "norm": colors.norm}
-    return fitting.draw(*fitting.what, levels=levels, linewidths=1.1 if ink is None else 0.6, **how)
+    return fitting.draw(*fitting.what, levels=levels, linewidths=1.1, **colors.drawing)
 
 
 def _label_lines(ax: Axes, lines: ContourSet, *, on_color: bool) -> None:

@@ -17,6 +17,7 @@ from landscape_cli.analysis.pictures import convexity
 from landscape_cli.analysis.pictures.levels import color_bar, colors_of
 from landscape_cli.analysis.pictures.table import IN_SPACE, PLOTS, values_shown
 from landscape_cli.analysis.pictures.wording import legend_above, write_title
+from landscape_cli.errors import located
 from landscape_cli.surface import FloatArray, Surface
 
 _OF_SCALE = ("log", "vmin", "vmax", "levels", "cmap")
@@ -53,7 +54,8 @@ def draw_panels(figure: Figure, surfaces: Mapping[str, Surface], kind: str, opti
         ax: Axes = figure.add_subplot(rows, columns, index + 1, projection="3d" if kind in IN_SPACE else None)
         ax.locator_params(nbins=4)
         with mpl.rc_context({"font.size": 0.85 * mpl.rcParams["font.size"]}):
-            PLOTS[kind](surface, ax, **common | alone)
+            with located(name):
+                PLOTS[kind](surface, ax, **common | alone)
             _rename(ax, name)
         drawn.append(ax)
     _share_ranges(drawn, kind)
@@ -90,7 +92,11 @@ def common_scale(surfaces: Mapping[str, Surface], kind: str, options: Mapping[st
 
 def _pooled(surfaces: Mapping[str, Surface], kind: str, options: Mapping[str, Any]) -> FloatArray:
     chosen = options.get("metric"), options.get("slice_index")
-    values = np.concatenate([values_shown(kind, each, *chosen) for each in surfaces.values()])
+    shown = []
+    for name, each in surfaces.items():
+        with located(name):
+            shown.append(values_shown(kind, each, *chosen))
+    values = np.concatenate(shown)
     return np.asarray(values[np.isfinite(values)])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,9 +78,9 @@ def missing(layer: Layer, *, is_dotted: bool = False) -> list[Artist]:
         is_dotted: Whether it is interpolated between dots.
     """
     if is_dotted and layer.evaluated.any():
-        dots = Line2D([], [], color=shade(1), marker=".", linestyle="", label="evaluated; linear between, white beyond")
-        return [dots, *missing(replace(layer, evaluated=np.ones_like(layer.evaluated)))]
-    empty = Patch(facecolor=shade(0), edgecolor=shade(0.5), linewidth=0.6, label="not evaluated")
+        empty: Artist = Line2D([], [], color=shade(1), marker=".", linestyle="", label="evaluated; linear between")
+    else:
+        empty = Patch(facecolor=shade(0), edgecolor=shade(0.5), linewidth=0.6, label="not evaluated")
     diverged = Patch(**hatched(), label="diverged (NaN or inf)")
     return [*([] if layer.evaluated.all() else [empty]), *([diverged] if layer.diverged.any() else [])]
 

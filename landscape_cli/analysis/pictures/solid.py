@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +22,7 @@ from landscape_cli.analysis.pictures.levels import Colors, color_bar, colors_of
 from landscape_cli.analysis.pictures.regions import has_cells, mesh_of
 from landscape_cli.analysis.pictures.sheet import outside
 from landscape_cli.analysis.pictures.styles import shade
-from landscape_cli.analysis.pictures.wording import write_title
+from landscape_cli.analysis.pictures.wording import legend_below, write_title
 from landscape_cli.analysis.scale import Scale
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
@@ -33,7 +32,6 @@ _MOST_MARKS = 2000
 _MOST_FACES = 10_000  # as vectors
 _VIEW = (30.0, -55.0)
 _ROOM = 0.42  # inches for each point of the size of words, without which the foot says what the axes are
-_LABEL = 70  # characters in a line of a legend
 _FLOOR = 0.32  # of the height of the body, below it
 _LIGHT = np.array([-0.35, -0.5, 0.8])
 _DARKEST = 0.45
@@ -84,7 +82,7 @@ def surface3d(
     _floor(ax, layer, colors)
     if colorbar and layer.finite.any():
         color_bar(ax, colors, quantity(surface, layer.metric))
-    _mark(surface, layer, ax, scale)
+    _mark(surface, layer, ax, scale, is_seen=view is None)
 
 
 def _scale(colors: Colors) -> Scale:
@@ -193,8 +191,10 @@ def _floor(ax: Axes3D, layer: Layer, colors: Colors) -> None:
         ax.tricontourf(mesh.triangles, heights, alpha=0.75, **how, **colors.drawing)
 
 
-def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale) -> None:
-    """The checkpoint, the path and what has diverged, with a legend."""
+def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale, *, is_seen: bool) -> None:
+    """The checkpoint, the path and what has diverged, with a legend; from elsewhere the body may hide the checkpoint,
+    which then is marked on the floor alone.
+    """
     handles: list[Artist] = []
     i, j = np.nonzero(layer.diverged)
     if len(i):
@@ -206,8 +206,7 @@ def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale) -> None:
     if path is not None and path.is_known_in(layer.slice_index):
         x, y = path.coordinates[layer.slice_index, :, 0], path.coordinates[layer.slice_index, :, 1]
         look: dict[str, Any] = {"color": shade(0.9), "linewidth": 1.2, "marker": "o", "markersize": 3}
-        words = f"{path_in_words(path, layer.slice_index)}{outside(x, y, ax)}"
-        label = textwrap.fill(words, _LABEL)
+        label = f"{path_in_words(path, layer.slice_index)}{outside(x, y, ax)}"
         inside = (x >= layer.x[0]) & (x <= layer.x[-1]) & (y >= layer.y[0]) & (y <= layer.y[-1])
         x, y = (np.where(inside, each, np.nan) for each in (x, y))
         ax.plot(x, y, np.full(len(x), -_FLOOR), zorder=10, markerfacecolor=shade(0), **look)
@@ -215,7 +214,9 @@ def _mark(surface: Surface, layer: Layer, ax: Axes3D, scale: Scale) -> None:
     centre = surface.metrics[layer.metric].centre
     if layer.x[0] <= 0 <= layer.x[-1] and layer.y[0] <= 0 <= layer.y[-1] and np.isfinite(centre):
         height = float(scale.share(np.asarray(centre)))
-        ax.plot([0, 0], [0, 0], [-_FLOOR, height], color=shade(0.9), linewidth=0.8, linestyle=":", zorder=11)
-        ax.plot([0], [0], [height], "o", color=shade(0.9), markersize=3.5, markeredgecolor=shade(0), zorder=12)
+        ax.plot([0], [0], [-_FLOOR], "+", color=shade(0.9), markersize=6, zorder=11)
+        if is_seen:
+            ax.plot([0, 0], [0, 0], [-_FLOOR, height], color=shade(0.9), linewidth=0.8, linestyle=":", zorder=11)
+            ax.plot([0], [0], [height], "o", color=shade(0.9), markersize=3.5, markeredgecolor=shade(0), zorder=12)
     if handles:
-        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.02), fontsize="small")
+        legend_below(ax, handles)

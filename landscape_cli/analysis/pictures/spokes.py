@@ -19,6 +19,7 @@ from landscape_cli.analysis.slices import Slices, slices_of
 from landscape_cli.errors import UsageError
 from landscape_cli.surface import FloatArray, Surface
 
+_TINY = 1e-300
 _SHARES = 200  # places along the distance at which the median is taken
 
 
@@ -35,8 +36,8 @@ def rays(
     """Draw the loss against the distance from the checkpoint, along every ray of every slice, with their median.
 
     Two rays on a line, 16 on a plane, 26 in a volume, of each slice. A ray ends where the grid does, or before a point
-    that has diverged, where a cross marks its end. The median is over the rays that reach that far, a diverged one
-    counts as the highest.
+    that has diverged, where a cross marks its end. The median goes as far as all rays do; a diverged one counts
+    as the highest.
 
     Args:
         surface: Of any dimension, with the checkpoint on or within the grid.
@@ -54,7 +55,7 @@ def rays(
     found = [rays_of(slices, values) for values in slices.values]
     scale = scale_of(np.concatenate([ray.loss for each in found for ray in each]), log=log, vmin=vmin, vmax=vmax)
     _draw_rays(ax, found)
-    _draw_median(ax, [ray for each in found for ray in each])
+    _draw_median(ax, [ray for each in found for ray in each], is_log=scale.log)
     if scale.log:
         ax.set_yscale("log")
     _limit(ax, scale, vmin, vmax)
@@ -95,20 +96,19 @@ def _num_finite(ray: Ray) -> int:
     return len(finite) if finite.all() else int(np.argmin(finite))
 
 
-def _draw_median(ax: Axes, found: list[Ray]) -> None:
-    end = float(np.median([ray.distance[-1] for ray in found]))
-    where = np.linspace(0, end, _SHARES)
-    heights = np.stack([_at(ray, where) for ray in found])
-    median = np.asarray([np.median(column[~np.isnan(column)]) for column in heights.T])
+def _draw_median(ax: Axes, found: list[Ray], *, is_log: bool) -> None:
+    """As far as all rays reach, so that it does not jump where some end; straight where they are drawn straight."""
+    where = np.linspace(0, min(float(ray.distance[-1]) for ray in found), _SHARES)
+    median = np.median([_at(ray, where, is_log) for ray in found], axis=0)
     ax.plot(where, np.where(np.isfinite(median), median, np.nan), color=shade(1), linewidth=2)
 
 
-def _at(ray: Ray, where: FloatArray) -> FloatArray:
-    """The loss along a ray, linear between its knots; NaN beyond its end, +inf beyond the last finite knot."""
+def _at(ray: Ray, where: FloatArray, is_log: bool) -> FloatArray:
+    """The loss along a ray, straight between its knots as it is drawn; +inf beyond the last finite knot."""
     last = _num_finite(ray)
-    found = np.interp(where, ray.distance[:last], ray.loss[:last])
-    found = np.where(where > ray.distance[last - 1], np.inf, found)
-    return np.where(where > ray.distance[-1], np.nan, found)
+    loss = ray.loss[:last]
+    found = np.interp(where, ray.distance[:last], np.log(np.maximum(loss, _TINY)) if is_log else loss)
+    return np.where(where > ray.distance[last - 1], np.inf, np.exp(found) if is_log else found)
 
 
 def _limit(ax: Axes, scale: Scale, vmin: float | None, vmax: float | None) -> None:
