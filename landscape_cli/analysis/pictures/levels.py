@@ -21,6 +21,7 @@ from landscape_cli.surface import FloatArray
 
 _MAX_LEVELS = 18
 _USUAL = 12
+_ROUND = [1, 2, 2.5, 5, 10]
 _MOST = 200
 _HUGE = 1e200  # matplotlib fills no further than 1e250
 _TINY = 1e-290  # below it differences of floats are lost
@@ -173,7 +174,7 @@ def _levels(scale: Scale, wanted: int | None, *, exact: tuple[bool, bool]) -> Fl
     if scale.log and (wanted is not None or high > _NARROW * low):
         levels = _log_levels(low, high, wanted)
     else:
-        ticks = np.asarray(MaxNLocator(wanted or _USUAL).tick_values(low, high), dtype=np.float64)
+        ticks = np.asarray(MaxNLocator(wanted or _USUAL, steps=_ROUND).tick_values(low, high), dtype=np.float64)
         if low >= 0 and high <= 1:
             ticks = np.clip(ticks, 0, 1)  # shares end there
         levels = _cover(ticks[ticks > 0] if scale.log else ticks, low, high)

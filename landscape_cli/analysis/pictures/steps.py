@@ -53,7 +53,7 @@ def trajectory(
         raise UsageError("kind: 'trajectory' cannot be drawn: the file has no path of checkpoints", hint=hint)
     colors = colors_of(layer.shown, log=log, vmin=vmin, vmax=vmax, levels=levels, cmap=cmap)
     begin(surface, layer, ax)
-    draw_contours(ax, layer, colors, filled=True)
+    draw_contours(ax, layer, colors, filled=True, is_labelled=False)  # numbers are those of steps
     handles = _draw_steps(ax, path, layer)
     if colorbar and layer.finite.any():
         color_bar(ax, colors, quantity(surface, layer.metric))
