@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs what some tests look for, on a Debian machine: Chromium, which opens pages, and ffmpeg, which reads films.
+# Installs what some tests look for, on a Debian machine: Chromium, which opens pages, ffmpeg, which
+# makes films, and pdftotext, which reads what was printed.
 # Where it cannot, it says so; those tests are then skipped with their reason.
 set -euo pipefail
 
 missing=()
 command -v chromium > /dev/null || command -v chromium-browser > /dev/null || missing+=(chromium)
 command -v ffmpeg > /dev/null || missing+=(ffmpeg)
+command -v pdftotext > /dev/null || missing+=(poppler-utils)
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
