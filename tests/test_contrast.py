@@ -182,6 +182,7 @@ def test_pairing_takes_the_luck_of_the_directions_out() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [5, 15])
 def test_interval_of_paired_radii_holds_the_truth_in_91_to_98_of_100_cases(num: int) -> None:
     """The curvatures share their directions, but not their eigenvalues; 200 draws."""

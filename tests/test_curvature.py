@@ -302,6 +302,7 @@ def test_eigenpairs_equal_those_of_lapack(spectrum: str, index: int, which: str,
     check(solve(matrix, index, which), matrix, index, which)
 
 
+@pytest.mark.slow
 @given(data=st.data(), size=st.integers(1, 5), seed=st.integers(0, 1000))
 @settings(max_examples=80, deadline=None)
 def test_every_eigenvalue_of_tiny_matrices_is_found_also_repeated_ones(

@@ -94,6 +94,7 @@ def test_false_failures_are_rarer_than_one_in_twenty() -> None:
     assert outcomes.count("pass") / 150 < 0.09
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.3, 1.5), st.integers(0, 100))
 def test_larger_tolerance_never_turns_a_pass_into_a_fail(by: float, seed: int) -> None:

@@ -194,6 +194,7 @@ def test_naive_measures_change_a_lot_though_the_network_is_the_same(
         assert ratio > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["slice_curvature", "relative_flatness"])
 @pytest.mark.parametrize("change", ["layer", "before batchnorm"])
 def test_filter_normalised_measures_do_not_notice_scaled_layers(

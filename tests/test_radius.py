@@ -273,6 +273,7 @@ def test_a_time_budget_ends_the_radius_with_exit_code_75(tmp_path: Path, landsca
 # ---------------------------------------------------------------- added, changed, left alone
 
 
+@pytest.mark.slow
 def test_a_radius_is_added_to_a_finished_file_without_doing_the_grid_again(tmp_path: Path) -> None:
     scan(load_config(small_config(tmp_path)), tmp_path / "s.h5")
     before, observer = load_surface(tmp_path / "s.h5"), Watching()

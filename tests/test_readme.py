@@ -22,6 +22,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_python_session_runs(tmp_path: Path) -> None:
     _, session = blocks("python")
     code = session.replace('"coarse.h5"', repr(str(tmp_path / "coarse.h5"))).replace(

@@ -62,6 +62,7 @@ def test_a_second_sigterm_while_the_result_is_printed_changes_nothing(config: Pa
     assert json.loads(out)["status"] == "stopped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "exit_code"),
     [
@@ -125,6 +126,7 @@ def _handles(pid: int, number: signal.Signals) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_ends_the_process_on_the_spot(tmp_path: Path) -> None:
     """Through a model that hangs in its forward pass, so that the polite way cannot work."""
     (tmp_path / "hanging.py").write_text(

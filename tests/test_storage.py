@@ -1019,6 +1019,7 @@ for i in range(200):
 """
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_a_broken_file_while_a_writer_replaces_it(tmp_path: Path) -> None:
     path = tmp_path / "s.h5"
     save_surface(small_surface(), path)

@@ -105,6 +105,7 @@ def test_hutchinson_is_unbiased_and_covers_the_trace_as_its_error_says(spectrum:
     assert values.var(ddof=1) == pytest.approx(variance, rel=0.35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_xtrace_is_unbiased_and_its_error_is_of_the_size_of_its_deviations(spectrum: str) -> None:
     matrix = with_spectrum(SPECTRA[spectrum].tolist())
@@ -114,6 +115,7 @@ def test_xtrace_is_unbiased_and_its_error_is_of_the_size_of_its_deviations(spect
     assert 0.5 < np.sqrt((errors**2).mean()) / deviation < 2
 
 
+@pytest.mark.slow
 def test_xtrace_has_a_smaller_error_than_hutchinson_where_a_few_values_dominate() -> None:
     matrix = with_spectrum(SPECTRA["bulk and outliers"].tolist())
     exact = float(matrix.trace())
