@@ -44,6 +44,11 @@ class Layer:
         return self.evaluated & ~np.isfinite(self.values)
 
     @property
+    def at_height(self) -> str:
+        """Where on the third axis of a volume it lies, to be said behind the metric; nothing of a plane."""
+        return "" if self.z is None else f" at z = {self.z:g}"
+
+    @property
     def shown(self) -> FloatArray:
         """The finite values, flat."""
         return self.values[self.finite]

@@ -235,9 +235,7 @@ def _entitle(figure: Figure, title: str, *, is_single: bool) -> None:
         figure.suptitle(title, fontweight="bold", x=0.01, ha="left", parse_math=False)
         return
     ax = figure.axes[0]
-    rest = [
-        each for each in ax.get_title(loc="left").split("\n")[1:] if each.startswith(("PARTIAL", "NOT MEASURED ALIKE"))
-    ]
+    rest = [each for each in ax.get_title(loc="left").split("\n")[1:] if each.startswith(_STAYING)]
     write_title(ax, "\n".join([title, *rest]))
 
 

@@ -57,9 +57,8 @@ class Key:
 
 def title_of_plane(surface: Surface, layer: Layer) -> str:
     """What is shown of which model."""
-    height = "" if layer.z is None else f" at z = {layer.z:g}"
     shown = layer.slice_index if surface.grid.num_slices > 1 else None
-    return title(surface, f"{quantity(surface, layer.metric)}{height}", shown)
+    return title(surface, f"{quantity(surface, layer.metric)}{layer.at_height}", shown)
 
 
 def facts_of_plane(surface: Surface, layer: Layer, scale: Scale, key: Key, *, has_centre: bool) -> Iterator[Fact]:

@@ -63,8 +63,7 @@ def _draw_planes(ax: Axes, surfaces: Mapping[str, Surface], kind: str, options: 
     begin(first, layer, ax)
     rest = [line for line in ax.get_title(loc="left").split("\n") if line.startswith("slice ")]
     part = [] if layer.evaluated.all() else [f"PARTIAL: {int(layer.evaluated.sum()):,} points in both"]
-    height = "" if layer.z is None else f" at z = {layer.z:g}"
-    what = f"{readable(layer.metric)}{height}"
+    what = f"{readable(layer.metric)}{layer.at_height}"
     write_title(ax, "\n".join([_heading(what, surfaces, found.is_ratio), *rest, *part, *_unlike(surfaces)]))
     if kind == "heatmap":
         draw_cells(ax, layer, colors)

@@ -52,11 +52,12 @@ def line(
     scale = scale_of(values_of_line(surface, metric, slice_index), log=log, vmin=vmin, vmax=vmax)
     right_ax = ax.twinx() if right else None
     colors = _split_colors(surface, [*left, *right])
+    curves = {name: curve_of(surface, name, slice_index) for name in [*left, *right]}
     for name in left:
-        draw_curve(ax, curve_of(surface, name, slice_index), colors[name], "-", is_complete=surface.complete)
+        draw_curve(ax, curves[name], colors[name], "-", is_complete=surface.complete)
     if right_ax is not None:
         for name in right:
-            draw_curve(right_ax, curve_of(surface, name, slice_index), colors[name], "--", is_complete=surface.complete)
+            draw_curve(right_ax, curves[name], colors[name], "--", is_complete=surface.complete)
         right_ax.set_ylabel(_kinds(surface, right), parse_math=False)
         if _are_shares(surface, right, slice_index):
             right_ax.set_ylim(-0.03, 1.03)
@@ -71,7 +72,7 @@ def line(
         Line2D([], [], color=colors[name], linestyle="-" if name in left else "--", label=readable(name))
         for name in [*left, *right]
     ]
-    handles += explain_curves([curve_of(surface, name, slice_index) for name in [*left, *right]])
+    handles += explain_curves([*curves.values()])
     if surface.trajectory is not None and surface.trajectory.is_known_in(slice_index or 0):
         handles.append(_draw_path(ax, surface.trajectory, slice_index or 0))
     legend_below(ax, handles)

@@ -58,11 +58,7 @@ def contour(
     """
     layer = layer_of(surface, metric, slice_index)
     colors = colors_of(layer.shown, log=log, vmin=vmin, vmax=vmax, levels=levels, cmap=cmap)
-    begin(surface, layer, ax)
-    draw_contours(ax, layer, colors, filled=False)
-    if colorbar and layer.finite.any():
-        color_bar(ax, colors, quantity(surface, layer.metric))
-    finish(surface, layer, ax, is_dotted=True)
+    _contoured(surface, ax, layer, colors, filled=False, colorbar=colorbar)
 
 
 def filled(
@@ -81,8 +77,12 @@ def filled(
     """Draw filled contours with labelled lines over the plane; see `contour`."""
     layer = layer_of(surface, metric, slice_index)
     colors = colors_of(layer.shown, log=log, vmin=vmin, vmax=vmax, levels=levels, cmap=cmap)
+    _contoured(surface, ax, layer, colors, filled=True, colorbar=colorbar)
+
+
+def _contoured(surface: Surface, ax: Axes, layer: Layer, colors: Colors, *, filled: bool, colorbar: bool) -> None:
     begin(surface, layer, ax)
-    draw_contours(ax, layer, colors, filled=True)
+    draw_contours(ax, layer, colors, filled=filled)
     if colorbar and layer.finite.any():
         color_bar(ax, colors, quantity(surface, layer.metric))
     finish(surface, layer, ax, is_dotted=True)

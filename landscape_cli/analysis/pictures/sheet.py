@@ -31,9 +31,8 @@ def begin(surface: Surface, layer: Layer, ax: Axes, what: str | None = None) -> 
         ax: Receives them.
         what: What is shown, where it is not the metric.
     """
-    height = "" if layer.z is None else f" at z = {layer.z:g}"
     shown = layer.slice_index if surface.grid.num_slices > 1 else None
-    words = title(surface, f"{what or readable(layer.metric)}{height}", shown)
+    words = title(surface, f"{what or readable(layer.metric)}{layer.at_height}", shown)
     write_title(ax, words)
     write_labels(ax, axis_label(surface, "x"), axis_label(surface, "y"))
     if len(layer.x) > 1 and len(layer.y) > 1:

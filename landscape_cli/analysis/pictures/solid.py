@@ -96,9 +96,8 @@ def _steps(layer: Layer) -> tuple[int, int]:
 
 
 def _write(surface: Surface, layer: Layer, ax: Axes3D, steps: tuple[int, int]) -> None:
-    height = "" if layer.z is None else f" at z = {layer.z:g}"
     shown = layer.slice_index if surface.grid.num_slices > 1 else None
-    words = title(surface, f"{readable(layer.metric)}{height}", shown)
+    words = title(surface, f"{readable(layer.metric)}{layer.at_height}", shown)
     thinned = [f"one point of {step} along {name}" for name, step in zip("xy", steps, strict=True) if step > 1]
     write_title(ax, "\n".join([words, *thinned]))
     pad, figure = mpl.rcParams["font.size"], ax.get_figure(root=True)
