@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from analytic import line, surface_of
+from browsing import launched, watched
 from PIL import Image
 
 from landscape_cli.analysis.interactive.page import write_page
@@ -20,44 +20,26 @@ from landscape_cli.surface import Surface, Trajectory
 
 pytestmark = pytest.mark.slow  # a browser that draws 3-D without a GPU takes seconds a page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on this machine: apt-get install chromium", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 pytest.importorskip("plotly", reason="no plotly: pip install 'landscape-cli[html]'")
 
 DESKTOP, PHONE = {"width": 720, "height": 560}, {"width": 390, "height": 844}
-# without a GPU, and as root in a container
-ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+WITHOUT_GPU = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 # advice of Chromium about how plotly writes labels, and about drawing without a GPU
 NOT_OURS = ("Canvas2D: Multiple readback", "GPU stall", "GL Driver Message")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with launched(*WITHOUT_GPU) as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager
 def opened(browser: Any, path: Path, viewport: dict[str, int] = DESKTOP, **options: Any) -> Iterator[Any]:
     """The page, drawn; at the end it has complained about nothing and asked for nothing but the file."""
-    context = browser.new_context(viewport=viewport, **options)
-    page = context.new_page()
-    page.set_default_timeout(120_000)
-    complaints: list[str] = []
-    requests: list[str] = []
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(path.as_uri())
-    settle(page)
-    yield page
-    assert [text for text in complaints if not any(known in text for known in NOT_OURS)] == []
-    assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
-    context.close()
+    with watched(browser, path, viewport, not_ours=NOT_OURS, within=("data:", "blob:"), **options) as page:
+        settle(page)
+        yield page
 
 
 def settle(page: Any) -> None:

@@ -7,12 +7,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from analytic import WEIGHT, line, surface_of
+from browsing import launched, watched
 from PIL import Image
 from recorded import everything, surface_with
 
@@ -20,11 +20,6 @@ from landscape_cli.cli.report_page import Asked, page_of
 from landscape_cli.surface import Provenance
 
 pytestmark = pytest.mark.slow  # a browser takes seconds
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on this machine: apt-get install chromium", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 
 DESKTOP, PHONE, SHEET = {"width": 1200, "height": 900}, {"width": 390, "height": 844}, {"width": 690, "height": 980}
 CONFIG = "model: {_target_: my_models.net}  # " + "a long line " * 30
@@ -50,28 +45,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser: Any, path: Path, viewport: dict[str, int], **options: Any) -> Iterator[Any]:
-    """The page; at the end it has complained about nothing and asked for nothing but the file."""
-    context = browser.new_context(viewport=viewport, java_script_enabled=True, **options)
-    page = context.new_page()
-    page.set_default_timeout(120_000)
-    complaints: list[str] = []
-    requests: list[str] = []
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(path.as_uri())
-    yield page
-    assert complaints == []
-    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
-    context.close()
 
 
 def colours(content: bytes) -> int:
@@ -91,7 +66,7 @@ def overflowing(page: Any) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_picture_is_seen(browser: Any, page: Path, scheme: str) -> None:
-    with opened(browser, page, DESKTOP, color_scheme=scheme) as opened_page:
+    with watched(browser, page, DESKTOP, color_scheme=scheme) as opened_page:
         assert opened_page.text_content("h1") == "Flat & <wide>"
         pictures = opened_page.locator("figure img")
         assert pictures.count() >= 7
@@ -108,7 +83,7 @@ def test_every_picture_is_seen(browser: Any, page: Path, scheme: str) -> None:
 
 
 def test_it_fits_a_phone_and_wide_tables_scroll(browser: Any, page: Path) -> None:
-    with opened(browser, page, PHONE) as opened_page:
+    with watched(browser, page, PHONE) as opened_page:
         assert opened_page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         assert overflowing(opened_page) == []
         boxes = opened_page.locator(".scroll")
@@ -123,7 +98,7 @@ def test_it_fits_a_phone_and_wide_tables_scroll(browser: Any, page: Path) -> Non
 
 
 def test_the_configuration_is_folded_until_it_is_asked_for_or_printed(browser: Any, page: Path) -> None:
-    with opened(browser, page, SHEET) as opened_page:
+    with watched(browser, page, SHEET) as opened_page:
         config = opened_page.locator("details pre")
         assert not config.is_visible()
         opened_page.emulate_media(media="print")
@@ -135,7 +110,7 @@ def test_the_configuration_is_folded_until_it_is_asked_for_or_printed(browser: A
 
 
 def test_nothing_is_cut_off_in_print(browser: Any, page: Path) -> None:
-    with opened(browser, page, SHEET, color_scheme="dark") as opened_page:
+    with watched(browser, page, SHEET, color_scheme="dark") as opened_page:
         opened_page.emulate_media(media="print", color_scheme="dark")
         assert opened_page.evaluate("document.documentElement.scrollWidth") <= SHEET["width"]
         background = opened_page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -148,7 +123,7 @@ def test_nothing_is_cut_off_in_print(browser: Any, page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def printed(browser: Any, page: Path) -> Path:
-    with opened(browser, page, DESKTOP) as opened_page:
+    with watched(browser, page, DESKTOP) as opened_page:
         opened_page.pdf(path=page.with_suffix(".pdf"), format="A4")
     return page.with_suffix(".pdf")
 
