@@ -73,7 +73,7 @@ def _along_path(
     surfaces: Mapping[str, Surface], kind: str | None, dpi: float, options: Mapping[str, Any]
 ) -> Iterator[Image.Image]:
     """A picture of each surface, all on one scale."""
-    usual = {usual_kind(each) for each in surfaces.values()}
+    usual = {usual_kind(each, options.get("slice_index")) for each in surfaces.values()}
     kind = kind or (usual.pop() if len(usual) == 1 else "filled")
     scale = common_scale(surfaces, kind, options_of(kind, options))
     for index, (name, surface) in enumerate(surfaces.items()):

@@ -98,12 +98,12 @@ def plot(
     if not surfaces:
         raise UsageError("plot: found no surface; expected at least one")
     suffix = _suffix(Path(path)) if path is not None else None
-    usual = {usual_kind(each) for each in surfaces.values()}
+    for each in surfaces.values():
+        chosen_slice(each, slice_index)
+    usual = {usual_kind(each, slice_index) for each in surfaces.values()}
     kind = kind or (usual.pop() if len(usual) == 1 and (not difference or usual != {"trajectory"}) else "filled")
     if kind not in PLOTS:
         raise UsageError(f"kind: found {kind!r}{did_you_mean(kind, PLOTS)}")
-    for each in surfaces.values():
-        chosen_slice(each, slice_index)
     given = {"metric": metric, "slice_index": slice_index, "log": log, "vmin": vmin, "vmax": vmax, "levels": levels}
     options = options_of(kind, given | {"cmap": cmap, "colorbar": colorbar, "view": view})
     title = None if title is None else "\n".join(map(visible, title.split("\n")))

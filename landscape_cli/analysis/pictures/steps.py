@@ -49,8 +49,9 @@ def trajectory(
     layer = layer_of(surface, metric, slice_index)
     path = surface.trajectory
     if path is None or not path.is_known_in(layer.slice_index):
+        what = "the file" if path is None else f"slice {layer.slice_index}"
         hint = "Scan with a section trajectory: {checkpoints: 'runs/*.pt'}; the kind 'filled' draws the plane."
-        raise UsageError("kind: 'trajectory' cannot be drawn: the file has no path of checkpoints", hint=hint)
+        raise UsageError(f"kind: 'trajectory' cannot be drawn: {what} has no path of checkpoints", hint=hint)
     colors = colors_of(layer.shown, log=log, vmin=vmin, vmax=vmax, levels=levels, cmap=cmap)
     begin(surface, layer, ax)
     draw_contours(ax, layer, colors, filled=True, is_labelled=False)  # numbers are those of steps

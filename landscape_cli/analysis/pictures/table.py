@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from landscape_cli.analysis.layer import layer_of
+from landscape_cli.analysis.layer import chosen_slice, layer_of
 from landscape_cli.analysis.pictures.barcode import profile
 from landscape_cli.analysis.pictures.convexity import convexity, layer_of_convexity
 from landscape_cli.analysis.pictures.lines import line, values_of_line
@@ -42,11 +42,12 @@ _MAPS = ("contour", "filled", "heatmap", "surface3d", "trajectory", "convexity")
 OF_ONE_SLICE = (*_MAPS, "profile")  # where none is chosen, of the first
 
 
-def usual_kind(surface: Surface) -> str:
-    """The picture of a surface where none is asked for."""
+def usual_kind(surface: Surface, slice_index: int | None = None) -> str:
+    """The picture of a slice, by default the first, where no kind is asked for."""
     if len(surface.grid.axes) == 1:
         return "line"
-    return "filled" if surface.trajectory is None or not surface.trajectory.is_known_in(0) else "trajectory"
+    path = surface.trajectory
+    return "filled" if path is None or not path.is_known_in(chosen_slice(surface, slice_index)) else "trajectory"
 
 
 def usual_size(kind: str) -> tuple[float, float]:
