@@ -63,7 +63,8 @@ class ScanDisplay:
         self._progress: Progress | None = None
         self._picture: LivePicture | None = None
         self._tasks: dict[Stage, TaskID] = {}
-        self._bar = None if TALK.verbosity == 0 or not sys.stderr.isatty() else TALK.stderr
+        has_bar = TALK.verbosity > 0 and not TALK.is_left_to_rank_0 and sys.stderr.isatty()
+        self._bar = TALK.stderr if has_bar else None
 
     def __enter__(self) -> ScanDisplay:
         return self
