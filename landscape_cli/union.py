@@ -6,7 +6,6 @@ there is; a point that several have is the same in all of them, up to rounding.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import re
 import secrets
@@ -57,6 +56,13 @@ def share_in_name(path: Path) -> tuple[int, int] | None:
     """The rank and the world size of who writes a part; None for another file, and for one that is being merged."""
     match = _PART.search(path.name)
     return (int(match[1]), int(match[2])) if match and not match[3] else None
+
+
+def remove_leftovers_of_parts(output: Path) -> None:
+    """Delete what killed processes have left in the middle of saving a part; call it only when there is none of them."""
+    output = real_path(output)
+    for leftover in output.parent.glob(f".{glob.escape(output.name)}.part-*.tmp-*"):
+        leftover.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- read
@@ -249,8 +255,14 @@ def _set_aside(path: Path) -> Path:
     if path.name.endswith(".merging"):
         return path
     aside = path.with_name(f"{path.name}.merging")
-    with contextlib.suppress(FileNotFoundError):
+    try:
         path.rename(aside)
+    except FileNotFoundError:
+        pass  # somebody else has merged it
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be merged: {error.strerror}", hint="Its points are safe where it is."
+        ) from error
     return aside
 
 

@@ -43,6 +43,9 @@ class Talk:
     def configure(self, *, quiet: bool, verbose: bool) -> None:
         """Set the verbosity from the flags of a command."""
         self.verbosity = 0 if quiet else _MAX_VERBOSITY if verbose else 1
+        if self._log is not None:
+            self._log.close()
+        self._rank = self._log = None
 
     def leave_it_to_rank_0(self, rank: int, log_folder: Path | None) -> None:
         """From now on talk goes into a file of this rank, or nowhere; errors go to stderr besides.

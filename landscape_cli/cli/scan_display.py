@@ -177,6 +177,9 @@ def _panel(preflight: Preflight) -> Panel:
         table.add_row("centre" if i == 0 else "", f"{name} {with_error(value, error)}")
     processes = f", {preflight.processes} processes" if preflight.processes > 1 else ""
     table.add_row("device", f"{preflight.device}{processes}, {preflight.precision}")
+    share = preflight.share
+    if not share.is_alone:
+        table.add_row("", f"process {share.rank} of {share.world_size} ({share.source})")
     table.add_row("engine", preflight.engine)
     if preflight.differences:
         table.add_row("", f"agrees with plain evaluation to {max(preflight.differences.values()):.1g}")

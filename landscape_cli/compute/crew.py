@@ -26,7 +26,16 @@ from landscape_cli.locks import turn
 from landscape_cli.share import Share
 from landscape_cli.storage import load_surface, remove_leftovers, save_surface
 from landscape_cli.surface import Surface
-from landscape_cli.union import load_part, load_union, merge, new_part, parts_of, share_in_name, unite
+from landscape_cli.union import (
+    load_part,
+    load_union,
+    merge,
+    new_part,
+    parts_of,
+    remove_leftovers_of_parts,
+    share_in_name,
+    unite,
+)
 
 # A look at the parts of the others takes at most a twentieth of the time.
 _SECONDS_BETWEEN_LOOKS, _LOOK_COST_FACTOR = 1.0, 20.0
@@ -159,7 +168,7 @@ class Crew:
     def clean(self) -> None:
         """Remove what killed processes have left in the middle of a save; only when nobody else is there any more."""
         remove_leftovers(self.output)
-        remove_leftovers(f"{self.output}.part-")
+        remove_leftovers_of_parts(self.output)
 
     # ------------------------------------------------------------ points
 

@@ -25,9 +25,9 @@ from landscape_cli.errors import OutputError
 from landscape_cli.storage import remove_leftovers, save_surface
 from landscape_cli.surface import Surface
 
-# A save takes about 10 ms, 1 % of the default cadence of 1 s. Where it takes over 200 ms (a very large surface, a slow
+# A save takes about 10 ms, 1 % of the default cadence of 1 s. Where it takes over 170 ms (a very large surface, a slow
 # disk), it is done less often, so that saving never takes more than a sixth of the time.
-_MIN_SECONDS_PER_SAVE_SECOND = 5.0
+_MIN_SECONDS_PER_SAVE_SECOND = 6.0
 # Work is handed out in pieces that take about this long: handing out costs 0.2 ms, and what is under way can be lost.
 _SECONDS_PER_TASK = 0.1
 _MAX_BLOCKS_PER_TASK = 256
@@ -249,8 +249,9 @@ class Saver:
             remove_leftovers(output)
 
     def after_points(self) -> None:
-        """Save if it is time to."""
-        if time.perf_counter() - self._last >= max(self._save_every, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
+        """Save if it is time to: so early that the save is over before what came after the last one is too old."""
+        early = min(self._save_every / 2, _SECONDS_PER_TASK + self._cost)
+        if time.perf_counter() - self._last >= max(self._save_every - early, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
             self.save()
 
     def save(self, *, always: bool = False) -> None:
@@ -260,8 +261,8 @@ class Saver:
             return
         start = time.perf_counter()
         save_surface(surface, self._output)
-        self._last = time.perf_counter()
-        self._cost = self._last - start
+        self._last = start
+        self._cost = time.perf_counter() - start
         self._saved = _num_finished(surface)
 
 

@@ -276,8 +276,8 @@ def _attempt(
         surface, preflight, corner = prepare(
             worker, surface, existing, settings, expect, observer, cores, len(devices), deadline, share.world_size
         )
-        if curvature is not None:
-            preflight = replace(preflight, curvature=curvature.asked.in_words(surface))
+        words = curvature.asked.in_words(surface) if curvature is not None else ""
+        preflight = replace(preflight, curvature=words, share=share)
         if dry_run:
             observer.preflight(preflight)
             return surface
@@ -360,6 +360,7 @@ def _enter_output(stack: ExitStack, crew: Crew, overwrite: bool) -> Crew | None:
     output, world_size = crew.output, crew.share.world_size
     if crew.share.is_alone:
         stack.enter_context(exclusive(output))
+        crew.clean()
         parts = parts_of(output)
         if overwrite:
             for part in parts:
