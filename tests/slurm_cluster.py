@@ -47,10 +47,10 @@ SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
-KillWait=10
+KillWait=30
 InactiveLimit=0
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=30
 PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
@@ -127,7 +127,9 @@ def running_cluster(folder: Path, *options: str, gpus: bool = True) -> Iterator[
         (folder / name).mkdir()
     configuration = _configure(folder, options, gpus=gpus and _fake_gpus(folder / "dev"))
     environment = {**os.environ, "SLURM_CONF": str(configuration), "PATH": DAEMON_PATH}
-    for name in [name for name in environment if name.startswith(("SLURM_", "SBATCH_", "SRUN_")) and name != "SLURM_CONF"]:
+    for name in [
+        name for name in environment if name.startswith(("SLURM_", "SBATCH_", "SRUN_")) and name != "SLURM_CONF"
+    ]:
         del environment[name]  # of a job that the tests may run in themselves
     cluster = Cluster(folder, environment)
     with contextlib.ExitStack() as daemons:
@@ -136,7 +138,9 @@ def running_cluster(folder: Path, *options: str, gpus: bool = True) -> Iterator[
         for node in NODES:
             _start(daemons, cluster, "slurmd", "-D", "-f", configuration, "-N", node)
         wait_until(
-            lambda: cluster.run("sinfo", "-h", "-N", "-p", "debug", "-t", "idle", "-o", "%N").stdout.split() == [*NODES],
+            lambda: (
+                cluster.run("sinfo", "-h", "-N", "-p", "debug", "-t", "idle", "-o", "%N").stdout.split() == [*NODES]
+            ),
             30,
             cluster.logs,
         )
@@ -147,7 +151,7 @@ def running_cluster(folder: Path, *options: str, gpus: bool = True) -> Iterator[
 def wait_until(
     condition: Callable[[], object], timeout: float, otherwise: Callable[[], str] = str, interval: float = 0.1
 ) -> None:
-    """Wait for something that will be within ``timeout`` seconds; else an AssertionError with what ``otherwise`` says."""
+    """Wait for what must be within ``timeout`` seconds; else an AssertionError with what ``otherwise`` says."""
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, f"not within {timeout:g} s\n{otherwise()}"
