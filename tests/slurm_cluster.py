@@ -162,10 +162,7 @@ def _configure(folder: Path, options: tuple[str, ...], *, gpus: bool) -> Path:
     host = socket.gethostname().split(".")[0]
     port, *ports = _free_ports(1 + len(NODES))
     lines = [CONFIGURATION.format(host=host, port=port, folder=folder).rstrip(), *options]
-    if _version() < (23, 2):
-        lines.append("SlurmctldParameters=preempt_send_user_signal")
-    else:  # under another name, and cgroups even where nothing needs them
-        lines.append("PreemptParameters=send_user_signal")
+    if _version() >= (23, 11):  # which wants control groups even where nothing needs them
         (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     if gpus:
         lines.append("GresTypes=gpu")
