@@ -85,7 +85,7 @@ class Cluster:
 
     def ask(self, *command: object, **environment: str) -> str:
         """What a command that must succeed prints."""
-        finished = self.run(*command, **environment)
+        finished = self.run(*command, timeout=60, **environment)
         assert finished.returncode == 0, (command, finished.stdout, finished.stderr)
         return finished.stdout.strip()
 
