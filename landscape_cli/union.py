@@ -59,7 +59,7 @@ def share_in_name(path: Path) -> tuple[int, int] | None:
 
 
 def remove_leftovers_of_parts(output: Path) -> None:
-    """Delete what killed processes have left in the middle of saving a part; call it only when there is none of them."""
+    """Delete what killed processes have left in the middle of saving a part; only when nobody writes any more."""
     output = real_path(output)
     for leftover in output.parent.glob(f".{glob.escape(output.name)}.part-*.tmp-*"):
         leftover.unlink(missing_ok=True)

@@ -7,14 +7,14 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landscape_cli.cli.console import TALK, differences_in_words, duration
 from landscape_cli.cli.process import prepare_process
-from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, plan_report, scan_report
+from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, asked_part, plan_report, scan_report
 from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.cli.signals import StopRequested, StopSignals
 from landscape_cli.errors import LandscapeError, UsageError
@@ -56,11 +56,6 @@ class ScanOptions:
     live: bool = False
     share: Share = ALONE
     sweeps: bool = True
-
-    @property
-    def is_part_of_a_job(self) -> bool:
-        """Whether this process may be done before the file is."""
-        return not self.share.is_alone and (self.share.rank > 0 or not self.sweeps)
 
     def seconds_left(self) -> float:
         """Of the time budget."""
@@ -141,12 +136,17 @@ def _scan_one(
     plan = plan_report(display.seen, surface)
     if options.dry_run:
         return plan
+    united = load_union(output)
+    was_stopped = signals.requested() or options.seconds_left() <= 0
+    # curvature may still be measured by another process, and without sweeping others have their shares to do
+    points = replace(asked_part(united, config), curvature=None, curvature_map=None)
+    is_one_of_many = not options.share.is_alone and (not options.sweeps or (options.share.rank > 0 and points.finished))
     return scan_report(
-        load_union(output),
+        united,
         output,
         plan,
         config,
-        has_done_its_share=options.is_part_of_a_job and not signals.requested() and options.seconds_left() > 0,
+        may_be_done_before=is_one_of_many and not was_stopped,
         num_computed=display.num_computed,
         seconds=time.perf_counter() - start,
         seconds_filling=display.seconds_filling,

@@ -37,13 +37,13 @@ from landscape_cli.union import (
     unite,
 )
 
-# A look at the parts of the others takes at most a twentieth of the time.
-_SECONDS_BETWEEN_LOOKS, _LOOK_COST_FACTOR = 1.0, 20.0
+# A look at the parts of the others takes at most a twentieth of the time, and all together read at most a thousand
+# parts a second while everybody has work of their own.
+_SECONDS_BETWEEN_LOOKS, _LOOK_COST_FACTOR, _LOOKS_PER_SECOND = 1.0, 20.0, 1000.0
 # Every process touches its part so often that all together touch a hundred a second at most.
 _SECONDS_BETWEEN_BEATS, _BEATS_PER_SECOND = 1.0, 100.0
 _BEATS_UNTIL_DEAD = 8
-_SECONDS_TO_WAIT = 0.1
-_SECONDS_PER_SWEEP = 1.0
+_BEATS_TO_WAIT = 0.1
 
 _Stamp = tuple[int, int, int]
 
@@ -82,7 +82,7 @@ class Crew:
         self._stamp: _Stamp | None = None
         self._founding = ExitStack()
         self._seen: dict[Path, _Seen] = {}
-        self._next_look = self._next_beat = 0.0
+        self._next_look = self._next_beat = self._look_cost = 0.0
         self._random = random.Random(str(self.part))  # noqa: S311  # so that not all sweep the same corner
 
     # ------------------------------------------------------------ the file
@@ -124,6 +124,8 @@ class Crew:
                 save_surface(surface, self.output)
             elif is_changed:
                 self._take_turn(self._founding)
+                if parts_of(self.output):  # which would not fit any more
+                    merge(parts_of(self.output), self.output)
                 if _stamp(self.output) != self._stamp:
                     raise OvertakenError
                 save_surface(surface, self.output)
@@ -225,8 +227,15 @@ class Crew:
             self._stamp = found
             num_new += unite(self._view, load_surface(self.output), self.output)
         end = time.monotonic()
-        self._next_look = end + max(_SECONDS_BETWEEN_LOOKS, _LOOK_COST_FACTOR * (end - start))
+        self._look_cost = end - start
+        self._next_look = end + max(self._seconds_between_looks, _LOOK_COST_FACTOR * self._look_cost)
         return num_new > 0
+
+    @property
+    def _seconds_between_looks(self) -> float:
+        if self.share.rank == 0:  # it shows how far all are
+            return self._seconds_between_beats
+        return max(_SECONDS_BETWEEN_LOOKS, self.share.world_size**2 / _LOOKS_PER_SECOND)
 
     def shares_alive(self) -> list[tuple[int, int]]:
         """Rank and world size of the others whose parts have changed not long ago."""
@@ -244,7 +253,7 @@ class Crew:
         Args:
             units: Of the whole grid.
             num_ahead: How many units a process may have under way.
-            num_wanted: How many this process can do until it looks again.
+            num_wanted: How many this process can do in a second.
 
         Returns:
             Units that are missing and that probably nobody has under way; none of them where it is better to wait a
@@ -258,9 +267,10 @@ class Crew:
         under_way = [missing[missing % world_size == rank][:num_ahead] for rank, world_size in alive]
         free = np.setdiff1d(missing, np.concatenate(under_way)) if under_way else missing
         if not len(free):
-            time.sleep(_SECONDS_TO_WAIT)
+            time.sleep(_BEATS_TO_WAIT * self._seconds_between_beats)
             return []
         # the last ones first: who owns them comes from the other end
+        num_wanted = int(num_wanted * max(1.0, _LOOK_COST_FACTOR * self._look_cost))
         share = max(1, min(num_wanted, len(free) // (len(alive) + 1)))
         start = len(free) - share if len(alive) < 2 else self._random.randrange(len(free) - share + 1)
         return [int(unit) for unit in free[start : start + share]]

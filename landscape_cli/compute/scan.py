@@ -293,7 +293,7 @@ def _attempt(
         if crew is not None:
             saver = Saver(lambda: crew.own, crew.part, runtime.save_every, is_saved=False)
             _fill(surface, worker, team, saver, observer, is_over, preflight, crew)
-            return _conclude(surface, crew, curvature, runtime.save_every, cores, is_over)
+            return _conclude(surface, crew, problem, curvature, runtime, cores, is_over)
         is_saved = existing is not None and not is_changed
         saver = Saver(lambda: surface, output, runtime.save_every, is_saved=is_saved)
         _fill(surface, worker, team, saver, observer, is_over, preflight)
@@ -393,21 +393,22 @@ def _save_for_others(surface: Surface, problem: Problem, settings: Settings, out
 def _conclude(
     surface: Surface,
     crew: Crew,
+    problem: Problem,
     curvature: CurvatureStage | None,
-    save_every: float,
+    runtime: RuntimeConfig,
     cores: int,
     is_over: Callable[[], bool],
 ) -> Surface:
     """Merge the parts once nothing is missing, and measure the curvature in one of the processes."""
-    radius = surface.radius
+    radius = surface.radius if problem.radius is not None else None
     is_done = surface.complete and (radius is None or radius.complete)
-    if is_over() or not (is_done or not crew.sweeps):
+    if is_over() or (crew.sweeps and not is_done):
         return surface
     with crew.concluding(is_over) as merged:
         if merged is None:
             return surface
-        if curvature is not None and is_done and not is_over() and not merged.finished:
-            saver = Saver(lambda: merged, crew.output, save_every, is_saved=True)
+        if curvature is not None and is_done and not is_over():
+            saver = Saver(lambda: merged, crew.output, runtime.save_every, is_saved=True)
             measure_curvature(merged, curvature, saver, cores, is_over)
         return merged
 
