@@ -18,12 +18,12 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 from xml.etree import ElementTree as ET
 
-import jsonschema
 import numpy as np
 import pytest
 import typer
 from analytic import WEIGHT, surface_of
-from conftest import ROOT, Outcome, Run
+from conftest import Outcome, Run
+from documents import validate
 from gate_models import environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +40,6 @@ from landscape_cli.errors import OutputError, UsageError
 from landscape_cli.surface import Surface
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 NOISE = [0.0, *np.geomspace(0.1, 3, 24)]
 
 
@@ -87,7 +86,7 @@ def no_constant(name: str) -> object:
 
 def read_json(text: str, name: str = "ComparisonReport") -> dict[str, object]:
     report = json.loads(text, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": f"#/$defs/{name}"})
+    validate(report, name)
     assert isinstance(report, dict)
     return report
 

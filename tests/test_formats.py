@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h5py
-import jsonschema
 import numpy as np
 import pytest
-from conftest import ROOT, Outcome
+from conftest import Outcome
+from documents import validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -34,7 +34,6 @@ from landscape_cli.storage import load_surface, save_surface
 from landscape_cli.surface import Direction, Metric, Surface
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text())
 DIR_FILE = "model.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5"
 X = [-1.0, -0.25, 0.0, 0.5]
 Y = [-0.5, 0.0, 1.0]
@@ -653,7 +652,7 @@ def test_convert_json_is_the_report_of_the_new_file(tmp_path: Path, landscape: L
     outcome = landscape("convert", source, "-o", output, "--json", "-q")
     assert (outcome.exit_code, outcome.stderr) == (0, "")
     report = json.loads(outcome.stdout)
-    jsonschema.validate(report, {**SCHEMA, "$ref": "#/$defs/InfoReport"})
+    validate(report, "InfoReport")
     assert report == json.loads(landscape("info", output, "--json").stdout)
     assert (report["converted_from"], report["dialect"]) == (str(source), "tomgoldstein")
     assert report["metrics"]["train_loss"]["num_examples"] == 0

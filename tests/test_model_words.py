@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 from conftest import ROOT, Outcome
+from documents import validate
 from recorded import everything, gradient, map_of, surface_with
 
 from landscape_cli import load_surface
@@ -26,7 +26,6 @@ from landscape_cli.storage import save_surface
 from landscape_cli.surface import Provenance
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def no_constant(name: str) -> object:
 def read_json(outcome: Outcome, document: str) -> dict[str, dict[str, object]]:
     assert outcome.exit_code == 0, outcome.stderr
     report = json.loads(outcome.stdout, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": f"#/$defs/{document}"})
+    validate(report, document)
     assert isinstance(report, dict)
     return report
 

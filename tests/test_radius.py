@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, Outcome
+from documents import validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_parallel import ENGINES, Listening, network
@@ -41,7 +41,6 @@ from landscape_cli.config import parse_settings
 from landscape_cli.errors import ConfigError, ResumeMismatchError, UsageError
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 SMALL = {"slices": 3, "num": 5}
 PLAIN = {**SMALL, "parts": 1}  # as a scan of its own
 NOISE = {"_target_": "random", "normalization": "weight"}
@@ -263,7 +262,7 @@ def test_a_time_budget_ends_the_radius_with_exit_code_75(tmp_path: Path, landsca
     config.write_text(SLOW)
     outcome = landscape("scan", config, "-o", output, "--time-budget", "1.5s", "--set", "radius.slices=2000", "--json")
     report = json.loads(outcome.stdout)
-    jsonschema.validate(report, {"$ref": "#/$defs/ScanReport", **SCHEMA})
+    validate(report, "ScanReport")
     assert (outcome.exit_code, report["status"], report["complete"]) == (75, "stopped", False)
     assert report["plan"]["radius"].pop("seconds_per_point") > 0
     assert report["plan"]["radius"] == {"num_slices": 2000, "num_points": 120_000, "num_pending": 120_000}
@@ -473,7 +472,7 @@ def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape:
     config, output = small_config(tmp_path, radius=SMALL), tmp_path / "s.h5"
     dry = landscape("scan", config, "-o", output, "--dry-run", "--json")
     plan = json.loads(dry.stdout)
-    jsonschema.validate(plan, {"$ref": "#/$defs/PlanReport", **SCHEMA})
+    validate(plan, "PlanReport")
     assert (plan["num_points"], plan["num_pending"]) == (15, 15)
     assert plan["radius"].pop("seconds_per_point") > 0
     assert plan["radius"] == {"num_slices": 3, "num_points": 15, "num_pending": 15}
@@ -490,7 +489,7 @@ def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape:
     row = r"radius +3 directions, noise from 0\.01 to 3, τ = 0\.1, 16 parts of the data, 15 of 15 \(100%\), complete"
     assert re.search(row, info.stdout)
     report = json.loads(landscape("info", output, "--json").stdout)
-    jsonschema.validate(report, {"$ref": "#/$defs/InfoReport", **SCHEMA})
+    validate(report, "InfoReport")
     assert report["radius"] == {
         "num_slices": 3, "num_points": 15, "num_evaluated": 15, "start": 0.01, "stop": 3.0, "parts": 16, "tau": 0.1,
     }  # fmt: skip

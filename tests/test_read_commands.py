@@ -13,17 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-import jsonschema
 import numpy as np
 import pytest
 from conftest import ROOT, Outcome, Run
+from documents import validate
 
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import load_surface, save_surface
 from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text())
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-", "svg": b"<?xml"}
 
 
@@ -69,7 +68,7 @@ def read_json(outcome: Outcome) -> dict[str, object]:
     """The report, which must be JSON to the letter and what the schema says."""
     assert outcome.exit_code == 0, outcome.stderr
     report = json.loads(outcome.stdout, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": "#/$defs/InfoReport"})
+    validate(report, "InfoReport")
     assert isinstance(report, dict)
     return report
 

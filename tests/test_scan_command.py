@@ -13,11 +13,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 from conftest import ROOT, Outcome
+from documents import validate
 
 from landscape_cli import load_config, load_surface, scan
 from landscape_cli.cli.console import duration, number, with_error
 
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 SMALL = (
     *("--set", "axes.x.num=3", "--set", "axes.y.num=3", "--set", "data.train.num_examples=50"),
     *("--set", f"checkpoint.path={ROOT / 'configs' / 'digits.pt'}"),
@@ -27,7 +27,7 @@ CONFIG = ROOT / "configs" / "digits.yaml"
 
 def check_document(text: str, name: str) -> dict[str, object]:
     document = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
-    jsonschema.validate(document, {"$ref": f"#/$defs/{name}", **SCHEMA})
+    validate(document, name)
     assert isinstance(document, dict)
     return document
 

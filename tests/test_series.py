@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, Outcome, Run
+from documents import validate
 from safetensors.torch import load_file
 from series_models import network
 
@@ -24,7 +24,6 @@ from landscape_cli import load_surface
 from landscape_cli.cli.series import jobs_of
 from landscape_cli.errors import CheckpointError, UsageError
 
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 CONFIG = """\
 model: {_target_: series_models.Network}
 checkpoint: {path: a.pt}
@@ -58,7 +57,7 @@ def num_read() -> int:
 
 def document(text: str, name: str) -> dict[str, object]:
     found = json.loads(text)
-    jsonschema.validate(found, {"$ref": f"#/$defs/{name}", **SCHEMA})
+    validate(found, name)
     assert isinstance(found, dict)
     return found
 

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 from analytic import WEIGHT, line, surface_of
 from conftest import ROOT, Outcome, Run
+from documents import validate
 
 from landscape_cli import load_surface
 from landscape_cli.analysis.sharpness import MEASURES, NAMES, measured, sharpness
@@ -23,7 +23,6 @@ from landscape_cli.config import load_config
 from landscape_cli.storage import save_surface
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def no_constant(name: str) -> object:
 def read_json(outcome: Outcome) -> dict[str, dict[str, dict[str, object]]]:
     assert outcome.exit_code == 0, outcome.stderr
     report = json.loads(outcome.stdout, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": "#/$defs/SharpnessReport"})
+    validate(report, "SharpnessReport")
     assert isinstance(report, dict)
     return report
 
