@@ -98,6 +98,7 @@ def test_partial_surface_is_compared_as_far_as_it_goes() -> None:
     assert row.against_first[0].contrast is not None
 
 
+@pytest.mark.slow
 def test_slices_that_were_added_and_are_not_filled_leave_nothing_to_compare() -> None:
     mask = np.ones((12, 60), dtype=np.bool_)
     mask[8:] = False
@@ -167,6 +168,7 @@ def test_what_may_not_be_compared_is_not_ranked() -> None:
     assert compare(surfaces).ranking is None
 
 
+@pytest.mark.slow
 def test_radii_that_all_lie_beyond_their_lines_rank_nothing() -> None:
     flat = [noise_line([c] * 6) for c in (1e-4, 2e-4)]
     found = compare(flat)
@@ -176,6 +178,7 @@ def test_radii_that_all_lie_beyond_their_lines_rank_nothing() -> None:
 # ---------------------------------------------------------------- from the model, and of others
 
 
+@pytest.mark.slow
 def test_measures_from_the_model_have_the_split_of_their_own() -> None:
     def surface(split: str) -> Surface:
         given = surface_with(everything(split=split))
@@ -189,6 +192,7 @@ def test_measures_from_the_model_have_the_split_of_their_own() -> None:
     assert row_of(asked, "lambda_max").measurements[1].value is None
 
 
+@pytest.mark.slow
 def test_view_measures_with_the_same_options() -> None:
     surfaces = [noise_line(BASE), noise_line(BASE * 2)]
     found = compare(surfaces, tau=0.3)

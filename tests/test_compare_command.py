@@ -28,6 +28,7 @@ from gate_models import environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from representative import mostly_slow
 
 from landscape_cli import load_config, load_surface, save_surface
 from landscape_cli.analysis.verdict import Outcome as Decided
@@ -228,6 +229,7 @@ def test_the_verdict_is_a_sentence_with_the_numbers(two: tuple[Path, Path], land
     assert 20 < float(match[3]) < 29.3
 
 
+@pytest.mark.slow
 def test_looks_make_each_verdict_surer(two: tuple[Path, Path], landscape: Landscape) -> None:
     once, often = (
         read_json(landscape("compare", *two, "--gate", "--json", "--looks", looks).stdout)["verdicts"][0]  # type: ignore[index]
@@ -352,7 +354,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", mostly_slow(ODD, "bad\udcff.h5"))
 def test_odd_file_names_are_told_everywhere(
     landscape: Landscape, landscape_process: Run, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -451,7 +453,12 @@ def test_markdown_of_a_comparison_is_a_page(two: tuple[Path, Path], landscape: L
 
 @pytest.mark.parametrize(
     "name",
-    ["a|b.h5", "<b>.h5", "`a`.h5", "*a*.h5", "__a__.h5", "_a_.h5", "[a](b).h5", "&amp;.h5", "$a$.h5", "a\\|b.h5"],
+    mostly_slow(
+        ["a|b.h5", "<b>.h5", "`a`.h5", "*a*.h5", "__a__.h5", "_a_.h5", "[a](b).h5", "&amp;.h5", "$a$.h5", "a\\|b.h5"],
+        "<b>.h5",
+        "[a](b).h5",
+        "a\\|b.h5",
+    ),
 )
 def test_no_file_name_breaks_the_page(landscape: Landscape, name: str) -> None:
     base, new = saved("base.h5", bowl(1.0)), saved(name, bowl(2.0))
@@ -615,7 +622,7 @@ def on_terminal(width: int, *arguments: object) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", read.decode()).replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("width", mostly_slow([60, 80], 60))
 @pytest.mark.parametrize("num", [2, 3])
 def test_on_a_narrow_terminal_nothing_is_cut_off_and_every_number_is_named(
     two: tuple[Path, Path], landscape: Landscape, width: int, num: int
@@ -658,7 +665,7 @@ def broken(base: Surface, what: str) -> Surface:
     return replace(base, evaluated=mask, metrics={"train_loss": replace(metric, values=values)})
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("order", mostly_slow([1, -1], 1))
 @pytest.mark.parametrize(
     ("what", "measure", "words"),
     [
@@ -787,6 +794,7 @@ def test_base_without_a_file_is_a_usage_error() -> None:
 # ---------------------------------------------------------------- start-up
 
 
+@pytest.mark.slow
 def test_it_needs_neither_torch_nor_matplotlib(two: tuple[Path, Path]) -> None:
     code = (
         "import sys; from landscape_cli.cli.app import main\n"

@@ -675,7 +675,7 @@ def test_fingerprint_does_not_depend_on_the_order_of_keys(tree: object, random: 
     assert fingerprint({"a": shuffled(tree)}) == fingerprint({"a": tree})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TREES, st.data(), JSON)
 def test_fingerprint_depends_on_every_value(tree: dict[str, object], data: st.DataObject, new: object) -> None:
     path = data.draw(st.sampled_from(list(paths(tree))))
@@ -694,6 +694,7 @@ def test_fingerprint_is_the_hash_of_canonical_json() -> None:
     assert fingerprint({"c": "x", "a": {"b": [1, 2.5, None, True, "θ"]}}) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(WORDS, JSON, max_size=3), st.dictionaries(WORDS, JSON, max_size=3))
 def test_differing_keys_are_empty_exactly_for_equal_fingerprints(

@@ -26,6 +26,7 @@ from oracles import (
     random_like,
     with_spectrum,
 )
+from representative import mostly_slow
 from torch import Tensor, nn
 
 from landscape_cli.compute.data import Batches
@@ -331,6 +332,7 @@ def test_an_invariant_subspace_ends_the_search() -> None:
     assert pair.value == pytest.approx(1, rel=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["largest", "smallest"])
 @pytest.mark.parametrize("index", [1, 2])
 def test_a_larger_problem_agrees_with_arpack(index: int, which: str, device: str) -> None:
@@ -436,7 +438,7 @@ def test_an_operator_that_is_not_symmetric_says_so() -> None:
 
 
 @pytest.mark.parametrize("which", ["largest", "smallest"])
-@pytest.mark.parametrize("index", [1, 2])
+@pytest.mark.parametrize("index", mostly_slow([1, 2], 1))
 @pytest.mark.parametrize("name", CASES)
 def test_eigenpairs_of_a_network_equal_those_of_its_dense_hessian(
     name: str, index: int, which: str, device: str

@@ -22,6 +22,7 @@ from oracles import (
     plain_loss,
     random_like,
 )
+from representative import mostly_slow
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -262,7 +263,12 @@ def test_curvature_equals_that_of_curvlinops() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "layer"), [("perceptron", "0.weight"), ("perceptron", "3.weight"), ("convolutional", "0.weight")]
+    ("name", "layer"),
+    [
+        pytest.param("perceptron", "0.weight", marks=pytest.mark.slow),
+        ("perceptron", "3.weight"),
+        pytest.param("convolutional", "0.weight", marks=pytest.mark.slow),
+    ],
 )
 def test_relative_flatness_estimates_the_sum_over_the_blocks_of_the_hessian(name: str, layer: str, device: str) -> None:
     model, data = case(name, 24)
@@ -343,7 +349,7 @@ def drawn_from(params: Params) -> Callable[[int], tuple[Params, ...]]:
     return draw
 
 
-@pytest.mark.parametrize("name", ["perceptron", "convolutional"])
+@pytest.mark.parametrize("name", mostly_slow(["perceptron", "convolutional"], "perceptron"))
 def test_slice_curvature_is_that_of_the_dense_hessian_and_its_mean_the_weighted_trace(name: str, device: str) -> None:
     model, data = case(name, 24)
     objective = objective_of(model, data, device=device)

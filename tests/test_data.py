@@ -315,6 +315,7 @@ class TwoPartError(Exception):
         super().__init__(f"{name}: {code}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyError("label"), OSError(5, "Input/output error"), TwoPartError("disk", 7)])
 def test_a_failure_reads_the_same_from_a_worker(error: Exception) -> None:
     def failing(index: int) -> object:

@@ -908,6 +908,7 @@ def test_a_missing_folder_is_exit_code_4(tmp_path: Path, landscape: Landscape) -
         assert (outcome.exit_code, "No such file or directory" in outcome.stderr) == (4, True)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_finished_leaves_the_older_one(tmp_path: Path) -> None:
     save_surface(surface_of(f, line(-1, 1, 101), line(-1, 1, 101)), tmp_path / "s.h5")
     code = """

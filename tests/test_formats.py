@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from representative import mostly_slow
 
 from landscape_cli.analysis.plot import plot
 from landscape_cli.errors import DirectionError, SurfaceError, UsageError
@@ -432,7 +433,7 @@ def surfaces(draw: st.DrawFn) -> Surface:
     return Surface(grid=grid, metrics=metrics, directions=directions, fingerprint="", evaluated=evaluated)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(surface=surfaces())
 def test_what_is_exported_comes_back(surface: Surface) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -865,7 +866,7 @@ def test_the_wrong_program_is_one_clear_message(tmp_path: Path, landscape: Lands
         assert (outcome.exit_code, words in outcome.stderr) == (3, True)
 
 
-@pytest.mark.parametrize("program", IMPORTERS)
+@pytest.mark.parametrize("program", mostly_slow(IMPORTERS, "tomgoldstein"))
 def test_damaged_files_are_errors_of_ours_or_read(tmp_path: Path, program: str) -> None:
     """In a process of its own: on damaged files HDF5 itself may crash, but nothing of ours may."""
     write = {"tomgoldstein": write_original, "lightzero": write_lightzero, "landscaper": write_landscaper}[program]
@@ -970,6 +971,7 @@ def test_an_export_that_cannot_be_written_is_exit_code_4(tmp_path: Path, landsca
 # ---------------------------------------------------------------- the family
 
 
+@pytest.mark.slow
 def test_the_commands_need_no_torch(tmp_path: Path) -> None:
     write_original(tmp_path / "tg.h5")
     code = """

@@ -214,6 +214,7 @@ def test_what_training_changes_is_no_failure() -> None:
     assert (within.outcome, "more baselines" in within.advice) == ("inconclusive", True)
 
 
+@pytest.mark.slow
 def test_one_more_training_fails_in_5_of_100_cases() -> None:
     """By the prediction interval alone: the metric is exact, and nothing is tolerated; 1,000 draws."""
     fails, plain = 0, noise_line(BASE[:1], radii=[0.1, 0.2])

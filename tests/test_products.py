@@ -20,6 +20,7 @@ from oracles import (
     plain_loss,
     random_like,
 )
+from representative import mostly_slow
 from torch import Tensor, nn
 
 from landscape_cli.compute.ascent import ascend, one_step
@@ -48,7 +49,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", mostly_slow(SMOOTH, "perceptron", "convolutional", "tied"))
 def test_products_of_every_way_equal_those_of_the_dense_hessian(name: str, way: str, device: str) -> None:
     model, data = case(name)
     objective = objective_of(model, data, device=device, chunk_size=4, way=way)
@@ -67,6 +68,7 @@ def test_products_of_every_way_equal_those_of_the_dense_hessian(name: str, way: 
     assert objective.method == {"finite_difference": "finite differences"}.get(way, way.replace("_", " "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_differences_of_a_vector_of_any_length_are_right(way: str) -> None:
     model, data = case("attentive")
@@ -96,7 +98,7 @@ def test_chunks_of_any_size_give_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [None, 90, 7])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float32, torch.float64], torch.float32))
 @pytest.mark.parametrize("name", ["convolutional", "attentive", "wide"])
 def test_no_bit_depends_on_the_number_of_threads(
     name: str, dtype: torch.dtype, chunk_size: int | None, threads: Callable[[int], None]
@@ -219,6 +221,7 @@ class Inner(nn.Module):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("how", ["wrapped", "in place", "function"])
 def test_compiled_models_have_exact_products(how: str, num_threads: int, threads: Callable[[int], None]) -> None:

@@ -21,6 +21,7 @@ from conftest import ROOT, Outcome
 from documents import validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from test_parallel import ENGINES, Listening, network
 from test_scan import StopAfter, contents, regression, small_config
 from torch import Tensor, nn
@@ -81,13 +82,14 @@ def run(engine: str, output: Path | None = None, **options: object) -> Surface:
 @pytest.mark.parametrize(
     ("section", "axes", "slices"),
     [
-        (PLAIN, line(), {"num": 3, "seed": 4}),
+        pytest.param(PLAIN, line(), {"num": 3, "seed": 4}, marks=pytest.mark.slow),
         ({**PLAIN, "seed": 1}, line(), {"num": 3, "seed": 1}),
         ({**PLAIN, "parameters": "head"}, line(parameters="head"), {"num": 3, "seed": 4}),
-        (
+        pytest.param(
             {"slices": 2, "start": 0.1, "stop": 1, "num": 3, "parts": 1},
             {"x": {**line()["x"], "start": 0.1, "stop": 1, "num": 3}},  # type: ignore[dict-item]
             {"num": 2, "seed": 4},
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -130,8 +132,8 @@ def test_every_engine_gives_the_radius_of_sequential(engine: str) -> None:
     np.testing.assert_allclose(beside(found)["a_loss"], plain["a_loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("engine", ["sequential", "mlp"])
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("engine", mostly_slow(["sequential", "mlp"], "mlp"))
+@pytest.mark.parametrize("processes", mostly_slow([2, 3], 2))
 def test_several_processes_give_the_bits_of_one(tmp_path: Path, engine: str, processes: int) -> None:
     observer = Watching()
     together = run(engine, tmp_path / "s.h5", runtime={"processes": processes}, observer=observer)
@@ -338,6 +340,7 @@ def test_another_radius_is_refused_with_the_differing_keys(
     assert beside(scan(other, output, overwrite=True)).complete
 
 
+@pytest.mark.slow
 def test_the_seed_of_the_slices_may_be_said_or_not(tmp_path: Path) -> None:
     scan(load_config(small_config(tmp_path, radius=SMALL)), tmp_path / "s.h5")
     assert scan(load_config(small_config(tmp_path, radius={**SMALL, "seed": 0})), tmp_path / "s.h5").finished
@@ -403,7 +406,7 @@ def secretive(output: Path | None = None, **options: object) -> Surface:
     )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", mostly_slow([1, 2], 1))
 def test_an_engine_that_is_wrong_on_the_line_only_is_not_used_there(
     tmp_path: Path, landscape: Landscape, processes: int
 ) -> None:
@@ -536,6 +539,7 @@ def test_what_is_wrong_with_the_parameters_is_located(tmp_path: Path, landscape:
 # ---------------------------------------------------------------- the number
 
 
+@pytest.mark.slow
 def test_the_number_is_the_same_in_either_place(tmp_path: Path, landscape: Landscape) -> None:
     section = {"slices": 4, "num": 9, "parts": 1}
     scan(load_config(small_config(tmp_path, radius=section)), tmp_path / "both.h5")
@@ -554,6 +558,7 @@ def test_the_number_is_the_same_in_either_place(tmp_path: Path, landscape: Lands
         measured(both, "adaptive_radius", slice_index=3)
 
 
+@pytest.mark.slow
 def test_a_slice_that_only_the_grid_has_does_not_disturb_the_radius(tmp_path: Path, landscape: Landscape) -> None:
     config = small_config(tmp_path, radius=SMALL, **{"slices.num": 5})
     scan(load_config(config), tmp_path / "s.h5")

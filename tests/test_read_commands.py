@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Outcome, Run
 from documents import validate
+from representative import mostly_slow
 
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import load_surface, save_surface
@@ -448,7 +449,7 @@ def test_commands_are_the_same_as_a_process(file: Path, landscape: Landscape, la
         )
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", mostly_slow(["latin-1", "ascii"], "ascii"))
 def test_a_terminal_without_unicode_is_no_obstacle(file: Path, landscape_process: Run, encoding: str) -> None:
     options = {"env": {**os.environ, "PYTHONIOENCODING": encoding}, "encoding": encoding}
     result = landscape_process("info", file, **options)
@@ -458,6 +459,7 @@ def test_a_terminal_without_unicode_is_no_obstacle(file: Path, landscape_process
     assert json.loads(result.stdout)["num_points"] == 20
 
 
+@pytest.mark.slow
 def test_a_file_name_that_is_not_utf8_is_no_obstacle(file: Path) -> None:
     odd = file.with_name(os.fsdecode(b"caf\xe9.h5"))
     shutil.copy(file, odd)

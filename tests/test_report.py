@@ -221,6 +221,7 @@ def test_what_is_said_of_the_checkpoint_is_what_sharpness_says(landscape: Landsc
     assert set(told["critical_point"]["details"]) | set(told["learning_rates"]["caveats"]) <= set(page.of("li"))
 
 
+@pytest.mark.slow
 def test_the_comparison_is_that_of_compare(landscape: Landscape, lines: Written) -> None:
     page = lines.page
     told = json.loads(landscape("compare", *lines.files, "--json").stdout)
