@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Run
+from conftest import Outcome, Run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file, save_model
@@ -713,9 +713,12 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_scan_refuses_a_malicious_pickle_and_exits_3(project: Path, landscape_process: Run) -> None:
-    ended = landscape_process("scan", "scan.yaml", "-o", "s.h5", cwd=project)
-    assert ended.returncode == 3, ended.stderr
+def test_scan_refuses_a_malicious_pickle_and_exits_3(
+    project: Path, landscape: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    ended = landscape("scan", "scan.yaml", "-o", "s.h5")
+    assert ended.exit_code == 3, ended.stderr
     assert "evil.pt: not loaded: it holds a pickled posix.mkdir" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout == ""
