@@ -45,6 +45,7 @@ def test_measure_of_one_file_alone_is_a_row_without_a_change() -> None:
         assert any("needs a line along random directions" in each.note for each in row.measurements)
 
 
+@pytest.mark.slow
 def test_metric_of_one_file_alone_is_a_row_too() -> None:
     base, new = noise_line(BASE), with_metric(noise_line(BASE), "train_accuracy", 0.9)
     for surfaces in ([base, new], [new, base]):

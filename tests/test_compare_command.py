@@ -503,6 +503,7 @@ def test_a_summary_that_cannot_be_written_is_an_error(
 # ---------------------------------------------------------------- JSON
 
 
+@pytest.mark.slow
 def test_json_is_pure_whatever_the_gate_says(two: tuple[Path, Path], landscape: Landscape) -> None:
     for options, code in (([], 0), (["--gate"], 5), (["--gate", "trace:5%"], 3), (["--metric", "adaptive_radius"], 0)):
         found = landscape("compare", *two, *options, "--json")
@@ -623,7 +624,7 @@ def on_terminal(width: int, *arguments: object) -> str:
 
 
 @pytest.mark.parametrize("width", mostly_slow([60, 80], 60))
-@pytest.mark.parametrize("num", [2, 3])
+@pytest.mark.parametrize("num", mostly_slow([2, 3], 3))
 def test_on_a_narrow_terminal_nothing_is_cut_off_and_every_number_is_named(
     two: tuple[Path, Path], landscape: Landscape, width: int, num: int
 ) -> None:
@@ -808,7 +809,7 @@ def test_it_needs_neither_torch_nor_matplotlib(two: tuple[Path, Path]) -> None:
         assert finished.stdout.splitlines()[-1] == "set() 5", finished.stderr
 
 
-@pytest.mark.parametrize("command", ["compare", "sharpness"])
+@pytest.mark.parametrize("command", mostly_slow(["compare", "sharpness"], "compare"))
 def test_help_fits_a_terminal(landscape_process: Run, command: str) -> None:
     found = landscape_process(command, "--help", env=environment(COLUMNS="80", TERM="dumb"))
     assert found.returncode == 0

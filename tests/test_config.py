@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 from conftest import ROOT, Outcome
+from documents import config_validator
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -328,6 +329,7 @@ def test_yaml_beyond_plain_data_is_refused(refuse: Refuse, old: str, new: str, w
     assert any(problem.startswith(where) for problem in refuse(GOOD.replace(old, new)))
 
 
+@pytest.mark.slow
 def test_yaml_nested_too_deeply_is_refused(refuse: Refuse) -> None:
     assert "scan.yaml" in refuse("a: " + "[" * 5000 + "]" * 5000)[0]
 
@@ -802,8 +804,7 @@ def test_resolved_config_reads_as_the_same_config(load: Load) -> None:
 
 def complaints(text: str) -> list[str]:
     """What the JSON Schema says against a text."""
-    validator = jsonschema.Draft202012Validator(config_schema())
-    return [error.message for error in validator.iter_errors(parse_yaml(text, name="t")[0])]
+    return [error.message for error in config_validator().iter_errors(parse_yaml(text, name="t")[0])]
 
 
 def test_schema_in_docs_is_up_to_date() -> None:

@@ -72,6 +72,7 @@ def test_gradient_and_loss_equal_central_differences_and_a_plain_evaluation(name
     torch.testing.assert_close(on_cpu(objective.gradient()), differences, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(num_examples=st.integers(1, 23), chunk_size=st.integers(1, 30), only=st.none() | st.integers(1, 30))
 @settings(max_examples=40, deadline=None)
 def test_chunks_and_a_smaller_last_one_change_nothing(num_examples: int, chunk_size: int, only: int | None) -> None:
@@ -439,7 +440,7 @@ def test_an_operator_that_is_not_symmetric_says_so() -> None:
 
 @pytest.mark.parametrize("which", ["largest", "smallest"])
 @pytest.mark.parametrize("index", mostly_slow([1, 2], 1))
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", mostly_slow(CASES, "perceptron", "convolutional", "tied"))
 def test_eigenpairs_of_a_network_equal_those_of_its_dense_hessian(
     name: str, index: int, which: str, device: str
 ) -> None:
@@ -451,6 +452,7 @@ def test_eigenpairs_of_a_network_equal_those_of_its_dense_hessian(
     check(pair, hessian, index, which, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["largest", "smallest"])
 @pytest.mark.parametrize("name", ["perceptron", "convolutional", "attentive"])
 def test_second_differences_of_the_loss_along_an_eigenvector_are_the_eigenvalue(name: str, which: str) -> None:

@@ -89,6 +89,7 @@ def test_the_noise_floor_of_single_examples_is_that_of_their_covariance() -> Non
         assert found[key] == pytest.approx(exact, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_noise_floor_from_parts_estimates_that_of_single_examples() -> None:
     model, _ = case("perceptron")
     ratios = []
@@ -600,7 +601,7 @@ ALL: Mapping[str, Callable[[Context], Mapping[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", mostly_slow(ALL, "gradient", "trace", "asam"))
 def test_every_measure_repeats_itself_to_the_bit_and_leaves_no_trace(name: str) -> None:
     model, data = case("convolutional", 24)
     objective = objective_of(model, data, keeps_graphs=True)

@@ -157,6 +157,7 @@ def test_a_hessian_direction_is_the_true_eigenvector(tmp_path: Path, which: str,
     assert second == pytest.approx(curvature, rel=1e-3, abs=1e-5 * np.abs(values).max())
 
 
+@pytest.mark.slow
 def test_the_plane_of_the_sharpest_and_the_flattest_direction_is_orthogonal(tmp_path: Path) -> None:
     surface, _ = scanned(tmp_path, {"x": "hessian", "y": {"_target_": "hessian", "which": "smallest"}})
     assert surface.cosine is not None

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 from recorded import everything
+from representative import mostly_slow
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader
 
@@ -408,7 +409,7 @@ def test_the_document_holds_all_of_the_file(tmp_path: Path) -> None:
     assert found["provenance"]["resolved"]["loss"] == {"_target_": "cross_entropy"}
 
 
-@pytest.mark.parametrize("depth", [100, 400, 600, 900])
+@pytest.mark.parametrize("depth", mostly_slow([100, 400, 600, 900], 100, 900))
 def test_origins_of_any_depth_are_written_or_refused(tmp_path: Path, landscape: Landscape, depth: int) -> None:
     nested: dict[str, object] = {}
     for _ in range(depth):
@@ -934,6 +935,7 @@ for out in sys.argv[1:]:
     assert {(tmp_path / name).read_text() for name in names} == {"old"}
 
 
+@pytest.mark.slow
 def test_help_fits_a_screen_and_names_every_suffix(landscape_process: Run) -> None:
     environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
     shown = landscape_process("export", "--help", env=environment).stdout.splitlines()

@@ -32,7 +32,7 @@ def pixel(figure: Figure, ax: Axes, x: float, y: float) -> np.ndarray:
 # ---------------------------------------------------------------- holes
 
 
-@pytest.mark.parametrize("kind", ["filled", "heatmap"])
+@pytest.mark.parametrize("kind", mostly_slow(["filled", "heatmap"], "filled"))
 def test_a_hole_in_a_plane_stays_empty(kind: str) -> None:
     evaluated = np.ones((1, 41, 41), dtype=bool)
     evaluated[0, 8:33, 8:33] = False
@@ -61,7 +61,7 @@ def test_a_scan_from_coarse_to_fine_has_no_holes_at_any_moment(num_x: int) -> No
 # ---------------------------------------------------------------- differences
 
 
-@pytest.mark.parametrize("kind", ["filled", "heatmap"])
+@pytest.mark.parametrize("kind", mostly_slow(["filled", "heatmap"], "filled"))
 @pytest.mark.parametrize("is_ratio", mostly_slow([False, True], True))
 def test_no_difference_is_white(kind: str, is_ratio: bool) -> None:
     a = surface_of(lambda s, x, y: 10.0 ** (3 * x) if is_ratio else 2 + x, X, line(-1, 1, 5))
@@ -212,7 +212,7 @@ def test_the_cosine_is_that_of_the_slice_that_is_drawn() -> None:
 @pytest.mark.parametrize(
     "name", mostly_slow(["$\\foo{$_loss", "a\x1b[31m_loss", "a\x00_loss", "<b>&_loss"], "a\x1b[31m_loss")
 )
-@pytest.mark.parametrize("num_axes", [1, 2])
+@pytest.mark.parametrize("num_axes", mostly_slow([1, 2], 2))
 def test_names_of_metrics_are_words(tmp_path: Path, name: str, num_axes: int) -> None:
     surface = surface_of(lambda s, *c: math.nan if c[0] == 1 else sum(c), *[X, Y][:num_axes], names=(name,))
     plot(surface, tmp_path / "o.svg")

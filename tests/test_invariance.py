@@ -209,6 +209,7 @@ def test_filter_normalised_measures_notice_scaled_neurons(ratios: dict[str, dict
     assert abs(math.log(ratios["channels"]["slice_curvature"])) > math.log(2)
 
 
+@pytest.mark.slow
 def test_relative_flatness_notices_scaled_neurons_of_the_layer_before() -> None:
     make, shape, change = CHANGES["neurons"]
     net, data = trained(make(), shape)

@@ -67,7 +67,7 @@ def test_an_optimiser_converges_below_its_limit_and_diverges_above(name: str, tr
 
 
 @pytest.mark.parametrize("momentum", mostly_slow([0.0, 0.5, 0.99], 0.5))
-@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("nesterov", mostly_slow([False, True], False))
 def test_the_momentum_is_that_of_the_optimiser(momentum: float, nesterov: bool) -> None:
     name = "lr_limit_nesterov" if nesterov else "lr_limit_momentum"
     rate, options = limit(name, momentum=momentum), {"momentum": momentum, "nesterov": nesterov and momentum > 0}

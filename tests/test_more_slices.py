@@ -434,6 +434,7 @@ def test_the_curvature_of_the_slices_is_measured_anew_where_it_lacks_some() -> N
     assert_same(load_surface("s.h5"), scan(config(CURVATURE, "slices.num=5"), "five.h5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orthogonal", [False, True])
 def test_saved_directions_grow_and_those_of_old_slices_are_read_again(
     orthogonal: bool, monkeypatch: pytest.MonkeyPatch

@@ -35,7 +35,7 @@ def panels(figure: Figure) -> list[Any]:
     return [ax for ax in figure.axes if ax.get_title(loc="left")]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(["contour", "filled", "heatmap", "surface3d"], "filled", "surface3d"))
+@pytest.mark.parametrize("kind", mostly_slow(["contour", "filled", "heatmap", "surface3d"], "filled"))
 def test_panels_have_one_scale_that_holds_all_of_them(kind: str) -> None:
     surfaces = {"small": slope(1.0), "large": slope(3.0)}
     figure = plot(surfaces, kind=kind)
@@ -142,6 +142,7 @@ def test_a_difference_along_a_line_is_taken_slice_by_slice() -> None:
     assert ax.get_ylabel().endswith("b − a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_axes", [1, 2])
 def test_equal_surfaces_have_a_difference_too(num_axes: int) -> None:
     surface = surface_of(lambda s, *c: 1 + sum(c) ** 2, *([X, Y][:num_axes]))

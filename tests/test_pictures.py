@@ -268,7 +268,7 @@ def test_the_radius_is_where_the_mean_rise_passes_tau() -> None:
 # ---------------------------------------------------------------- scales
 
 
-@pytest.mark.parametrize("kind", ["contour", "filled", "heatmap", "surface3d"])
+@pytest.mark.parametrize("kind", mostly_slow(["contour", "filled", "heatmap", "surface3d"], "filled", "heatmap"))
 def test_the_scale_ends_where_it_is_told_to_and_says_that_there_is_more(kind: str) -> None:
     surface = surface_of(lambda s, x, y: 10.0 ** (3 * x), X, Y)
     figure = plot(surface, kind=kind, vmin=0.01, vmax=100.0)
@@ -361,7 +361,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("style", ["paper", pytest.param("slide", marks=SLOW), pytest.param("dark", marks=SLOW)])
-@pytest.mark.parametrize("kind", mostly_slow(PLOTS, "filled", "surface3d", "profile", "trajectory"))
+@pytest.mark.parametrize("kind", mostly_slow(PLOTS, "filled", "surface3d"))
 def test_no_word_is_cut_off_in_any_style(kind: str, style: str) -> None:
     figure = plot(of_kind(kind), kind=kind, style=style)
     draw(figure)

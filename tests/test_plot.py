@@ -177,7 +177,7 @@ def test_colors_are_those_of_the_colour_bar(partial: bool) -> None:
     assert np.mean(matches) > 0.8  # the rest lies under labels and dots
 
 
-@pytest.mark.parametrize("floor", [0.3, 0.6])
+@pytest.mark.parametrize("floor", mostly_slow([0.3, 0.6], 0.3))
 @pytest.mark.parametrize("partial", [False, True])
 def test_a_plateau_at_the_lowest_value_is_filled(floor: float, partial: bool) -> None:
     """Accuracy at the level of chance, over most of the plane."""
@@ -189,7 +189,7 @@ def test_a_plateau_at_the_lowest_value_is_filled(floor: float, partial: bool) ->
     assert not any(is_grey(around(a, b)) for a in (-1.75, 1.75) for b in (-1.75, 1.75))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(values=arrays(np.float64, (3, 3), elements=st.floats(-1e12, 1e12) | st.floats(1e-12, 1e12)))
 @example(values=2.3025 + 1e-4 * np.repeat([[-1.0], [0.0], [1.0]], 3, axis=1))
 def test_levels_rise_and_cover_all_values(values: np.ndarray) -> None:
@@ -282,6 +282,7 @@ def test_any_values_at_any_points_are_a_picture(values: np.ndarray, evaluated: n
     cast(FigureCanvasAgg, plot(surface).canvas).draw()
 
 
+@pytest.mark.slow
 def test_points_on_a_diagonal_are_a_picture() -> None:
     """The part of one process of several; no triangle can be drawn through it."""
     for number in (2, 3):
@@ -368,27 +369,36 @@ def test_coordinates_that_were_spaced_by_factors_get_a_logarithmic_axis(stop: fl
             {"component": 2, "explained_variance_ratio": 0.125},
             "x: principal direction 2 of the path (12.5 % of the variance)",
         ),
-        (
+        pytest.param(
             {"_target_": "between", "checkpoint": "other/a.pt"},
             {},
             "x: from runs/a.pt (0) to other/a.pt (1)",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"_target_": "between", "checkpoint": "b.pt", "orthogonal": True},
             {},
             "x: towards b.pt, orthogonal to the axes before",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"_target_": "random", "parameters": {"include": ["conv2.*"], "exclude": ["*.bias"]}},
             {},
             "x: random direction in conv2.* without *.bias (1.0 = every filter moved by its own norm)",
+            marks=pytest.mark.slow,
         ),
-        ({"_target_": "gradient", "normalization": "unit"}, {}, "x: gradient direction (Euclidean length)"),
+        pytest.param(
+            {"_target_": "gradient", "normalization": "unit"},
+            {},
+            "x: gradient direction (Euclidean length)",
+            marks=pytest.mark.slow,
+        ),
         ({"_target_": "hessian"}, {"eigenvalue": 4.0951}, "x: Hessian eigenvector, λ = 4.1 (Euclidean length)"),
-        (
+        pytest.param(
             {"_target_": "gradient", "normalization": "filter"},
             {},
             "x: gradient direction (1.0 = every filter moved by its own norm)",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -542,6 +552,7 @@ def test_metrics_that_are_neither_loss_nor_accuracy_are_drawn_too() -> None:
 # ---------------------------------------------------------------- slices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 2])
 def test_one_slice_is_drawn_as_if_it_were_alone(index: int) -> None:
     x, y = line(-1.0, 1.0, 5), line(-1.0, 1.0, 4)

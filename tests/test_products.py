@@ -85,7 +85,7 @@ def test_differences_of_a_vector_of_any_length_are_right(way: str) -> None:
 # ---------------------------------------------------------------- the same numbers however they are computed
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", mostly_slow(SMOOTH, "convolutional", "tied"))
 def test_chunks_of_any_size_give_the_same(name: str) -> None:
     model, data = case(name, num_examples=90)
     found = []
@@ -97,7 +97,7 @@ def test_chunks_of_any_size_give_the_same(name: str) -> None:
         assert float((other - found[0]).norm() / found[0].norm()) < 1e-12
 
 
-@pytest.mark.parametrize("chunk_size", [None, 90, 7])
+@pytest.mark.parametrize("chunk_size", mostly_slow([None, 90, 7], 7))
 @pytest.mark.parametrize("dtype", mostly_slow([torch.float32, torch.float64], torch.float32))
 @pytest.mark.parametrize("name", ["convolutional", "attentive", "wide"])
 def test_no_bit_depends_on_the_number_of_threads(
@@ -123,6 +123,7 @@ def test_no_bit_depends_on_the_number_of_threads(
     assert torch.equal(found[0], found[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMOOTH)
 def test_kept_graphs_give_the_same_bits_also_after_a_move(name: str) -> None:
     model, data = case(name, 20)
@@ -488,7 +489,7 @@ class Spread(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("num_threads", mostly_slow([1, 2], 2))
 @pytest.mark.parametrize("is_first", [False, True])
 def test_a_model_on_several_devices_stays_there_and_has_the_same_derivatives(
     *, is_first: bool, num_threads: int, second: str, threads: Callable[[int], None]

@@ -360,7 +360,7 @@ def test_another_tau_is_written_down_and_nothing_is_evaluated(tmp_path: Path) ->
     assert measured(after, "flat_radius").settings == {"tau": 0.1}
 
 
-@pytest.mark.parametrize("cut", [None, 55])
+@pytest.mark.parametrize("cut", mostly_slow([None, 55], 55))
 def test_a_config_without_a_radius_leaves_that_of_the_file_alone(
     tmp_path: Path, landscape: Landscape, cut: int | None
 ) -> None:

@@ -303,7 +303,7 @@ def test_golden_files_have_valid_reports(landscape: Landscape) -> None:
 # ---------------------------------------------------------------- plot
 
 
-@pytest.mark.parametrize("suffix", MAGIC)
+@pytest.mark.parametrize("suffix", mostly_slow(MAGIC, "png"))
 def test_plot_writes_the_picture_and_says_where(file: Path, landscape: Landscape, suffix: str) -> None:
     picture = file.with_suffix(f".{suffix}")
     outcome = landscape("plot", file, "-o", picture)
@@ -311,6 +311,7 @@ def test_plot_writes_the_picture_and_says_where(file: Path, landscape: Landscape
     assert picture.read_bytes().startswith(MAGIC[suffix])
 
 
+@pytest.mark.slow
 def test_plot_quiet_says_nothing(file: Path, landscape: Landscape) -> None:
     assert landscape("plot", file, "-o", file.with_suffix(".png"), "--quiet") == Outcome(0, "", "")
 

@@ -390,6 +390,7 @@ def test_odd_surfaces_are_told_honestly(landscape: Landscape, tmp_path: Path, ki
     assert "nan" not in {cell.split()[0] for rows in page.tables.values() for row in rows for cell in row if cell}
 
 
+@pytest.mark.slow
 def test_a_partial_file_says_so_first(landscape: Landscape, tmp_path: Path) -> None:
     whole = surface_of(bowl, line(-1, 1, 9), line(-1, 1, 17))
     mask = np.zeros(whole.grid.shape, dtype=bool)

@@ -88,6 +88,7 @@ def assert_same(first: Path, second: Path) -> None:
 # ---------------------------------------------------------------- each as if it were alone
 
 
+@pytest.mark.slow
 def test_every_surface_equals_that_of_a_scan_of_its_own(folder: Path, landscape: Landscape) -> None:
     outcome = landscape("scan", "c.yaml", *SERIES, "--json")
     assert outcome.exit_code == 0, outcome.stderr

@@ -423,6 +423,7 @@ for position in random.Random(0).sample(range(8 * len(whole)), 500):
 """
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     """In a process of its own: HDF5 may crash or hang on what it should not have been given."""
     save_surface(small_surface(), tmp_path / "s.h5")
@@ -707,6 +708,7 @@ def add_datasets_at_one_place(file: h5py.File) -> None:
     path.write_bytes(image.replace(nowhere, struct.pack("<QQ", place, 800_000)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -1123,6 +1125,7 @@ save_surface(small_surface(value=2.0), sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "[s]*.h5"
     save_surface(small_surface(), path)

@@ -119,6 +119,7 @@ def test_markdown_has_the_verdict_first_and_the_measures_folded_up(landscape: La
     assert shown.texts["th"][:4] == ["measure", "new", "lies between", "allowed"]
 
 
+@pytest.mark.slow
 def test_a_real_process_writes_the_reports(landscape_process: Run) -> None:
     environ = environment(GITHUB_STEP_SUMMARY="summary.md")
     options = ("--max", "train_loss=0.1", "--min", "adaptive_radius=0.2", "--junit", "r.xml", "--github-summary")
