@@ -37,7 +37,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import landscape_cli",
+        pytest.param("import landscape_cli", marks=pytest.mark.slow),
         "from landscape_cli import load_config, load_surface, save_surface, plot, Surface, Config",
         "import landscape_cli.cli.app",
     ],

@@ -174,7 +174,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---------------------------------------------------------------- finding the weights
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     stack=st.lists(st.sampled_from(PREFIXES), max_size=4),
     keys=st.lists(st.sampled_from(KEYS), max_size=3),

@@ -162,6 +162,7 @@ def test_diverged_surface_is_last() -> None:
     assert found.ranking.places[2].worse_than_previous is None
 
 
+@pytest.mark.slow
 def test_what_may_not_be_compared_is_not_ranked() -> None:
     """The first says nothing of its data; the two others have different ones."""
     surfaces = [noise_line(BASE, data=None), noise_line(BASE * 2, data="d" * 64), noise_line(BASE * 3, data="e" * 64)]

@@ -75,10 +75,22 @@ def saved(name: str, surface: Surface) -> Path:
     return Path(name)
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """The bytes of two files, written once."""
+    folder = tmp_path_factory.mktemp("bowls")
+    for steepness in (1.0, 2.0):
+        save_surface(bowl(steepness), folder / f"{steepness}.h5")
+    return (folder / "1.0.h5").read_bytes(), (folder / "2.0.h5").read_bytes()
+
+
 @pytest.fixture
-def two() -> tuple[Path, Path]:
+def two(images: tuple[bytes, bytes]) -> tuple[Path, Path]:
     """Another radius by 1/√2: 29 % less."""
-    return saved("base.h5", bowl(1.0)), saved("new.h5", bowl(2.0))
+    base, new = Path("base.h5"), Path("new.h5")
+    for path, image in zip((base, new), images, strict=True):
+        path.write_bytes(image)
+    return base, new
 
 
 def no_constant(name: str) -> object:

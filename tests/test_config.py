@@ -392,7 +392,7 @@ def test_anchor_that_contains_itself_is_refused(refuse: Refuse, loss: str) -> No
 # ---------------------------------------------------------------- overrides
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TREES, st.data(), JSON)
 def test_override_changes_its_key_and_nothing_else(tree: dict[str, object], data: st.DataObject, new: object) -> None:
     path = data.draw(st.sampled_from(list(paths(tree))))

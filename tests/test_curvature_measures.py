@@ -125,7 +125,7 @@ class Trains(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float32, torch.float64], torch.float64))
 @pytest.mark.parametrize("what", ["batchnorm", "dropout", "loss"])
 def test_a_loss_that_does_not_repeat_itself_is_refused(what: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -423,7 +423,7 @@ class Quadratic:
         return self.rise(scale * (vectors @ (along / (high - values))))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", mostly_slow(range(5), 0, 1))
 @pytest.mark.parametrize("rho", [0.05, 0.5, 2.0])
 def test_the_adaptive_worst_case_of_a_quadratic_is_its_known_maximum(seed: int, rho: float) -> None:
     problem = Quadratic(seed)
@@ -434,7 +434,7 @@ def test_the_adaptive_worst_case_of_a_quadratic_is_its_known_maximum(seed: int, 
     assert found["rho"] == rho
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", mostly_slow(range(5), 0, 1))
 def test_worst_cases_in_a_cube_stay_below_that_of_its_corners_and_near_it(seed: int) -> None:
     problem = Quadratic(seed, size=6)
     theta, context = problem.theta, context_of(problem.objective)
@@ -548,7 +548,7 @@ def second_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> Params
 
 
 @pytest.mark.parametrize("names", [None, ["3.weight", "0.bias"]])
-@pytest.mark.parametrize("kind", ["plain", "amsgrad", "named"])
+@pytest.mark.parametrize("kind", mostly_slow(["plain", "amsgrad", "named"], "plain"))
 def test_the_preconditioned_eigenvalue_of_adam_is_that_of_the_dense_matrix(kind: str, names: list[str] | None) -> None:
     model, data, optimizer = trained(amsgrad=kind == "amsgrad", named=kind == "named")
     objective = objective_of(model, data, names=names)

@@ -185,7 +185,7 @@ def movable(model: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("batchnorm", ["frozen", "interpolate"])
-@pytest.mark.parametrize("kind", ["weights", "states", "states without counters"])
+@pytest.mark.parametrize("kind", mostly_slow(["weights", "states", "states without counters"], "weights", "states"))
 def test_every_point_is_the_network_moved_along_the_tensors_of_the_file(
     tmp_path: Path, kind: str, batchnorm: str
 ) -> None:

@@ -304,6 +304,7 @@ def test_a_worst_case_that_diverges_is_shown_as_infinite(file: Path, landscape: 
     assert re.search(r"\| adaptive_worst \| inf \|", landscape("sharpness", file, "--markdown").stdout)
 
 
+@pytest.mark.slow
 def test_json_of_bad_records_is_json(tmp_path: Path, landscape: Landscape) -> None:
     records = everything(weight_decay=float("nan"), num_examples=float("inf"))
     for each in records.values():

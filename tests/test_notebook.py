@@ -55,9 +55,9 @@ def test_words_of_a_file_are_words() -> None:
 
 
 @pytest.mark.parametrize("evaluated", mostly_slow([True, False], True))
-def test_any_surface_is_shown(evaluated: bool) -> None:
-    for value in (math.nan, math.inf, 1e12):
-        for num_axes in (1, 2, 3):
-            surface = surface_of(lambda s, *c, v=value: v, *[[0.0, 1.0]] * num_axes, evaluated=evaluated)
-            assert shown(surface).tags[0] == "div"
-            np.testing.assert_equal(surface.evaluated, evaluated)
+@pytest.mark.parametrize("value", mostly_slow([math.inf, math.nan, 1e12], math.inf))
+def test_any_surface_is_shown(evaluated: bool, value: float) -> None:
+    for num_axes in (1, 2, 3):
+        surface = surface_of(lambda s, *c: value, *[[0.0, 1.0]] * num_axes, evaluated=evaluated)
+        assert shown(surface).tags[0] == "div"
+        np.testing.assert_equal(surface.evaluated, evaluated)

@@ -69,6 +69,7 @@ def test_a_scale_that_is_asked_for_is_that_of_all_panels() -> None:
     assert bar.get_ylim() == (2.0, 5.0)
 
 
+@pytest.mark.slow
 def test_the_footer_says_what_is_common_and_what_is_not() -> None:
     surfaces = {"a": slope(1.0), "b": slope(3.0)}
     surfaces["b"].metrics["train_loss"].num_examples = 77

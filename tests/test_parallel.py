@@ -286,7 +286,7 @@ def test_bfloat16_does_not_round_the_coordinates() -> None:
 # ---------------------------------------------------------------- processes
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", mostly_slow(ENGINES, "sequential", "mlp"))
 @pytest.mark.parametrize("processes", mostly_slow([2, 3], 2))
 def test_several_processes_give_the_bits_of_one(tmp_path: Path, engine: str, processes: int) -> None:
     observer = Listening()
@@ -561,7 +561,7 @@ def test_weights_in_shared_memory_are_not_shared_by_the_processes(
 
 
 @pytest.mark.parametrize("engine", mostly_slow(ENGINES, "sequential", "mlp"))
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", mostly_slow([1, 2], 2))
 def test_data_beyond_the_memory_budget_give_the_same_surface_bit_for_bit(
     tmp_path: Path, engine: str, processes: int
 ) -> None:

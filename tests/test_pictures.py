@@ -298,7 +298,7 @@ def test_the_scale_of_an_accuracy_ends_at_one(kind: str) -> None:
     assert high == 1.0
 
 
-@pytest.mark.parametrize("high", [1.5, 3.0, 19.0, 21.0, 1e5])
+@pytest.mark.parametrize("high", mostly_slow([1.5, 3.0, 19.0, 21.0, 1e5], 1.5, 21.0))
 def test_a_logarithmic_scale_that_is_asked_for_has_levels_whatever_its_range(high: float) -> None:
     surface = surface_of(lambda s, x, y: high ** ((1 + x) / 2), X, Y)
     (drawn,) = [

@@ -112,6 +112,7 @@ def test_the_radius_equals_a_scan_of_its_own_bit_for_bit(
             )
 
 
+@pytest.mark.slow
 def test_the_grid_is_what_it_is_without_a_radius(tmp_path: Path) -> None:
     with_radius = scan(load_config(small_config(tmp_path, radius=SMALL)), tmp_path / "a.h5")
     without = scan(load_config(small_config(tmp_path)), tmp_path / "b.h5")

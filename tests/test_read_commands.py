@@ -474,6 +474,7 @@ def test_a_file_name_that_is_not_utf8_is_no_obstacle(file: Path) -> None:
     assert picture.exists()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(file: Path) -> None:
     command = f"'{sys.executable}' -m landscape_cli info '{file}' | head -n 1"
     result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)

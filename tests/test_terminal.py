@@ -525,7 +525,7 @@ def in_terminal(*args: object, width: int = 100, height: int = 30, **environment
     [
         ({"COLORTERM": "truecolor"}, tuple),
         pytest.param({}, int, marks=pytest.mark.slow),
-        ({"NO_COLOR": "1"}, type(None)),
+        pytest.param({"NO_COLOR": "1"}, type(None), marks=pytest.mark.slow),
         pytest.param({"TERM": "dumb"}, type(None), marks=pytest.mark.slow),
     ],
 )
