@@ -232,7 +232,7 @@ def test_a_site_that_requeues_exit_code_75_itself_restarts_once(
 ) -> None:
     with running_cluster(tmp_path_factory.mktemp("cluster"), "RequeueExit=75", gpus=False) as cluster:
         scan = Scan(cluster, folder / "requeue_exit.h5")
-        scan.start("--ntasks-per-node=2")
+        scan.start("--ntasks=2")
         scan.wait_for_points_of(2)
         announce_the_limit(cluster, scan.number)
         scan.finish(scan.wait_for_requeue())
@@ -245,7 +245,7 @@ def test_a_site_that_requeues_exit_code_75_itself_restarts_once(
 
 
 def test_a_cancelled_job_saves_and_does_not_come_back(scan: Scan) -> None:
-    scan.start("--ntasks-per-node=2")
+    scan.start("--ntasks=2")
     scan.wait_for_points_of(2)
     before = load_union(scan.output).num_evaluated
     scan.cluster.ask("scancel", scan.number)
@@ -253,7 +253,7 @@ def test_a_cancelled_job_saves_and_does_not_come_back(scan: Scan) -> None:
     assert before <= load_union(scan.output).num_evaluated < NUM_POINTS
 
 
-@pytest.mark.parametrize(("script", "option"), [(JOB, "--ntasks-per-node=2"), (ARRAY, "--array=0-1")])
+@pytest.mark.parametrize(("script", "option"), [(JOB, "--ntasks=2"), (ARRAY, "--array=0-1")])
 def test_a_scan_that_cannot_work_fails_and_does_not_come_back(scan: Scan, script: Path, option: str) -> None:
     config = scan.output.with_suffix(".yaml")
     config.write_text(CONFIG.replace("SmallResNet", "LargeResNet"))
