@@ -169,7 +169,6 @@ def test_threads_and_processes_move_the_radius_far_less_than_the_tolerance(
         assert [each.exit_code for each in found] == [code, code]
 
 
-@pytest.mark.alone
 def test_a_scan_that_ran_out_of_time_is_partial_and_not_judged(
     tmp_path: Path, landscape: Landscape, landscape_process: Run
 ) -> None:

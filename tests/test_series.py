@@ -180,7 +180,6 @@ def test_a_checkpoint_that_is_added_is_all_that_is_computed(folder: Path, landsc
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_time_budget_is_that_of_the_whole_command(folder: Path, landscape: Landscape) -> None:
     outcome = landscape("scan", "c.yaml", *SERIES, "--time-budget", "1ms", "--json")
     assert outcome.exit_code == 75
