@@ -56,7 +56,7 @@ unit: $(VENV)/.installed-dev
 coverage: $(VENV)/.installed-dev  ## the tests of `make test`, and which lines they run; takes twice as long
 	$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term
 
-# two at a time, but those where the moment of a signal matters
+# two at a time, but those where seconds matter
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist worksteal
 	$(BIN)/python -m pytest -m "slow and alone"

@@ -585,6 +585,7 @@ def process(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_same_command_finishes_what_it_began_and_then_says_that_it_is_complete(landscape: Landscape) -> None:
     scan(config(RADIUS), "s.h5")
     before = Path("s.h5").read_bytes()

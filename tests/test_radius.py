@@ -260,6 +260,7 @@ def test_a_scan_that_is_ended_in_the_middle_of_the_radius_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_time_budget_ends_the_radius_with_exit_code_75(tmp_path: Path, landscape: Landscape) -> None:
     config, output = tmp_path / "c.yaml", tmp_path / "s.h5"
     config.write_text(SLOW)

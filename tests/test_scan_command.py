@@ -179,6 +179,7 @@ def test_a_time_budget_ends_with_a_coarser_picture_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_a_time_budget_leaves_is_whole_at_a_lower_resolution(tmp_path: Path) -> None:
     overrides = [*SMALL[1::2], "axes.x.num=301", "axes.y.num=301", "runtime.processes=2", "checkpoint.expect=null"]
     surface = scan(load_config(CONFIG, overrides), tmp_path / "s.h5", time_budget=6.0)
