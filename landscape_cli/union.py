@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def load_union(path: Path) -> Surface:
         SurfaceError: As `landscape_cli.load_surface`; also for a part that is damaged or of another scan.
     """
     whole = whole_of(path)
-    parts = list(_loaded(parts_of(whole)))  # before the file: what is merged meanwhile is found there
+    parts = _loaded_parts(whole)  # before the file: what is merged meanwhile is found there
     if not parts:
         return load_surface(path)
     united = load_surface(whole) if whole.exists() else parts.pop(0)[1]
@@ -87,12 +87,13 @@ def load_union(path: Path) -> Surface:
     return united
 
 
-def _loaded(paths: Iterable[Path]) -> Iterator[tuple[Path, Surface]]:
-    """Parts that are still there."""
-    for path in paths:
-        part = load_part(path)
-        if part is not None:
-            yield path, part
+def _loaded_parts(whole: Path) -> list[tuple[Path, Surface]]:
+    """All parts. One that is gone may just have got the name of one that is being merged, and is not in the file yet."""
+    while True:
+        found = [(path, load_part(path)) for path in parts_of(whole)]
+        parts = [(path, part) for path, part in found if part is not None]
+        if len(parts) == len(found):
+            return parts
 
 
 def load_part(path: Path) -> Surface | None:

@@ -244,6 +244,19 @@ def test_a_merge_that_was_interrupted_is_done_by_the_next_one(output: Path) -> N
         output.unlink()
 
 
+def test_a_part_that_is_set_aside_while_it_is_read_is_not_missed(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_surface(portion(bowl(), False), output)
+    part = save_part(bowl(), output)
+
+    def just_before_it_is_opened(path: Path) -> Surface:
+        if path == part:
+            part.rename(f"{part}.merging")
+        return load_surface(path)
+
+    monkeypatch.setattr("landscape_cli.union.load_surface", just_before_it_is_opened)
+    assert load_union(output).complete
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_the_parts() -> None:
     with tempfile.TemporaryDirectory() as name:  # not tmp_path: its parents are closed to other users
         output = Path(name) / "s.h5"

@@ -120,16 +120,15 @@ class Crew:
             OutputError: It cannot be written.
         """
         with self._founding:
-            if self._stamp is None:
-                save_surface(surface, self.output)
-            elif is_changed:
+            if self._stamp is not None and is_changed:
                 self._take_turn(self._founding)
                 if parts_of(self.output):  # which would not fit any more
                     merge(parts_of(self.output), self.output)
                 if _stamp(self.output) != self._stamp:
                     raise OvertakenError
+            if self._stamp is None or is_changed:
                 save_surface(surface, self.output)
-        self._stamp = _stamp(self.output)
+                self._stamp = _stamp(self.output)  # what comes later is not in ``surface``
         self._view, self._own = surface, _without_points(surface)
 
     def _take_turn(self, stack: ExitStack) -> None:
