@@ -9,10 +9,9 @@ import pytest
 from test_scan import contents
 from test_union import bowl, portion, save_part
 
-from landscape_cli import load_surface, save_surface
+from landscape_cli import save_surface
 from landscape_cli.compute.crew import Crew
 from landscape_cli.share import Share
-from landscape_cli.surface import Surface
 from landscape_cli.union import merge, parts_of
 
 HALF = np.arange(30).reshape(2, 5, 3) % 2 == 0
