@@ -88,7 +88,7 @@ def load_union(path: Path) -> Surface:
 
 
 def _loaded_parts(whole: Path) -> list[tuple[Path, Surface]]:
-    """All parts. One that is gone may just have got the name of one that is being merged, and is not in the file yet."""
+    """All parts. One that is gone may have got its name for a merge, without being in the file yet."""
     while True:
         found = [(path, load_part(path)) for path in parts_of(whole)]
         parts = [(path, part) for path, part in found if part is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from test_scan import StopAfter, contents, small_config
 from landscape_cli import Surface, load_config, load_surface, save_surface, scan
 from landscape_cli.compute.units import Units
 from landscape_cli.errors import UsageError
-from landscape_cli.locks import exclusive, together
+from landscape_cli.locks import exclusive, together, turn
 from landscape_cli.share import ALONE, Share
 from landscape_cli.union import load_union, new_part, parts_of
 
@@ -187,6 +188,37 @@ def test_to_start_anew_is_refused_to_several(tmp_path: Path, output: Path) -> No
     assert parts_of(output)
     assert scan(config, output, overwrite=True, should_stop=StopAfter(1)).num_evaluated <= 1
     assert parts_of(output) == []
+
+
+def test_to_start_anew_loses_nothing_where_it_is_refused(
+    tmp_path: Path, output: Path, landscape: Callable[..., Outcome]
+) -> None:
+    config = load_config(small_config(tmp_path))
+    scan(config, output, share=Share(1, 2), should_stop=StopAfter(6))
+    before = {path: path.read_bytes() for path in (output, *parts_of(output))}
+    wrong = small_config(tmp_path, **{"checkpoint.path": "nowhere.pt"})
+    assert landscape("scan", wrong, "-o", output, "--overwrite").exit_code == 3
+    assert {path: path.read_bytes() for path in (output, *parts_of(output))} == before
+
+
+def test_who_comes_while_the_last_one_cleans_up_waits_for_it(output: Path) -> None:
+    """It has the file alone for a moment, as `locks.together` lets it have."""
+    handle = os.open(output.with_name(f".{output.name}.lock"), os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    timer = threading.Timer(0.3, lambda: os.close(handle))
+    timer.start()
+    with together(output):
+        timer.join()
+
+
+def test_a_time_budget_ends_the_waiting_for_another_process(
+    tmp_path: Path, output: Path, landscape: Callable[..., Outcome]
+) -> None:
+    config = small_config(tmp_path)
+    with turn(output, lambda: False):
+        outcome = landscape("scan", config, "-o", output, "--shard", "1/2", "--time-budget", "1s")
+    assert outcome.exit_code == 75
+    assert "stopped while waiting for another process" in outcome.stderr
 
 
 def test_the_last_one_sweeps_the_floor(tmp_path: Path, output: Path) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Stage
 from landscape_cli.compute.units import Units
-from landscape_cli.errors import EvaluationError
+from landscape_cli.errors import StoppedError
 from landscape_cli.locks import turn
 from landscape_cli.share import Share
 from landscape_cli.storage import load_surface, remove_leftovers, save_surface
@@ -100,6 +100,7 @@ class Crew:
 
         Raises:
             SurfaceError: The file or a part is damaged, or of another scan.
+            StoppedError: This process is to stop while it waits.
         """
         self._founding.close()
         self._founding = ExitStack()
@@ -118,6 +119,7 @@ class Crew:
         Raises:
             OvertakenError: Another process has written it meanwhile.
             OutputError: It cannot be written.
+            StoppedError: This process is to stop while it waits.
         """
         with self._founding:
             if self._stamp is not None and is_changed:
@@ -133,7 +135,7 @@ class Crew:
 
     def _take_turn(self, stack: ExitStack) -> None:
         if not stack.enter_context(turn(self.output, self._should_stop)):
-            raise EvaluationError(f"{self.output}: stopped while waiting for another process", hint="Run it again.")
+            raise StoppedError(f"{self.output}: stopped while waiting for another process", hint="Run it again.")
 
     @contextmanager
     def concluding(self, is_over: Callable[[], bool]) -> Iterator[Surface | None]:
