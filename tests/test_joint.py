@@ -349,6 +349,20 @@ def test_only_one_of_several_adds_curvature(
     assert output.read_bytes() == before
 
 
+def test_each_task_of_an_array_adds_curvature_to_its_file(
+    tmp_path: Path, output: Path, landscape: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path, **{"axes.y": None})
+    scan(load_config(config), output)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MAX", "3")
+    section = 'curvature={"num_examples": 16, "measures": ["gradient"]}'
+    assert landscape("curvature", config, output, "--set", section).exit_code == 0
+    found = load_surface(output).curvature
+    assert found is not None
+    assert set(found.records) == {"gradient"}
+
+
 # ---------------------------------------------------------------- real processes
 
 CONFIG = f"""\
