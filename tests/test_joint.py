@@ -19,6 +19,7 @@ import pytest
 from conftest import ROOT, Outcome
 from test_full_disk import mount, small_disk  # noqa: F401  # a fixture
 from test_scan import StopAfter, contents, small_config
+from test_union import portion, save_part
 
 from landscape_cli import Surface, load_config, load_surface, save_surface, scan
 from landscape_cli.compute.units import Units
@@ -219,6 +220,21 @@ def test_a_time_budget_ends_the_waiting_for_another_process(
         outcome = landscape("scan", config, "-o", output, "--shard", "1/2", "--time-budget", "1s")
     assert outcome.exit_code == 75
     assert "stopped while waiting for another process" in outcome.stderr
+
+
+def test_stopped_before_the_parts_are_merged_is_not_done(
+    tmp_path: Path, output: Path, landscape: Callable[..., Outcome]
+) -> None:
+    config = small_config(tmp_path)
+    whole = scan(load_config(config))
+    save_surface(portion(whole, False), output)
+    save_part(whole, output)
+    arguments = ("scan", config, "-o", output, "--shard", "1/2")
+    assert landscape(*arguments, "--time-budget", "0.01s").exit_code == 75
+    assert not load_surface(output).complete
+    assert landscape(*arguments).exit_code == 0
+    assert load_surface(output).complete
+    assert parts_of(output) == []
 
 
 def test_the_last_one_sweeps_the_floor(tmp_path: Path, output: Path) -> None:
