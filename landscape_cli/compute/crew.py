@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Stage
 from landscape_cli.compute.units import Units
-from landscape_cli.errors import StoppedError
+from landscape_cli.errors import StoppedError, SurfaceError
 from landscape_cli.locks import turn
 from landscape_cli.share import Share
 from landscape_cli.storage import load_surface, remove_leftovers, save_surface
@@ -229,11 +229,19 @@ class Crew:
         found = _stamp(self.output)
         if found is not None and found != self._stamp:
             self._stamp = found
-            num_new += unite(self._view, load_surface(self.output), self.output)
+            num_new += self._unite_file(self._view)
         end = time.monotonic()
         self._look_cost = end - start
         self._next_look = end + max(self._seconds_between_looks, _LOOK_COST_FACTOR * self._look_cost)
         return num_new > 0
+
+    def _unite_file(self, view: Surface) -> int:
+        file = load_surface(self.output)
+        try:
+            return unite(view, file, self.output)
+        except SurfaceError as error:
+            again = "Nothing is lost. Run the command again; with the options of the others, if it says the same."
+            raise type(error)(f"{error}\nAnother process has changed it meanwhile.", hint=again) from error
 
     @property
     def _seconds_between_looks(self) -> float:
