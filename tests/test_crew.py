@@ -19,6 +19,7 @@ from landscape_cli.compute.data import Batches
 from landscape_cli.compute.once_per_node import decode_once_per_node
 from landscape_cli.compute.units import Units
 from landscape_cli.errors import ResumeMismatchError
+from landscape_cli.locks import turn
 from landscape_cli.share import Share
 from landscape_cli.union import merge, parts_of
 
@@ -58,6 +59,25 @@ def test_a_file_that_was_changed_into_another_one_is_not_to_be_removed(output: P
         with pytest.raises(ResumeMismatchError, match="Another process has changed it") as error:
             crew.look(always=True)
         assert "Run the command again" in str(error.value.hint)
+
+
+def test_nobody_waits_for_a_turn_to_merge_what_is_in_the_file(output: Path) -> None:
+    """Another process holds the turn while it measures the curvature."""
+    save_surface(portion(bowl(), False), output)
+    with crew_of(output) as crew:
+        view = crew.existing()
+        assert view is not None
+        crew.found(view, is_changed=False)
+        point = int(np.flatnonzero(bowl().evaluated)[0])
+        metric = bowl().metrics["train_loss"]
+        crew.enter("points", point, {"train_loss": (float(metric.values.flat[point]), float(metric.std.flat[point]))})
+        save_surface(crew.own, crew.part)
+        save_surface(bowl(), output)
+        assert crew.look(always=True)
+        left = iter([False] * 3)
+        with turn(output, lambda: False), crew.concluding(lambda: next(left, True)) as merged:
+            assert merged is None
+            assert not crew.part.exists()
 
 
 def test_another_recipe_under_the_same_launcher_gives_other_data(tmp_path: Path) -> None:

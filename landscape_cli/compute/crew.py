@@ -148,6 +148,7 @@ class Crew:
             The file; None where another process has it, and this one need not wait for it, or should stop.
         """
         merged = False
+        self._stamp = None  # also a file that was looked at may have all points of this process
 
         def give_up() -> bool:
             nonlocal merged
