@@ -64,7 +64,7 @@ def share_of(environment: Mapping[str, str], shard: str | None = None) -> Share:
     Raises:
         UsageError: What is said is incomplete or contradicts itself.
     """
-    launcher = _of_torchrun(environment) or _of_slurm_step(environment) or ALONE
+    launcher = share_of_launch(environment)
     if shard is None:
         return launcher.within(_of_slurm_array(environment))
     named = _of_shard(shard)
@@ -75,6 +75,15 @@ def share_of(environment: Mapping[str, str], shard: str | None = None) -> Share:
         "same share",
         hint=f"Leave out --shard: {launcher.source} says who is who. {_HOW_ALONE}",
     )
+
+
+def share_of_launch(environment: Mapping[str, str]) -> Share:
+    """The share of this process among those that one launcher has started; tasks of an array are not among them.
+
+    Raises:
+        UsageError: As `share_of`.
+    """
+    return _of_torchrun(environment) or _of_slurm_step(environment) or ALONE
 
 
 def _of_shard(shard: str) -> Share:

@@ -7,9 +7,11 @@ there is; a point that several have is the same in all of them, up to rounding.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,8 +98,12 @@ def _loaded_parts(whole: Path) -> list[tuple[Path, Surface]]:
             return parts
 
 
-def load_part(path: Path) -> Surface | None:
+def load_part(path: Path, name: Path | None = None) -> Surface | None:
     """Read a part; None for one that has been merged meanwhile.
+
+    Args:
+        path: Where it is now.
+        name: How messages call it, where that is another one.
 
     Raises:
         SurfaceError: It is damaged.
@@ -107,7 +113,7 @@ def load_part(path: Path) -> Surface | None:
     except SurfaceError as error:
         if not path.exists():
             return None
-        raise type(error)(str(error), hint=_REMOVE) from error
+        raise type(error)(str(error).replace(str(path), str(name or path)), hint=_REMOVE) from error
 
 
 # ---------------------------------------------------------------- unite
@@ -232,7 +238,9 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
         source: _set_aside(source) for source in sources if whole_of(real_path(source)) == whole != real_path(source)
     }
     try:
-        found = [(own.get(path, path), load_part(own[path]) if path in own else load_surface(path)) for path in sources]
+        found = [
+            (own.get(path, path), load_part(own[path], path) if path in own else load_surface(path)) for path in sources
+        ]
         surfaces = [(path, part) for path, part in found if part is not None]
         if not surfaces:
             return load_surface(output)
@@ -242,9 +250,8 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
             save_surface(united, output)
             _check_read_back(surfaces, output)
     except BaseException:
-        for source, aside in own.items():  # under the name that it had, unless it was written anew meanwhile
-            if aside.exists() and not source.exists():
-                aside.rename(source)
+        for source, aside in own.items():
+            _put_back(aside, source)
         raise
     for aside in own.values():
         aside.unlink(missing_ok=True)
@@ -265,6 +272,13 @@ def _set_aside(path: Path) -> Path:
             f"{path}: cannot be merged: {error.strerror}", hint="Its points are safe where it is."
         ) from error
     return aside
+
+
+def _put_back(aside: Path, source: Path) -> None:
+    """Give a part its name back, unless it was written anew meanwhile: a rename would replace that by the older one."""
+    with suppress(OSError):  # it counts under either name
+        os.link(aside, source)
+        aside.unlink()
 
 
 def _check_read_back(parts: Sequence[tuple[Path, Surface]], output: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from conftest import ROOT, Outcome
 from test_full_disk import mount, small_disk  # noqa: F401  # a fixture
 from test_scan import StopAfter, contents, small_config
+from test_union import portion, save_part
 
 from landscape_cli import Surface, load_config, load_surface, save_surface, scan
 from landscape_cli.compute.units import Units
@@ -221,6 +222,21 @@ def test_a_time_budget_ends_the_waiting_for_another_process(
     assert "stopped while waiting for another process" in outcome.stderr
 
 
+def test_stopped_before_the_parts_are_merged_is_not_done(
+    tmp_path: Path, output: Path, landscape: Callable[..., Outcome]
+) -> None:
+    config = small_config(tmp_path)
+    whole = scan(load_config(config))
+    save_surface(portion(whole, False), output)
+    save_part(whole, output)
+    arguments = ("scan", config, "-o", output, "--shard", "1/2")
+    assert landscape(*arguments, "--time-budget", "0.01s").exit_code == 75
+    assert not load_surface(output).complete
+    assert landscape(*arguments).exit_code == 0
+    assert load_surface(output).complete
+    assert parts_of(output) == []
+
+
 def test_the_last_one_sweeps_the_floor(tmp_path: Path, output: Path) -> None:
     """What killed processes have left in the middle of a save."""
     part = new_part(output, Share(1, 2))
@@ -347,6 +363,20 @@ def test_only_one_of_several_adds_curvature(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert landscape("curvature", config, output) == Outcome(0, "", "")
     assert output.read_bytes() == before
+
+
+def test_each_task_of_an_array_adds_curvature_to_its_file(
+    tmp_path: Path, output: Path, landscape: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path, **{"axes.y": None})
+    scan(load_config(config), output)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MAX", "3")
+    section = 'curvature={"num_examples": 16, "measures": ["gradient"]}'
+    assert landscape("curvature", config, output, "--set", section).exit_code == 0
+    found = load_surface(output).curvature
+    assert found is not None
+    assert set(found.records) == {"gradient"}
 
 
 # ---------------------------------------------------------------- real processes

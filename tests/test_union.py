@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 import tempfile
@@ -177,7 +178,7 @@ def test_a_damaged_part_is_refused_with_what_to_do(output: Path, content: bytes 
     part.write_bytes(part.read_bytes()[:-100] if content is None else content)
     before = output.read_bytes()
     for action in (lambda: merge(parts_of(output), output), lambda: load_union(output)):
-        with pytest.raises(SurfaceError, match=part.name) as error:
+        with pytest.raises(SurfaceError, match=f"{part.name}: ") as error:
             action()
         assert "Remove it, and run the scan again" in str(error.value.hint)
     assert output.read_bytes() == before
@@ -255,6 +256,27 @@ def test_a_part_that_is_set_aside_while_it_is_read_is_not_missed(output: Path, m
 
     monkeypatch.setattr("landscape_cli.union.load_surface", just_before_it_is_opened)
     assert load_union(output).complete
+
+
+def test_a_merge_that_fails_replaces_no_part_that_was_written_anew(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_surface(portion(bowl(), False), output)
+    part = save_part(portion(bowl(), np.arange(30).reshape(2, 5, 3) < 9), output)
+
+    def meanwhile(aside: Path, source: Path) -> None:
+        save_surface(bowl(), part)
+        link(aside, source)
+
+    def fail(*_: object) -> None:
+        raise OutputError("full")
+
+    link = os.link
+    monkeypatch.setattr("os.link", meanwhile)
+    monkeypatch.setattr("landscape_cli.union.save_surface", fail)
+    with pytest.raises(OutputError, match="full"):
+        merge(parts_of(output), output)
+    assert load_surface(part).complete
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_the_parts() -> None:

@@ -298,15 +298,16 @@ def scan_report(
     config: Config,
     *,
     may_be_done_before: bool = False,
+    is_merged: bool = True,
     num_computed: int,
     seconds: float,
     seconds_filling: float,
 ) -> ScanReport:
-    """Summarise a scan; one of several processes may be done before the file is."""
+    """Summarise a scan; one of several processes may be done before the file is, or be stopped before it is merged."""
     asked = asked_part(surface, config)
     return ScanReport(
         **info_report(surface, path).model_dump(),
-        status="complete" if asked.finished else "share" if may_be_done_before else "stopped",
+        status="complete" if asked.finished and is_merged else "share" if may_be_done_before else "stopped",
         num_computed=num_computed,
         seconds=seconds,
         points_per_second=num_computed / seconds_filling if seconds_filling > 0 else None,

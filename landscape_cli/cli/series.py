@@ -112,7 +112,7 @@ def _scan_one(
     config: Config, output: Path, options: ScanOptions, shared: SharedData, signals: StopSignals
 ) -> ScanReport | PlanReport:
     from landscape_cli.compute.scan import scan as run_scan
-    from landscape_cli.union import load_union
+    from landscape_cli.union import load_union, parts_of
 
     start = options.start if shared.batches is None else time.perf_counter()
     shown = ScanDisplay(on_preflight=signals.defer, is_dry_run=options.dry_run, is_live=options.live)
@@ -147,6 +147,7 @@ def _scan_one(
         plan,
         config,
         may_be_done_before=is_one_of_many and not was_stopped,
+        is_merged=not (was_stopped and parts_of(output)),
         num_computed=display.num_computed,
         seconds=time.perf_counter() - start,
         seconds_filling=display.seconds_filling,
