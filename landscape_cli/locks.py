@@ -23,7 +23,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 ELSEWHERE = "Choose another output with -o."
-_SECONDS_BETWEEN_TRIES = 0.1
+_SECONDS_BETWEEN_TRIES, _MOST_SECONDS_BETWEEN_TRIES = 0.1, 1.0  # many may wait: ever less often
 # The last of several has the file alone while it cleans up; whoever comes at that moment waits for it.
 _TRIES_TO_JOIN = 50
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
@@ -113,8 +113,10 @@ def _lock(path: Path, what: str, give_up: Callable[[], bool]) -> Iterator[bool]:
     _check_place(path)
     lock = FileLock(_lock_file(path, what), timeout=0)
     is_mine = _acquire(lock, path, timeout=0.0)
+    pause = _SECONDS_BETWEEN_TRIES
     while not is_mine and not give_up():
-        is_mine = _acquire(lock, path, timeout=_SECONDS_BETWEEN_TRIES)
+        is_mine = _acquire(lock, path, timeout=pause)
+        pause = min(1.2 * pause, _MOST_SECONDS_BETWEEN_TRIES)
     try:
         yield is_mine
     finally:
@@ -124,7 +126,7 @@ def _lock(path: Path, what: str, give_up: Callable[[], bool]) -> Iterator[bool]:
 
 def _acquire(lock: FileLock, path: Path, *, timeout: float) -> bool:
     try:
-        lock.acquire(timeout=timeout)
+        lock.acquire(timeout=timeout, poll_interval=max(timeout, _SECONDS_BETWEEN_TRIES))
     except Timeout:
         return False
     except (OSError, NotImplementedError) as error:
