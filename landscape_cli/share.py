@@ -92,8 +92,10 @@ def _of_shard(shard: str) -> Share:
         raise UsageError(f"--shard: found {shard!r}; expected i/n, such as 3/16 for the fourth of 16 processes")
     rank, world_size = int(number), int(of)
     if not rank < world_size:
-        last = f"; the last of {world_size} is {world_size - 1}/{world_size}" if world_size else ""
-        raise UsageError(f"--shard: found {shard}; shares are numbered from 0{last}")
+        last = (
+            f"the last of {world_size} is {world_size - 1}/{world_size}" if world_size else "the only one of 1 is 0/1"
+        )
+        raise UsageError(f"--shard: found {shard}; shares are numbered from 0; {last}")
     return Share(rank, world_size, source=f"--shard {shard}")
 
 

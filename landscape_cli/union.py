@@ -103,7 +103,7 @@ def load_part(path: Path, name: Path | None = None) -> Surface | None:
 
     Args:
         path: Where it is now.
-        name: How messages call it, where that is another one.
+        name: What messages call it, where that is another name.
 
     Raises:
         SurfaceError: It is damaged.
@@ -113,7 +113,7 @@ def load_part(path: Path, name: Path | None = None) -> Surface | None:
     except SurfaceError as error:
         if not path.exists():
             return None
-        raise type(error)(str(error).replace(str(path), str(name or path)), hint=_REMOVE) from error
+        raise type(error)(str(error).replace(str(path), str(name or path), 1), hint=_REMOVE) from error
 
 
 # ---------------------------------------------------------------- unite
@@ -168,7 +168,9 @@ def check_same_scan(surface: Surface, part: Surface, name: Path) -> None:
     if surface.fingerprint != part.fingerprint:
         lines = differing_keys(dict(surface.provenance.identity), dict(part.provenance.identity))
         what = "\n".join(["was made by another config, checkpoint or data (file → part):", *(f"  {x}" for x in lines)])
-        raise ResumeMismatchError(f"{name}: {what}", hint="Remove it, or give the parts of one scan only.")
+        is_part = _PART.search(name.name) is not None  # which is of no use; any other file may be somebody's surface
+        hint = "Remove it, or move it away." if is_part else "Leave it out: only files of one scan go together."
+        raise ResumeMismatchError(f"{name}: {what}", hint=hint)
     if surface.grid != part.grid or surface.metrics.keys() != part.metrics.keys():
         what = "range of an axis" if surface.grid != part.grid else "metrics"
         raise ResumeMismatchError(f"{name}: has another {what} than the file", hint=_REMOVE)
@@ -238,9 +240,8 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
         source: _set_aside(source) for source in sources if whole_of(real_path(source)) == whole != real_path(source)
     }
     try:
-        found = [
-            (own.get(path, path), load_part(own[path], path) if path in own else load_surface(path)) for path in sources
-        ]
+        # a part goes by the name that it gets back, not by that of the moment: people look for it after an error
+        found = [(path, load_part(own[path], path) if path in own else load_surface(path)) for path in sources]
         surfaces = [(path, part) for path, part in found if part is not None]
         if not surfaces:
             return load_surface(output)

@@ -329,7 +329,7 @@ def test_only_the_first_rank_talks(tmp_path: Path, output: Path, landscape: Call
     first = landscape("scan", config, "-o", output, "--shard", "0/2", "--log-dir", logs, "--json")
     assert first.exit_code == 0
     assert json.loads(first.stdout)["status"] == "complete"
-    assert "process 0 of 2" in first.stderr
+    assert "share 0 of 2" in first.stderr
     assert sorted(path.name for path in logs.iterdir()) == ["rank-0001.log"]
 
 

@@ -83,7 +83,7 @@ def test_a_shard_takes_the_place_of_an_array_and_of_launchers_of_one_process() -
         ({}, "-1/4", "expected i/n"),
         ({}, "1.5/4", "expected i/n"),
         ({}, "16/16", "numbered from 0; the last of 16 is 15/16"),
-        ({}, "0/0", "numbered from 0"),
+        ({}, "0/0", "numbered from 0; the only one of 1 is 0/1"),
     ],
 )
 def test_what_contradicts_itself_is_refused(environment: dict[str, str], shard: str | None, words: str) -> None:

@@ -164,7 +164,7 @@ def test_a_part_of_another_scan_is_refused_and_everything_stays_as_it_was(output
     for action in (lambda: merge(parts_of(output), output), lambda: load_union(output)):
         with pytest.raises(ResumeMismatchError, match=r'checkpoint\.sha256: "aa" → "bb"') as error:
             action()
-        assert bad.name in str(error.value)
+        assert f"{bad}: " in str(error.value), "the name that it has, not the one during the merge"
         assert error.value.exit_code == 3
     assert {path: path.read_bytes() for path in (output, good, bad)} == before
     bad.unlink()
@@ -181,6 +181,7 @@ def test_a_damaged_part_is_refused_with_what_to_do(output: Path, content: bytes 
         with pytest.raises(SurfaceError, match=f"{part.name}: ") as error:
             action()
         assert "Remove it, and run the scan again" in str(error.value.hint)
+        assert f"{part}: " in str(error.value), "the name that it has, not the one during the merge"
     assert output.read_bytes() == before
     assert parts_of(output) == [part]
 
@@ -334,6 +335,18 @@ def test_merge_takes_the_parts_beside_the_file_where_none_are_named(
     outcome = landscape("merge", "-o", output)
     assert outcome.exit_code == 2
     assert "no parts beside it" in outcome.stderr
+
+
+def test_a_surface_of_another_scan_is_to_be_left_out_and_not_removed(
+    output: Path, landscape: Callable[..., Outcome]
+) -> None:
+    save_surface(bowl(), output)
+    other = output.with_name("other.h5")
+    save_surface(replace(bowl(), fingerprint="g"), other)
+    outcome = landscape("merge", other, "-o", output)
+    assert outcome.exit_code == 3
+    assert "Leave it out" in outcome.stderr
+    assert "Remove" not in outcome.stderr
 
 
 def test_merge_of_a_file_that_is_not_there_is_an_error(output: Path, landscape: Callable[..., Outcome]) -> None:

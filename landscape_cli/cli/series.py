@@ -241,8 +241,9 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         TALK.note("dry run: nothing was written")
         return
     file = report.file
+    where = f"{file} and its parts" if report.parts else file
     if report.status == "share":
-        points = f"{report.num_evaluated:,} of {report.num_points:,} points are in {file} and its parts"
+        points = f"{report.num_evaluated:,} of {report.num_points:,} points are in {where}"
         TALK.note(f"this process has done its share: {points}; landscape merge puts files together")
     elif report.status == "stopped" and not report.num_evaluated:
         advice = "allow more time" if has_budget else "run the same command again"
@@ -251,7 +252,7 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         points = f"{report.num_evaluated:,} of {report.num_points:,} points"
         if report.radius is not None:
             points += f" and {report.radius.num_evaluated:,} of {report.radius.num_points:,} of the radius"
-        TALK.note(f"stopped: {points} are in {file}; run the same command again to go on")
+        TALK.note(f"stopped: {points} are in {where}; run the same command again to go on")
     else:
         TALK.note(f"{file}: complete; {report.num_computed:,} points computed in {duration(report.seconds)}")
         reference, differences = report.engine.get("reference"), report.engine.get("difference")
