@@ -273,6 +273,7 @@ def test_every_way_of_products_can_be_asked_for_and_agrees(folder: Path, hvp: st
     assert found.cost == other.cost
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_half_precision_is_measured_in_float32(folder: Path) -> None:
     torch.save({name: tensor.bfloat16() for name, tensor in weights().items()}, "a.pt")
     path = config("curvature: {measures: [gradient, eigenvalues]}\nevaluation: {precision: bfloat16}\n")
