@@ -141,6 +141,7 @@ def test_ranking_is_by_radius_best_first_and_says_who_is_surely_worse() -> None:
     assert values == sorted(values, reverse=True)
 
 
+@pytest.mark.slow
 def test_ranking_by_a_measure_is_in_its_own_sense() -> None:
     surfaces = [bowl([factor] * 5) for factor in (3.0, 1.0, 2.0)]
     assert order_of(compare(surfaces, rank_by="mean_rise")) == [1, 2, 0]

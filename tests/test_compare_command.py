@@ -388,6 +388,7 @@ def test_odd_file_names_are_told_everywhere(
     assert shown in page(Path("summary.md").read_text()).heading
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_is_an_error_of_its_own(two: tuple[Path, Path], landscape: Landscape) -> None:
     assert landscape("compare", *two[::-1], "--gate", "--junit", "no/such/folder/r.xml").exit_code == 4  # of a pass
     found = landscape("compare", *two, "--gate", "--junit", "no/such/folder/r.xml")

@@ -273,6 +273,7 @@ def test_every_way_of_products_can_be_asked_for_and_agrees(folder: Path, hvp: st
     assert found.cost == other.cost
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_half_precision_is_measured_in_float32(folder: Path) -> None:
     torch.save({name: tensor.bfloat16() for name, tensor in weights().items()}, "a.pt")
     path = config("curvature: {measures: [gradient, eigenvalues]}\nevaluation: {precision: bfloat16}\n")
@@ -591,7 +592,9 @@ def test_a_failing_measure_leaves_the_journal_of_another_one_alone(folder: Path)
     assert not Path(".s.h5.products").exists()
 
 
-def test_products_that_take_no_time_are_not_written_down(folder: Path) -> None:
+def test_products_that_take_no_time_are_not_written_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # longer than any product, as on a busy machine a small one may take more than the usual bound
+    monkeypatch.setattr("landscape_cli.compute.curvature.journal._WORTH_KEEPING_SECONDS", 60.0)
     scan(load_config(config(SLOW)), "s.h5", should_stop=lambda: num_products() >= 20)
     assert num_products() >= 20
     assert not Path(".s.h5.products").exists()

@@ -191,7 +191,7 @@ def by_hand(worker: Worker, model: nn.Module, data: Batches, point: int) -> Valu
 @pytest.mark.parametrize("engine", ["sequential", "channels_last", "folded", "stacked", "mlp"])
 @pytest.mark.parametrize("name", MODELS)
 @given(seed=st.integers(0, 1000), chunk=st.integers(1, 12), points=st.integers(1, 5), data=st.data())
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_every_engine_gives_the_values_of_the_model_moved_by_hand(
     name: str, engine: str, seed: int, chunk: int, points: int, data: st.DataObject
 ) -> None:

@@ -878,6 +878,7 @@ def test_a_wrong_export_is_exit_code_2_and_touches_nothing(
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_an_older_export_is_replaced_on_request(tmp_path: Path, landscape: Landscape) -> None:
     save_surface(surface_of(f, X, Y), tmp_path / "s.h5")
     for suffix in BY_SUFFIX:

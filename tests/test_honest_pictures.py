@@ -178,6 +178,7 @@ def test_labels_are_not_cut_off_whatever_the_numbers_beside_them(options: dict[s
         assert drawn.y1 <= paper.y1
 
 
+@pytest.mark.slow
 def test_of_several_files_the_one_that_cannot_be_drawn_is_named() -> None:
     path = with_path(surface_of(slope, X, Y), (0.5, -0.5), (0.0, 0.0))
     draw(plot({"a.h5": path, "b.h5": surface_of(slope, X, Y)}))  # nobody has asked for the steps

@@ -463,6 +463,7 @@ def test_saved_directions_grow_and_those_of_old_slices_are_read_again(
     assert saved[0] == saved[1]
 
 
+@pytest.mark.slow
 def test_old_slices_keep_their_directions_where_another_machine_computes_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -451,6 +451,7 @@ def test_a_page_loads_nothing(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- files
 
 
+@pytest.mark.slow
 def test_equal_surfaces_give_equal_pages_byte_for_byte(tmp_path: Path) -> None:
     pages = [page_of(plane(num_slices=2), tmp_path) for _ in range(2)]
     assert pages[0] == pages[1]

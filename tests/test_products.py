@@ -490,7 +490,7 @@ class Spread(nn.Module):
 
 
 @pytest.mark.parametrize("num_threads", mostly_slow([1, 2], 2))
-@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("is_first", mostly_slow([False, True], True))
 def test_a_model_on_several_devices_stays_there_and_has_the_same_derivatives(
     *, is_first: bool, num_threads: int, second: str, threads: Callable[[int], None]
 ) -> None:
