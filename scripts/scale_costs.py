@@ -1,0 +1,311 @@
+"""What surface files cost on this machine, with the code that a scan uses: bytes, seconds, memory."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landscape_cli.compute.fill import pending_blocks
+from landscape_cli.compute.memory import num_cores
+from landscape_cli.grid import Axis, Grid
+from landscape_cli.storage import load_surface, save_surface
+from landscape_cli.surface import Direction, FloatArray, Metric, Provenance, Surface
+
+METRICS = ("train_loss", "test_loss")
+# 8 bytes for a mean and for its standard deviation, and 1 for the mask
+BYTES_PER_POINT = 16 * len(METRICS) + 1
+POINTS_PER_CALL = 16
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A quantity that grows with the number of points: ``fixed + per_point * num_points``."""
+
+    fixed: float
+    per_point: float
+
+    def __call__(self, num_points: float) -> float:
+        """For one file."""
+        return self.fixed + self.per_point * num_points
+
+    @classmethod
+    def through(cls, sizes: Sequence[float], found: Sequence[float]) -> Line:
+        """The line through the smallest and the largest size: it is used for sizes beyond, where slopes count.
+
+        Args:
+            sizes: Numbers of points, ascending, at least two.
+            found: What was measured with each.
+        """
+        per_point = max((found[-1] - found[0]) / (sizes[-1] - sizes[0]), 0.0)
+        return cls(max(found[0] - per_point * sizes[0], 0.0), per_point)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one surface file, dense, with as many metrics as `METRICS`; seconds of one core unless said otherwise.
+
+    Attributes:
+        size: Bytes of the file.
+        save: `save_surface`: the image of the file in memory, its checksum, writing, fsync, rename.
+        write: The part of it that is a plain write and fsync of as many bytes on the disk of this machine.
+        load: `load_surface`, of a file that the kernel has in memory.
+        unite: Entering the points of one surface into another with numpy.
+        order: The order of the points and the lists that a scan makes of it.
+        fsync: Seconds of one small write with fsync.
+        stat, listed: Seconds for each file of a full folder: its status, its name.
+        memory: Bytes of main memory for each point, of the largest surface measured: ``save`` at its peak, with the
+            surface; ``load`` at its peak, with what it returns; ``order`` at its peak; ``lists``, what stays of it.
+    """
+
+    size: Line
+    save: Line
+    write: Line
+    load: Line
+    unite: Line
+    order: Line
+    fsync: float
+    stat: float
+    listed: float
+    memory: Mapping[str, float]
+
+    @property
+    def image(self) -> Line:
+        """Seconds of a save that are not the disk's."""
+        return Line(max(self.save.fixed - self.write.fixed, 0.0), max(self.save.per_point - self.write.per_point, 0.0))
+
+    @classmethod
+    def nothing(cls) -> Costs:
+        """A machine on which surfaces cost nothing, for what can be said exactly."""
+        free = Line(0.0, 0.0)
+        return cls(free, free, free, free, free, free, 0.0, 0.0, 0.0, {})
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Costs:
+        """As ``asdict`` has written it."""
+        size, save, write, load, unite, order = (
+            Line(**facts[name]) for name in ("size", "save", "write", "load", "unite", "order")
+        )
+        fsync, stat, listed = (float(facts[name]) for name in ("fsync", "stat", "listed"))
+        return cls(size, save, write, load, unite, order, fsync, stat, listed, facts["memory"])
+
+
+# ---------------------------------------------------------------- measure
+
+
+def grid_of(side: int, num_slices: int) -> Grid:
+    """A square plane with this many slices."""
+    return Grid((Axis.linspace("x", -1, 1, side), Axis.linspace("y", -1, 1, side)), num_slices)
+
+
+def half_filled(grid: Grid) -> Surface:
+    """A surface such as a scan writes: random values, every other point evaluated."""
+    rng = np.random.default_rng(0)
+    mask = rng.random(grid.shape) < 0.5
+
+    def values() -> FloatArray:
+        return np.where(mask, rng.random(grid.shape), np.nan)
+
+    metrics = {name: Metric(values(), values(), 0.0, 0.0, 1000) for name in METRICS}
+    recipe = Direction({"_target_": "random", "normalization": "filter"}, (1.0,) * grid.num_slices)
+    return Surface(
+        grid=grid,
+        metrics=metrics,
+        directions={axis.name: recipe for axis in grid.axes},
+        fingerprint="0" * 64,
+        evaluated=mask,
+        provenance=Provenance(config="# about as long as the configuration of a scan\n" * 20),
+    )
+
+
+def unite(into: Surface, part: Surface) -> int:
+    """Enter the points of a part that are missing; returns how many those are."""
+    new = part.evaluated & ~into.evaluated
+    for name, metric in into.metrics.items():
+        np.copyto(metric.values, part.metrics[name].values, where=new)
+        np.copyto(metric.std, part.metrics[name].std, where=new)
+    into.evaluated |= new
+    return int(new.sum())
+
+
+def measure(shapes: Sequence[tuple[int, int]], folder: Path, *, num_files: int, rounds: int) -> dict[str, Any]:
+    """Time surfaces of several sizes, and a folder with many files.
+
+    Args:
+        shapes: Side of the plane and number of slices, of at least two sizes.
+        folder: On the disk to be measured.
+        num_files: In the folder that is listed.
+        rounds: Of each; the fastest counts, as the least disturbed.
+
+    Returns:
+        ``costs``, the lines; ``measured``, the numbers that they were laid through, by points.
+    """
+    sizes = [side * side * num_slices for side, num_slices in shapes]
+    rows: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        memory = _memory(*shapes[-1], Path(name) / "surface.h5")  # before anything is left in this process
+        for side, num_slices in shapes:
+            for key, value in _of_size(grid_of(side, num_slices), Path(name) / "surface.h5", rounds).items():
+                rows.setdefault(key, []).append(value)
+        small = _seconds_of_fsync(Path(name) / "small")
+        stat, listed = _seconds_per_file(Path(name), num_files, rounds)
+    lines = {key: Line.through(sizes, values) for key, values in rows.items()}
+    lines["size"] = Line(rows["size"][-1] - BYTES_PER_POINT * sizes[-1], BYTES_PER_POINT)
+    costs = Costs(**lines, fsync=small, stat=stat, listed=listed, memory=memory)
+    return {
+        "costs": rounded(asdict(costs)),
+        "measured": {"points": sizes, **rounded(rows), "files_in_folder": num_files},
+        "machine": {
+            "processor": _processor(),
+            "cores": num_cores(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
+    }
+
+
+def rounded(facts: Any) -> Any:
+    """Every float to four digits, whole numbers as they are."""
+    if isinstance(facts, Mapping):
+        return {key: rounded(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [rounded(value) for value in facts]
+    return float(f"{facts:.4g}") if isinstance(facts, float) else facts
+
+
+def _of_size(grid: Grid, path: Path, rounds: int) -> dict[str, float]:
+    """Seconds (and bytes) for a surface of one size."""
+    surface = half_filled(grid)
+    save_surface(surface, path)
+    size = path.stat().st_size
+    content = bytes(size)
+    united = _nothing(surface)
+
+    def unite_again() -> None:
+        united.evaluated[...] = False
+        unite(united, surface)
+
+    return {
+        "size": size,
+        "save": _fastest(lambda: save_surface(surface, path), rounds),
+        "load": _fastest(lambda: load_surface(path), rounds),
+        "write": _fastest(partial(_write, path.with_suffix(".plain"), content), rounds),
+        "unite": _fastest(unite_again, rounds),
+        "order": _fastest(lambda: _order(surface), rounds),
+    }
+
+
+def _nothing(like: Surface) -> Surface:
+    """The same surface with no points."""
+    return Surface.empty(
+        like.grid,
+        dict.fromkeys(METRICS, (0.0, 0.0)),
+        dict.fromkeys(METRICS, 1000),
+        directions=like.directions,
+        fingerprint=like.fingerprint,
+    )
+
+
+def _order(surface: Surface) -> object:
+    return pending_blocks(surface.grid, np.zeros_like(surface.evaluated), POINTS_PER_CALL)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_often(path: Path, times: int) -> None:
+    for _ in range(times):
+        _write(path, b"x")
+
+
+def _fastest(run: Callable[[], object], rounds: int) -> float:
+    best = math.inf
+    for _ in range(rounds):
+        start = time.perf_counter()
+        result = run()
+        best = min(best, time.perf_counter() - start)
+        del result  # before the next one is made
+    return best
+
+
+def _seconds_of_fsync(path: Path, times: int = 20) -> float:
+    return _fastest(partial(_write_often, path, times), 3) / times
+
+
+def _seconds_per_file(folder: Path, num_files: int, rounds: int) -> tuple[float, float]:
+    """To ask for the status of every file of a full folder, and to list it."""
+    full = folder / "full"
+    full.mkdir()
+    names = [full / f"F.h5.part-{number:05}-of-{num_files:05}-00000000" for number in range(num_files)]
+    for each in names:
+        each.touch()
+    stat = _fastest(lambda: [each.stat() for each in names], rounds)
+    listed = _fastest(lambda: os.listdir(full), rounds)  # noqa: PTH208  # what is timed is the call
+    return stat / num_files, listed / num_files
+
+
+# ---------------------------------------------------------------- memory
+
+
+def _memory(side: int, num_slices: int, path: Path) -> dict[str, float]:
+    """Bytes for each point, every call in a process of its own; nothing where the kernel does not say."""
+    if not Path("/proc/self/clear_refs").exists():
+        return {}
+    found = {}
+    for name in ("save", "load", "order"):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+            peak, kept = pool.submit(_peak_of, name, side, num_slices, path).result()
+        found[name] = peak
+        if name == "order":
+            found["lists"] = kept
+    return found
+
+
+def _peak_of(name: str, side: int, num_slices: int, path: Path) -> tuple[float, float]:
+    """Bytes for each point: at the peak of a call, and after it."""
+    grid = grid_of(side, num_slices)
+    surface = _nothing(half_filled(grid_of(2, 1)))
+    before = _resident("VmRSS")
+    if name == "save":
+        surface = half_filled(grid)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    result: object = None
+    if name == "save":
+        save_surface(surface, path)
+    elif name == "load":
+        result = load_surface(path)
+    else:
+        result = pending_blocks(grid, np.zeros(grid.shape, dtype=np.bool_), POINTS_PER_CALL)
+    peak, after = (_resident(key) for key in ("VmHWM", "VmRSS"))
+    del result
+    return (peak - before) / grid.num_points, (after - before) / grid.num_points
+
+
+def _resident(key: str) -> float:
+    words = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key)).split()
+    return 1024 * float(words[1])
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
