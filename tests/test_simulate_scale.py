@@ -344,7 +344,7 @@ def test_parts_are_as_large_as_what_they_hold():
 
 @pytest.mark.parametrize(("fan_in", "levels"), [(2, 6), (4, 3), (8, 2), (64, 1), (None, 1)])
 def test_merging_equal_parts_takes_the_reads_of_every_level(fan_in, levels):
-    """64 dense parts of 100 bytes at 10 bytes/s for each process: 10 s to read one, 2 s to load it, 10 s to write one."""
+    """64 dense parts of 100 bytes, 10 bytes a second for each process: 10 s to read one, 2 to load it, 10 to write."""
     costs = replace(FREE, size=Line(100.0, 0.0), load=Line(2.0, 0.0))
     files = replace(NO_TIME, bandwidth_of_one=10.0)
     found = merge([5.0] * 64, 5, "dense", costs, files, fan_in=fan_in, processes=64)
