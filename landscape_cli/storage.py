@@ -1,8 +1,7 @@
-"""Surface files: atomic save, load, one writer, checksum, versions. Normative page: docs/file-format.md."""
+"""Surface files: atomic save, load, checksum, versions. Normative page: docs/file-format.md."""
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import hashlib
 import io
@@ -11,18 +10,17 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import h5py
 import numpy as np
-from filelock import FileLock, Timeout
 
 from landscape_cli import __version__
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
 from landscape_cli.file_layout import read_surface, write_surface
+from landscape_cli.locks import ELSEWHERE, real_path
 from landscape_cli.surface import Surface
 
 FORMAT = "landscape-surface"
@@ -81,7 +79,7 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OutputError: It cannot be written; an older file is untouched.
     """
-    path = _real(path)
+    path = real_path(path)
     try:
         handle, name = tempfile.mkstemp(prefix=_temporary_prefix(path), dir=path.parent)
     except OSError as error:
@@ -128,51 +126,12 @@ def _temporary_prefix(path: Path) -> str:
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
     """Delete temporary files that a killed writer of ``path`` left; call it only while holding its lock."""
-    path = _real(Path(path))
+    path = real_path(Path(path))
     for leftover in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*"):
         leftover.unlink(missing_ok=True)
 
 
-# ---------------------------------------------------------------- one writer
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Be the only writer of ``path``. Readers need no lock; the lock of a killed process is free.
-
-    Raises:
-        UsageError: Another process writes it, or its folder does not exist or cannot be written.
-    """
-    real = _real(path)  # a file and a link to it have one lock
-    lock = FileLock(real.parent / f".{real.name}.lock", timeout=0)
-    try:
-        if real.is_dir():
-            raise UsageError(f"{path}: is a folder; expected the name of a surface file", hint="Such as: -o surface.h5")
-        if real.exists() and not real.is_file():
-            raise UsageError(f"{path}: is a device or a pipe; expected the name of a surface file", hint=_ELSEWHERE)
-        if not real.parent.exists():
-            what = f"the folder {path.parent} does not exist"
-            raise UsageError(f"{path}: {what}", hint=f"Make it with: mkdir -p {path.parent}")
-        if not real.parent.is_dir():
-            raise UsageError(f"{path}: {path.parent} is not a folder", hint=_ELSEWHERE)
-        lock.acquire()
-    except Timeout as error:
-        busy = f"{path}: another process is writing this file"
-        raise UsageError(busy, hint="Wait until it is done, or choose another output with -o.") from error
-    except OSError as error:
-        raise UsageError(f"{path}: cannot write in {path.parent}: {error.strerror}", hint=_ELSEWHERE) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-_ELSEWHERE = "Choose another output with -o."
-
-
-def _real(path: Path) -> Path:
-    """The file that a path leads to through symbolic links."""
-    return Path(os.path.realpath(path))
+# ---------------------------------------------------------------- what is there
 
 
 def check_overwritable(path: Path) -> None:
@@ -200,7 +159,7 @@ def is_surface_file(path: Path) -> bool:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as image:
             return image[: len(SIGNATURE)] == SIGNATURE and image.find(FORMAT.encode()) >= 0
     except OSError as error:
-        raise SurfaceError(f"{path}: cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
+        raise SurfaceError(f"{path}: cannot be read: {error.strerror}", hint=ELSEWHERE) from error
 
 
 # ---------------------------------------------------------------- load

@@ -34,16 +34,17 @@ from landscape_cli.compute.apart import run_apart
 from landscape_cli.compute.assemble import Surroundings, problem_from_model
 from landscape_cli.compute.data import Batches
 from landscape_cli.compute.evaluate import Values
-from landscape_cli.compute.fill import pending_blocks
 from landscape_cli.compute.observer import Preflight, Silent
 from landscape_cli.compute.plan import Plan
 from landscape_cli.compute.problem import Problem
 from landscape_cli.compute.team import Task, Team, _Helper
+from landscape_cli.compute.units import Units
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import parse_settings
 from landscape_cli.errors import ConfigError, EvaluationError
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import save_surface
+from landscape_cli.surface import Direction
 
 PLANE = {"x": {"num": 7}, "y": {"num": 5}}
 ENGINES = ["sequential", "channels_last", "stacked", "mlp"]
@@ -84,17 +85,25 @@ def run(engine: str, output: Path | None = None, **options: object) -> Surface:
     num_x=st.integers(1, 9), num_y=st.integers(1, 6), num_slices=st.integers(1, 4), size=st.integers(1, 12),
     seed=st.integers(0, 99),
 )  # fmt: skip
-def test_blocks_are_a_fixed_partition_of_the_scan_order(
+def test_units_are_a_fixed_partition_of_the_scan_order(
     num_x: int, num_y: int, num_slices: int, size: int, seed: int
 ) -> None:
     grid = Grid(tuple(Axis("xy"[i], tuple(map(float, range(n)))) for i, n in enumerate((num_x, num_y))), num_slices)
-    nothing = np.zeros(grid.shape, dtype=bool)
-    blocks = pending_blocks(grid, nothing, size)
-    assert [point for block in blocks for point in block] == grid.scan_order().tolist()
-    assert all(len({grid.location(point)[0] for point in block}) == 1 for block in blocks)
-    assert max(map(len, blocks)) <= size
-    some = np.random.default_rng(seed).random(grid.shape) < 0.6
-    assert pending_blocks(grid, some, size) == [block for block in blocks if not some.flat[block].all()]
+    directions = {axis.name: Direction({}, (1.0,) * num_slices) for axis in grid.axes}
+    surface = Surface.empty(grid, {}, {}, directions=directions, fingerprint="")
+    units = Units(surface, size)
+    points = [units.points(unit) for unit in range(len(units))]
+    assert units.missing().tolist() == list(range(len(units)))
+    assert [point for unit in points for point in unit] == grid.scan_order().tolist()
+    slices = [{grid.location(point)[0] for point in unit} for unit in points]
+    assert slices == [{each} for each in units.slices.tolist()]
+    assert max(map(len, points)) <= size
+    is_next_elsewhere = np.diff(units.slices, append=-1) != 0
+    assert all(len(unit) == size or is_next_elsewhere[i] for i, unit in enumerate(points))
+    surface.evaluated[:] = np.random.default_rng(seed).random(grid.shape) < 0.6
+    unfinished = [not all(surface.evaluated.flat[point] for point in unit) for unit in points]
+    assert units.missing().tolist() == np.flatnonzero(unfinished).tolist()
+    assert [units.is_done(unit) for unit in points] == [not each for each in unfinished]
 
 
 # ---------------------------------------------------------------- resuming

@@ -31,8 +31,9 @@ from hypothesis.extra.numpy import arrays
 
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
 from landscape_cli.grid import Axis, Grid
+from landscape_cli.locks import exclusive
 from landscape_cli.records import Cost, Curvature, Record
-from landscape_cli.storage import check_overwritable, exclusive, load_surface, remove_leftovers, save_surface
+from landscape_cli.storage import check_overwritable, load_surface, remove_leftovers, save_surface
 from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
 GOLDEN = ROOT / "tests" / "data" / "surfaces"

@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 from landscape_cli import __version__
-from landscape_cli.cli import adding, comparing, convert, drawing, measuring, read, reporting, scanning, showing
+from landscape_cli.cli import (
+    adding,
+    comparing,
+    convert,
+    drawing,
+    measuring,
+    merging,
+    read,
+    reporting,
+    scanning,
+    showing,
+)
 from landscape_cli.cli.arguments import expanded
 from landscape_cli.cli.console import TALK
 from landscape_cli.cli.signals import StopRequested
@@ -31,6 +42,7 @@ app = typer.Typer(
 app.command()(scanning.scan)
 app.command()(scanning.validate)
 app.command()(adding.curvature)
+app.command()(merging.merge)
 app.command()(read.info)
 app.command()(showing.show)
 app.command()(drawing.plot)
@@ -55,10 +67,10 @@ def landscape(
 ) -> None:
     """Loss landscapes of trained neural networks.
 
-    scan a checkpoint into a surface file, and add its curvature; info, show,
-    plot and sharpness read it, compare decides between several, and report
-    puts all of that on a page; convert and export exchange it with other
-    programs.
+    scan a checkpoint into a surface file, with one process or many, and add
+    its curvature; info, show, plot and sharpness read it, compare decides
+    between several, and report puts all of that on a page; convert and export
+    exchange it with other programs.
     """
 
 

@@ -11,6 +11,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
 
 from pydantic import BaseModel, JsonValue
 from rich import box
@@ -21,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape_cli.analysis.unchecked import visible
-from landscape_cli.errors import ConfigError, LandscapeError
+from landscape_cli.errors import ConfigError, LandscapeError, UsageError
 
 _MAX_VERBOSITY = 2
 _WIDTH_OF_FILES = 160
@@ -35,14 +37,55 @@ class Talk:
 
     def __init__(self) -> None:
         self.verbosity = 1
+        self._rank: int | None = None
+        self._log: TextIO | None = None
 
     def configure(self, *, quiet: bool, verbose: bool) -> None:
         """Set the verbosity from the flags of a command."""
         self.verbosity = 0 if quiet else _MAX_VERBOSITY if verbose else 1
+        if self._log is not None:
+            self._log.close()
+        self._rank = self._log = None
+
+    def leave_it_to_rank_0(self, rank: int, log_folder: Path | None) -> None:
+        """From now on talk goes into a file of this rank, or nowhere; errors go to stderr besides.
+
+        Args:
+            rank: Of this process, not 0.
+            log_folder: Made where it is not there; None for no log.
+
+        Raises:
+            UsageError: Nothing can be written there.
+        """
+        self._rank = rank
+        if log_folder is None:
+            return
+        try:
+            log_folder.mkdir(parents=True, exist_ok=True)
+            path = log_folder / f"rank-{rank:04d}.log"
+            self._log = path.open("a", encoding="utf-8", buffering=1, errors="replace")
+        except OSError as error:
+            raise UsageError(f"--log-dir {log_folder}: cannot write there: {error.strerror}") from error
+
+    @property
+    def is_left_to_rank_0(self) -> bool:
+        """Whether this process has nothing to say on stdout and stderr but errors."""
+        return self._rank is not None
+
+    @property
+    def stream(self) -> TextIO:
+        """Where what user code prints belongs."""
+        if self._rank is None:
+            return sys.stderr
+        return self._log or io.StringIO()
 
     @property
     def stderr(self) -> Console:
         """For talk. Made anew each time: tests and notebooks replace sys.stderr."""
+        if self._rank is not None:
+            width = None if self._log is None else _WIDTH_OF_FILES
+            is_quiet = self._log is None or self.verbosity == 0
+            return Console(file=self.stream, highlight=False, quiet=is_quiet, width=width)
         return Console(stderr=True, highlight=False, quiet=self.verbosity == 0)
 
     def note(self, message: str) -> None:
@@ -56,13 +99,18 @@ class Talk:
 
     def error(self, error: LandscapeError) -> None:
         """Say what went wrong and what to do next; with --verbose also what caused it."""
-        console = Console(stderr=True, highlight=False)
+        self._say_error(error, Console(stderr=True, highlight=False))
+        if self._log is not None:
+            self._say_error(error, Console(file=self._log, highlight=False, width=_WIDTH_OF_FILES))
+
+    def _say_error(self, error: LandscapeError, console: Console) -> None:
+        rank = "" if self._rank is None else f"rank {self._rank}: "
         message = str(error)
         if isinstance(error, ConfigError) and len(error.problems) > 1:
             message = "\n  ".join([f"{len(error.problems)} problems", *error.problems])
-        console.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
+        console.print(Text.assemble(rank, ("error: ", "bold red"), printable(message)), soft_wrap=True)
         if error.hint:
-            console.print(Text.assemble(("hint: ", "bold cyan"), printable(error.hint)), soft_wrap=True)
+            console.print(Text.assemble(rank, ("hint: ", "bold cyan"), printable(error.hint)), soft_wrap=True)
         if " raised " in message and self.verbosity < _MAX_VERBOSITY:
             console.print(Text("--verbose shows the traceback", style="dim"))
         if self.verbosity == _MAX_VERBOSITY:

@@ -35,7 +35,8 @@ def convert(
     """
     TALK.configure(quiet=quiet, verbose=verbose)
     from landscape_cli.formats.table import IMPORTERS, guess_importer
-    from landscape_cli.storage import check_overwritable, exclusive, load_surface, save_surface
+    from landscape_cli.locks import exclusive
+    from landscape_cli.storage import check_overwritable, load_surface, save_surface
 
     if program is not None and program not in IMPORTERS:
         raise UsageError(f"--from: found {program!r}{did_you_mean(program, IMPORTERS)}")
@@ -89,13 +90,13 @@ def export(
     """  # \b keeps the lines apart
     TALK.configure(quiet=quiet, verbose=verbose)
     from landscape_cli.formats.table import EXPORTERS, check_options, exporter_name
-    from landscape_cli.storage import load_surface
+    from landscape_cli.union import load_union
 
     name = exporter_name(output, program)
     options = {"slice_index": slice_index, "metric": metric, "log": log}
     given = {option: value for option, value in options.items() if value is not None and value is not False}
     check_options(name, given)
-    surface = load_surface(file)
+    surface = load_union(file)
     _check_output(output, file, overwrite=overwrite)
     if output.exists():
         _check_kind(output, name)

@@ -84,7 +84,7 @@ def sharpness(
     from landscape_cli.analysis.question import Named
     from landscape_cli.cli.gate_options import parse_on_inconclusive, threshold_of
     from landscape_cli.cli.verdicts import Delivery, markdown_of, print_verdicts
-    from landscape_cli.storage import load_surface
+    from landscape_cli.union import load_union
 
     if sum((json, markdown, metric is not None)) > 1:
         raise UsageError("--json, --markdown and --metric print different things; choose one")
@@ -98,7 +98,7 @@ def sharpness(
     if thresholds and (metric is not None or slice_index is not None):
         raise UsageError("--max and --min decide on all slices of a measure; leave out --metric and --slice")
     delivery = Delivery(junit, github_summary, parse_on_inconclusive(on_inconclusive, "pass"))
-    surface = load_surface(file)
+    surface = load_union(file)
     if metric is not None:
         _print_number(asked.measured(surface, metric), file)
         return

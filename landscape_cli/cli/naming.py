@@ -36,9 +36,9 @@ def load_named(files: Sequence[Path]) -> dict[str, Surface]:
     Raises:
         SurfaceError: One is missing, foreign or damaged.
     """
-    from landscape_cli.storage import load_surface
+    from landscape_cli.union import load_union
 
-    return {label: load_surface(file) for label, file in zip(labels_of(files), files, strict=True)}
+    return {label: load_union(file) for label, file in zip(labels_of(files), files, strict=True)}
 
 
 def check_no_input(output: Path, files: Sequence[Path]) -> None:

@@ -26,9 +26,11 @@ from landscape_cli.cli.reports import AxisReport, InfoReport, MetricReport, Radi
 def info(file: SurfaceFile, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Say what FILE is, where it comes from and how complete it is."""
     TALK.configure(quiet=quiet, verbose=verbose)
-    from landscape_cli.storage import load_surface
+    from landscape_cli.union import load_union, parts_of, whole_of
 
-    report = info_report(load_surface(file), file)
+    whole = whole_of(file)
+    parts = parts_of(whole)
+    report = info_report(load_union(file), whole if parts else file, [path.name for path in parts])
     if json:
         print_json(report)
     elif not quiet:
@@ -39,6 +41,8 @@ def info_rows(report: InfoReport) -> Iterator[tuple[str, str]]:
     """What a file is, by name; a name is empty where the line before goes on."""
     why = "as in the original" if report.dialect else "still running, or stopped (then the same command completes it)"
     yield "points", _state(report, why)
+    if report.parts:
+        yield "parts", f"{len(report.parts)} beside this file, of processes that fill it or that were killed; included"
     for name, axis in report.axes.items():
         yield f"axis {name}", _axis_row(axis)
     for pair, cosines in report.cosines.items():

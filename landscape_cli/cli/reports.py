@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,6 +80,7 @@ class InfoReport(BaseModel):
     complete: bool = Field(description="Everything that was asked for is there, also what is beside the grid")
     num_points: int
     num_evaluated: int
+    parts: list[str] = Field(description="Files beside it with points of other processes; they are counted")
     num_slices: int
     axes: dict[str, AxisReport]
     cosines: dict[str, list[Number]] = Field(description="Between each pair of axes, per slice; empty where not known")
@@ -137,8 +139,12 @@ class PlanReport(BaseModel):
 class ScanReport(InfoReport):
     """What ``landscape scan --json`` prints."""
 
-    status: Literal["complete", "stopped"] = Field(description="stopped: run the same command again")
-    num_computed: int = Field(description="Points evaluated by this run, of the grid and of the radius")
+    status: Literal["complete", "share", "stopped"] = Field(
+        description="stopped: run the same command again; share: this process has done what it had to, others go on"
+    )
+    num_computed: int = Field(
+        description="Points evaluated during this run, of the grid and of the radius, by whatever process"
+    )
     seconds: float = Field(description="Wall time of this run")
     points_per_second: Number = Field(description="Without what comes before the first point")
     plan: PlanReport
@@ -182,8 +188,8 @@ class ValidateReport(BaseModel):
     notes: list[str]
 
 
-def info_report(surface: Surface, path: Path) -> InfoReport:
-    """Summarise a surface file."""
+def info_report(surface: Surface, path: Path, parts: Sequence[str] = ()) -> InfoReport:
+    """Summarise a surface file, with what lies in the parts beside it."""
     checkpoint = _section(surface.provenance.resolved, "checkpoint")
     found = _section(surface.provenance.resolved, "found")
     evaluation = _section(surface.provenance.resolved, "evaluation")
@@ -192,6 +198,7 @@ def info_report(surface: Surface, path: Path) -> InfoReport:
         complete=surface.finished,
         num_points=surface.grid.num_points,
         num_evaluated=surface.num_evaluated,
+        parts=list(parts),
         num_slices=surface.grid.num_slices,
         axes={
             axis.name: AxisReport(
@@ -290,6 +297,7 @@ def scan_report(
     plan: PlanReport,
     config: Config,
     *,
+    has_done_its_share: bool = False,
     num_computed: int,
     seconds: float,
     seconds_filling: float,
@@ -297,7 +305,7 @@ def scan_report(
     """Summarise a scan."""
     return ScanReport(
         **info_report(surface, path).model_dump(),
-        status="complete" if asked_part(surface, config).finished else "stopped",
+        status="complete" if asked_part(surface, config).finished else "share" if has_done_its_share else "stopped",
         num_computed=num_computed,
         seconds=seconds,
         points_per_second=num_computed / seconds_filling if seconds_filling > 0 else None,

@@ -63,7 +63,8 @@ class ScanDisplay:
         self._progress: Progress | None = None
         self._picture: LivePicture | None = None
         self._tasks: dict[Stage, TaskID] = {}
-        self._bar = None if TALK.verbosity == 0 or not sys.stderr.isatty() else TALK.stderr
+        has_bar = TALK.verbosity > 0 and not TALK.is_left_to_rank_0 and sys.stderr.isatty()
+        self._bar = TALK.stderr if has_bar else None
 
     def __enter__(self) -> ScanDisplay:
         return self
@@ -176,6 +177,9 @@ def _panel(preflight: Preflight) -> Panel:
         table.add_row("centre" if i == 0 else "", f"{name} {with_error(value, error)}")
     processes = f", {preflight.processes} processes" if preflight.processes > 1 else ""
     table.add_row("device", f"{preflight.device}{processes}, {preflight.precision}")
+    share = preflight.share
+    if not share.is_alone:
+        table.add_row("", f"process {share.rank} of {share.world_size} ({share.source})")
     table.add_row("engine", preflight.engine)
     if preflight.differences:
         table.add_row("", f"agrees with plain evaluation to {max(preflight.differences.values()):.1g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import redirect_stdout, suppress
@@ -17,6 +18,7 @@ from landscape_cli.cli.reports import ValidateReport, problem_report
 from landscape_cli.cli.series import ScanOptions, jobs_of, run
 from landscape_cli.errors import UsageError
 from landscape_cli.quantities import parse_duration
+from landscape_cli.share import share_of
 
 
 def scan(
@@ -53,6 +55,22 @@ def scan(
             help="Stop after this long, start included, such as 10m, with a coarser surface; exit code 75.",
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Share FILE with other processes that run this command: this one is number I of N, from 0. torchrun, "
+            "srun and sbatch --array say so by themselves; 0/1 is a process alone.",
+        ),
+    ] = None,
+    no_sweep: Annotated[
+        bool,
+        typer.Option("--no-sweep", metavar="", help="Do this share only, and not what other processes leave undone."),
+    ] = False,
+    log_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="What other processes than the first have to say: DIR/rank-0001.log, …"),
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", metavar="", help="Show the surface here in the terminal while it is filled.")
     ] = False,
@@ -70,19 +88,26 @@ def scan(
     TALK.configure(quiet=quiet, verbose=verbose)
     start = time.perf_counter()
     budget = None if time_budget is None else seconds_of(time_budget)
-    options = ScanOptions(overwrite, more_slices, dry_run, unsafe_load, start, budget, as_json=json, live=live)
+    share = share_of(os.environ, shard)
+    if share.rank:
+        TALK.leave_it_to_rank_0(share.rank, log_dir)
+    if no_sweep and share.is_alone:
+        raise UsageError("--no-sweep: found without other processes", hint="Say which share this is: --shard 3/16")
+    options = ScanOptions(
+        overwrite, more_slices, dry_run, unsafe_load, start, budget, json, live, share, sweeps=not no_sweep
+    )
     if more_checkpoints and not checkpoints:
         raise UsageError(f"{more_checkpoints[0]}: unexpected argument", hint="Checkpoints come after --checkpoint.")
     if more_checkpoints and len(checkpoints or ()) > 1:
         raise UsageError("--checkpoint: given twice, with several paths", hint="Write it once: --checkpoint a b c")
-    if live and not sys.stderr.isatty():
+    if live and not share.rank and not sys.stderr.isatty():
         TALK.note("note: --live needs a terminal, which stderr is not; the scan goes on without the picture")
     jobs = jobs_of([*(checkpoints or []), *(more_checkpoints or [])], output)
     outcome = run(config, overrides or (), jobs, options)
-    if json:
-        print_json(outcome.report())
-    else:
+    if not json:
         outcome.print_end()
+    elif not TALK.is_left_to_rank_0:
+        print_json(outcome.report())
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -19,6 +18,7 @@ from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, plan
 from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.cli.signals import StopRequested, StopSignals
 from landscape_cli.errors import LandscapeError, UsageError
+from landscape_cli.share import ALONE, Share
 
 if TYPE_CHECKING:
     from landscape_cli.compute.splits import SharedData
@@ -42,6 +42,8 @@ class ScanOptions:
         budget: Seconds from there; None for no limit.
         as_json: The result is printed as JSON, not as words.
         live: The surface is shown while it is filled.
+        share: Which process this is of those that fill a file together.
+        sweeps: Whether it does what the others leave undone.
     """
 
     overwrite: bool
@@ -52,6 +54,13 @@ class ScanOptions:
     budget: float | None
     as_json: bool
     live: bool = False
+    share: Share = ALONE
+    sweeps: bool = True
+
+    @property
+    def is_part_of_a_job(self) -> bool:
+        """Whether this process may be done before the file is."""
+        return not self.share.is_alone and (self.share.rank > 0 or not self.sweeps)
 
     def seconds_left(self) -> float:
         """Of the time budget."""
@@ -108,11 +117,11 @@ def _scan_one(
     config: Config, output: Path, options: ScanOptions, shared: SharedData, signals: StopSignals
 ) -> ScanReport | PlanReport:
     from landscape_cli.compute.scan import scan as run_scan
-    from landscape_cli.storage import load_surface
+    from landscape_cli.union import load_union
 
     start = options.start if shared.batches is None else time.perf_counter()
     shown = ScanDisplay(on_preflight=signals.defer, is_dry_run=options.dry_run, is_live=options.live)
-    with shown as display, redirect_stdout(sys.stderr):
+    with shown as display, redirect_stdout(TALK.stream):
         # data sets and models that print must not spoil the JSON
         surface = run_scan(
             config,
@@ -121,6 +130,8 @@ def _scan_one(
             more_slices=options.more_slices,
             unsafe_load=options.unsafe_load,
             dry_run=options.dry_run,
+            share=options.share,
+            sweeps=options.sweeps,
             shared=shared,
             observer=display,
             time_budget=None if options.budget is None else options.seconds_left(),
@@ -131,10 +142,11 @@ def _scan_one(
     if options.dry_run:
         return plan
     return scan_report(
-        load_surface(output),
+        load_union(output),
         output,
         plan,
         config,
+        has_done_its_share=options.is_part_of_a_job and not signals.requested() and options.seconds_left() > 0,
         num_computed=display.num_computed,
         seconds=time.perf_counter() - start,
         seconds_filling=display.seconds_filling,
@@ -165,7 +177,7 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0 when all is done."""
-        if self.num_left or not all(each.status == "complete" for each in self.reports if isinstance(each, ScanReport)):
+        if self.num_left or any(each.status == "stopped" for each in self.reports if isinstance(each, ScanReport)):
             return self.stopped_code
         return self.failures[0].exit_code if self.failures else 0
 
@@ -215,7 +227,7 @@ def run(config: Path, overrides: Sequence[str], jobs: Sequence[Job], options: Sc
                 outcome.failures.append(error)
                 continue
             outcome.reports.append(report)
-            if not options.as_json:
+            if not options.as_json or TALK.is_left_to_rank_0:
                 _print_scan(report, has_budget=options.budget is not None)
             if isinstance(report, ScanReport) and report.status == "stopped":
                 break
@@ -228,7 +240,10 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         TALK.note("dry run: nothing was written")
         return
     file = report.file
-    if report.status == "stopped" and not report.num_evaluated:
+    if report.status == "share":
+        points = f"{report.num_evaluated:,} of {report.num_points:,} points are in {file} and its parts"
+        TALK.note(f"this process has done its share: {points}; landscape merge puts files together")
+    elif report.status == "stopped" and not report.num_evaluated:
         advice = "allow more time" if has_budget else "run the same command again"
         TALK.note(f"stopped after {duration(report.seconds)}, before the first point: {advice}")
     elif report.status == "stopped":

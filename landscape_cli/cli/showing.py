@@ -36,7 +36,7 @@ def show(
     """Show FILE here in the terminal: a plane as a heat map, a line as a curve, with its key numbers."""
     TALK.configure(quiet=quiet, verbose=verbose)
     from landscape_cli.cli.surface_page import page_of
-    from landscape_cli.storage import load_surface
+    from landscape_cli.union import load_union
 
     content = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding, errors="replace", newline="")
     is_terminal = sys.stdout.isatty()
@@ -47,7 +47,7 @@ def show(
         height = height or console.height - _LINES_BELOW
     if width is not None:
         console.width = width if not is_terminal else min(width, console.width)
-    page = page_of(load_surface(file), metric=metric, slice_index=slice_index, log=log, height=height)
+    page = page_of(load_union(file), metric=metric, slice_index=slice_index, log=log, height=height)
     if quiet:
         return
     console.print(page, end="")

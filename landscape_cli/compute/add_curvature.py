@@ -24,7 +24,8 @@ from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.compute.slice_numbers import SliceNumbers
 from landscape_cli.config import Config
 from landscape_cli.errors import UsageError
-from landscape_cli.storage import exclusive, load_surface
+from landscape_cli.locks import exclusive
+from landscape_cli.storage import load_surface
 from landscape_cli.surface import Surface
 
 _HINT = "Give the config, and the overrides, that the file was scanned with; only curvature may differ."
@@ -99,7 +100,7 @@ def add_curvature(
         assert curvature is not None  # the config has the section
         begin_curvature(surface, config, curvature)
         observer.curvature(curvature.asked.in_words(surface))
-        saver = Saver(surface, path, runtime.save_every, is_saved=True)
+        saver = Saver(lambda: surface, path, runtime.save_every, is_saved=True)
         saver.save(always=True)
         measure_curvature(surface, curvature, saver, cores, is_over)
         return surface

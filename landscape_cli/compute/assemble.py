@@ -36,6 +36,7 @@ from landscape_cli.compute.subspace import Params, copy_to_cpu, parameters_of, s
 from landscape_cli.config import Config, Settings
 from landscape_cli.errors import ConfigError, EvaluationError, did_you_mean, located
 from landscape_cli.grid import Grid
+from landscape_cli.share import ALONE, Share
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Surroundings:
         progress: Told the split and how many of how many of its examples are decoded.
         saved: File with the directions of the scan that is resumed: those that take gradients are read from it, because
             another machine would round them otherwise.
+        share: Which process this is; those on one machine share its memory.
     """
 
     device: torch.device
@@ -56,6 +58,7 @@ class Surroundings:
     note: Callable[[str], None] = lambda _: None
     progress: Progress = unseen
     saved: Path | None = None
+    share: Share = ALONE
 
 
 # ---------------------------------------------------------------- from a config
@@ -81,7 +84,7 @@ def problem_from_config(config: Config, surroundings: Surroundings, shared: Shar
     loaded = load_weights(model, config.checkpoint, where=where, unsafe=surroundings.unsafe_load)
     shared = shared or SharedData()
     if shared.batches is None:
-        decoder = Decoder(config.runtime, surroundings.progress)
+        decoder = Decoder(config.runtime, surroundings.progress, surroundings.share)
         shared.batches = {name: decoder.decode_split(config, name) for name in config.data}
     return assemble_problem(config, model, loaded, shared.batches, surroundings)
 

@@ -151,6 +151,16 @@ def load_batches(
     return batches
 
 
+def expected_nbytes(dataset: object, num_examples: int | None) -> int:
+    """How many bytes a split will have, as its first example says; 0 where that cannot be read, which is told later."""
+    data = cast("Dataset[object]", dataset)
+    with contextlib.suppress(Exception):
+        inputs, targets = _split(default_collate([data[0]]), "")
+        num = len(data) if num_examples is None else num_examples  # type: ignore[arg-type]
+        return num * sum(tensor.nbytes for tensor in [*tensors_of(inputs), targets])
+    return 0
+
+
 def tensors_of(inputs: Inputs) -> Sequence[Tensor]:
     """The tensors of an input, in a fixed order."""
     if isinstance(inputs, Tensor):

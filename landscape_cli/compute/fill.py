@@ -8,24 +8,26 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
 
+from landscape_cli.compute.crew import Crew
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Observer, Stage
 from landscape_cli.compute.plan import Plan
-from landscape_cli.compute.team import Task, Team
+from landscape_cli.compute.team import Block, Task, Team
+from landscape_cli.compute.units import Units
 from landscape_cli.compute.worker import Worker
 from landscape_cli.errors import OutputError
-from landscape_cli.grid import Grid
 from landscape_cli.storage import remove_leftovers, save_surface
-from landscape_cli.surface import BoolArray, Surface
+from landscape_cli.surface import Surface
 
-# A save takes about 10 ms, 1 % of the default cadence of 1 s. Where it takes over 200 ms (a very large surface, a slow
+# A save takes about 10 ms, 1 % of the default cadence of 1 s. Where it takes over 170 ms (a very large surface, a slow
 # disk), it is done less often, so that saving never takes more than a sixth of the time.
-_MIN_SECONDS_PER_SAVE_SECOND = 5.0
+_MIN_SECONDS_PER_SAVE_SECOND = 6.0
 # Work is handed out in pieces that take about this long: handing out costs 0.2 ms, and what is under way can be lost.
 _SECONDS_PER_TASK = 0.1
 _MAX_BLOCKS_PER_TASK = 256
@@ -44,47 +46,107 @@ def fill(
     should_stop: Callable[[], bool],
     seconds_per_point: float,
     stage: Stage = "points",
+    crew: Crew | None = None,
 ) -> None:
-    """Evaluate the pending points of a surface, here and by the helpers, and save what is finished.
+    """Evaluate the pending points of a surface, here, by the helpers and by other processes, and save what is finished.
 
     Args:
         surface: Gets the points, and its provenance the plan where that is halved.
         worker: Has the grid of the stage.
         team: Idle.
-        saver: Of the whole surface.
+        saver: Of what this process has computed.
         observer: Is told how many points are done.
         should_stop: Asked between batches.
         seconds_per_point: As measured.
         stage: Which points: those of the grid, or those of ``surface.radius``.
+        crew: The other processes; None where there are none.
     """
     whole, surface = surface, _part(surface, stage)
-    points_per_block = worker.plan.points_per_call * _groups_per_block(worker, seconds_per_point)
-    blocks = pending_blocks(surface.grid, surface.evaluated, points_per_block)
-    size = int(_SECONDS_PER_TASK / max(seconds_per_point * points_per_block, 1e-6))
-    size = min(max(1, size), _MAX_BLOCKS_PER_TASK)
-    tasks: deque[Task] = deque(blocks[start : start + size] for start in range(0, len(blocks), size))
+    supply = _Supply(Units(surface, worker.plan.points_per_call), crew, seconds_per_point, worker, len(team) + 1)
+    tasks = supply.first()
+    enter = partial(_enter, surface, crew, stage)
     follow = partial(_follow, whole, stage, worker)
     told = surface.num_evaluated
     team.start()
     saver.save()
     try:
-        while (tasks or team.is_busy) and not should_stop():
+        while not should_stop():
+            if not tasks and not team.is_busy:
+                more = supply.more(saver)
+                if more is None:
+                    break
+                tasks.extend(more)
             team.hand_out(tasks, worker.plan, stage)
-            if tasks and not _work(tasks, surface, worker, follow, should_stop):
+            if tasks and not _work(tasks, worker, enter, follow, should_stop):
                 break
-            _collect(team, tasks, surface, follow, timeout=0.0 if tasks else _SECONDS_PER_TASK)
+            _collect(team, tasks, enter, follow, timeout=0.0 if tasks else _SECONDS_PER_TASK)
             saver.after_points()
+            if crew is not None and crew.look():
+                supply.prune(tasks)
             told = _tell(observer, surface, stage, told)
         team.stop()
         deadline = time.perf_counter() + _SECONDS_TO_STOP
         while team.is_busy and time.perf_counter() < deadline:
-            _collect(team, tasks, surface, follow, timeout=_SECONDS_PER_TASK)
+            _collect(team, tasks, enter, follow, timeout=_SECONDS_PER_TASK)
         _tell(observer, surface, stage, told)
     except BaseException:  # whatever ends the scan, what is finished stays
         with suppress(OutputError):  # the first error says more
             saver.save()
         raise
     saver.save()
+
+
+class _Supply:
+    """What there is to do, in tasks that take about as long as it costs little to hand them out.
+
+    Args:
+        units: Of the grid.
+        crew: The other processes, if there are any.
+        seconds_per_point: As measured.
+        worker: Whose plan and data decide how many units are done in one go.
+        num_workers: This process and its helpers.
+    """
+
+    def __init__(
+        self, units: Units, crew: Crew | None, seconds_per_point: float, worker: Worker, num_workers: int
+    ) -> None:
+        self._units, self._crew, self._num_workers = units, crew, num_workers
+        self._units_per_block = _groups_per_block(worker, seconds_per_point)
+        seconds = max(seconds_per_point * worker.plan.points_per_call, 1e-6)
+        self._units_per_second = max(1, int(1.0 / seconds))
+        self._size = min(max(1, int(_SECONDS_PER_TASK / (seconds * self._units_per_block))), _MAX_BLOCKS_PER_TASK)
+
+    def first(self) -> deque[Task]:
+        """What is missing; of several processes this one's share of it."""
+        missing = self._units.missing()
+        if self._crew is not None:
+            missing = np.intersect1d(missing, self._crew.own_units(self._units))
+        return deque(self._tasks(missing))
+
+    def more(self, saver: Saver) -> list[Task] | None:
+        """What to do besides; nothing where it is better to wait a moment, None where there is nothing."""
+        if self._crew is None:
+            return None
+        saver.save()  # so that the others know
+        num_ahead = 2 * self._num_workers * self._size * self._units_per_block
+        found = self._crew.sweep(self._units, num_ahead, self._units_per_second * self._num_workers)
+        return None if found is None else self._tasks(found)
+
+    def prune(self, tasks: deque[Task]) -> None:
+        """Leave out what others have done meanwhile."""
+        done = self._units.is_done
+        kept = [[block for block in task if not done(block)] for task in tasks]
+        tasks.clear()
+        tasks.extend(task for task in kept if task)
+
+    def _tasks(self, units: Iterable[int]) -> list[Task]:
+        blocks: list[Block] = []
+        for _, group in groupby(units, key=self._units.slices.__getitem__):
+            of_slice = list(group)
+            for start in range(0, len(of_slice), self._units_per_block):
+                several = of_slice[start : start + self._units_per_block]
+                blocks.append([point for unit in several for point in self._units.points(unit)])
+        return [blocks[start : start + self._size] for start in range(0, len(blocks), self._size)]
 
 
 def _part(surface: Surface, stage: Stage) -> Surface:
@@ -104,28 +166,10 @@ def _groups_per_block(worker: Worker, seconds_per_point: float) -> int:
     return max(1, min(_GROUPS_PER_PASS, int(affordable)))
 
 
-def pending_blocks(grid: Grid, evaluated: BoolArray, size: int) -> list[list[int]]:
-    """The scan order, cut into blocks of at most ``size`` points of one slice; those with anything left to do.
-
-    Where the cuts are depends on grid and size alone: a point has the same neighbours in its block, and so the same
-    bits, however often the scan was interrupted.
-    """
-    order = grid.scan_order()
-    points_per_slice = grid.num_points // grid.num_slices
-    slices = order // points_per_slice
-    ends = [*(np.flatnonzero(np.diff(slices)) + 1).tolist(), len(order)]
-    blocks, begin = [], 0
-    for end in ends:
-        blocks += [order[start : min(start + size, end)] for start in range(begin, end, size)]
-        begin = end
-    is_done = evaluated.ravel()
-    return [block.tolist() for block in blocks if not is_done[block].all()]
-
-
 def _work(
     tasks: deque[Task],
-    surface: Surface,
     worker: Worker,
+    enter: Callable[[Iterable[tuple[int, Values]]], None],
     follow: Callable[[Plan], None],
     should_stop: Callable[[], bool],
 ) -> bool:
@@ -134,16 +178,21 @@ def _work(
         values = worker.measure(block, should_stop)
         if values is None:
             return False
-        _enter(surface, zip(block, values, strict=True))
+        enter(zip(block, values, strict=True))
         follow(worker.plan)
     return True
 
 
 def _collect(
-    team: Team, tasks: deque[Task], surface: Surface, follow: Callable[[Plan], None], *, timeout: float
+    team: Team,
+    tasks: deque[Task],
+    enter: Callable[[Iterable[tuple[int, Values]]], None],
+    follow: Callable[[Plan], None],
+    *,
+    timeout: float,
 ) -> None:
     for done in team.collect(tasks, timeout):
-        _enter(surface, done.values)
+        enter(done.values)
         follow(done.plan)
 
 
@@ -155,10 +204,12 @@ def _tell(observer: Observer, surface: Surface, stage: Stage, before: int) -> in
     return now
 
 
-def _enter(surface: Surface, values: Iterable[tuple[int, Values]]) -> None:
+def _enter(surface: Surface, crew: Crew | None, stage: Stage, values: Iterable[tuple[int, Values]]) -> None:
     for point, found in values:
-        if not surface.evaluated.flat[point]:  # a block may hold points that an earlier run has finished
+        if not surface.evaluated.flat[point]:  # a unit may hold points that were finished before
             surface.update(point, found)
+            if crew is not None:
+                crew.enter(stage, point, found)
 
 
 def _follow(surface: Surface, stage: Stage, worker: Worker, plan: Plan) -> None:
@@ -179,29 +230,40 @@ def _follow(surface: Surface, stage: Stage, worker: Worker, plan: Plan) -> None:
 
 
 class Saver:
-    """Saves so often that a killed process loses at most ``save_every`` seconds of finished work, or one point."""
+    """Saves so often that a killed process loses at most ``save_every`` seconds of finished work, or one point.
 
-    def __init__(self, surface: Surface, output: Path | None, save_every: float, *, is_saved: bool) -> None:
+    Args:
+        surface: Gives what is to be saved, at any time.
+        output: Where; None for nowhere.
+        save_every: Seconds.
+        is_saved: Whether the file has all of it; it then stays untouched.
+    """
+
+    def __init__(
+        self, surface: Callable[[], Surface], output: Path | None, save_every: float, *, is_saved: bool
+    ) -> None:
         self._surface, self._output, self._save_every = surface, output, save_every
         self._last = self._cost = 0.0
-        self._saved = _num_finished(surface) if is_saved else None  # a complete file stays untouched
+        self._saved = _num_finished(surface()) if is_saved else None
         if output is not None:
             remove_leftovers(output)
 
     def after_points(self) -> None:
-        """Save if it is time to."""
-        if time.perf_counter() - self._last >= max(self._save_every, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
+        """Save if it is time to: so early that the save is over before what came after the last one is too old."""
+        early = min(self._save_every / 2, _SECONDS_PER_TASK + self._cost)
+        if time.perf_counter() - self._last >= max(self._save_every - early, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
             self.save()
 
     def save(self, *, always: bool = False) -> None:
         """Save what is not saved yet: more points, or where ``always`` is set whatever else has changed."""
-        if self._output is None or (self._saved == _num_finished(self._surface) and not always):
+        surface = self._surface()
+        if self._output is None or (self._saved == _num_finished(surface) and not always):
             return
         start = time.perf_counter()
-        save_surface(self._surface, self._output)
-        self._last = time.perf_counter()
-        self._cost = self._last - start
-        self._saved = _num_finished(self._surface)
+        save_surface(surface, self._output)
+        self._last = start
+        self._cost = time.perf_counter() - start
+        self._saved = _num_finished(surface)
 
 
 def _num_finished(surface: Surface) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from landscape_cli.share import ALONE, Share
 from landscape_cli.surface import Surface
 
 Stage = Literal["points", "radius", "curvature", "map"]
@@ -55,6 +56,7 @@ class Preflight:
             engine is that.
         curvature: What is measured from the model afterwards, in words; empty for nothing.
         repeat_difference: Largest relative difference between two evaluations of the centre; 0 on a CPU.
+        share: Which of the processes that fill the file together tells this.
     """
 
     centre: Mapping[str, tuple[float, float]]
@@ -78,6 +80,7 @@ class Preflight:
     differences: Mapping[str, float]
     repeat_difference: float
     curvature: str = ""
+    share: Share = ALONE
 
 
 class Observer(Protocol):

@@ -36,6 +36,7 @@ from landscape_cli.compute.selfcheck import check_labels
 from landscape_cli.compute.worker import Worker
 from landscape_cli.config import Expect, RuntimeConfig, Settings
 from landscape_cli.grid import Axis
+from landscape_cli.share import ALONE, Share
 from landscape_cli.surface import Surface
 
 # Below, starting helpers and their devices costs more than they bring.
@@ -57,14 +58,17 @@ def make_worker_of_helper(problem: Problem, device: torch.device, runtime: Runti
 
 
 @contextmanager
-def one_thread_per_process(runtime: RuntimeConfig, device: torch.device) -> Iterator[int]:
+def one_thread_per_process(runtime: RuntimeConfig, device: torch.device, share: Share = ALONE) -> Iterator[int]:
     """Use one thread on a CPU, unless there is to be one process only; yields the number of cores for processes.
+
+    Several processes that a launcher has started on one machine divide its cores.
 
     Two processes of one thread do 1.0 to 4 times the work of one process of two, and one thread gives the same bits
     on every machine of the same kind.
     """
     before = torch.get_num_threads()
-    cores = min(before, num_cores())  # OMP_NUM_THREADS is respected
+    here = share.num_cores or num_cores() // share.local_world_size
+    cores = max(1, min(before, here))  # OMP_NUM_THREADS is respected
     if device.type == "cpu":
         torch.set_num_threads(cores if runtime.processes == 1 else 1)
     try:
@@ -83,6 +87,7 @@ def prepare(
     cores: int,
     num_devices: int,
     deadline: float = math.inf,
+    world_size: int = 1,
 ) -> tuple[Surface, Preflight, tuple[int, Values]]:
     """Choose how points are evaluated, or keep the choice of the file, and look at the centre from all sides.
 
@@ -96,6 +101,8 @@ def prepare(
         cores: For processes on a CPU.
         num_devices: GPUs, each of which can have a process.
         deadline: On the clock of `time.perf_counter`: what does not pay before is not tried.
+        world_size: Processes that fill the file together, each with that many cores or devices; they keep the plan of
+            the file also where it has no point yet.
 
     Returns:
         The surface to fill, what to tell before, and the values at one point.
@@ -108,9 +115,11 @@ def prepare(
     num_pending = num_pending_on_grid + num_pending_of_radius
     before = resident_bytes()
     check_labels(worker)
-    num_workers = cores if worker.device.type == "cpu" else num_devices
+    num_workers = world_size * (cores if worker.device.type == "cpu" else num_devices)
+    # a file without points has no bits to keep, unless others are about to add some
+    begun = existing if existing is not None and (existing.num_evaluated or world_size > 1) else None
     trial, repeats_to, is_kept = _try_plans(
-        worker, existing, settings, expect, observer, num_pending, num_workers, deadline
+        worker, begun, settings, expect, observer, num_pending, num_workers, deadline
     )
     warning = warn_if_nothing_moves(worker.problem, trial)
     if warning is not None:
@@ -136,7 +145,8 @@ def prepare(
         of_radius = _seconds_of_radius(worker, trial.seconds)
     seconds = num_pending_on_grid * trial.seconds + num_pending_of_radius * of_radius
     mean_seconds = seconds / max(1, num_pending)
-    processes = _num_processes(worker, settings.runtime, num_pending, mean_seconds, cores, num_devices, private)
+    num_here = -(-num_pending // world_size)
+    processes = _num_processes(worker, settings.runtime, num_here, mean_seconds, cores, num_devices, private)
     preflight = Preflight(
         centre={name: (metric.centre, metric.centre_standard_error) for name, metric in surface.metrics.items()},
         num_examples={name: len(split) for name, split in worker.splits.items()},
@@ -155,7 +165,7 @@ def prepare(
         radius=None
         if asked is None
         else RadiusAhead(asked.grid.num_slices, asked.grid.num_points, num_pending_of_radius, of_radius),
-        seconds=seconds / min(processes, num_workers),
+        seconds=seconds / min(processes * world_size, num_workers),
         seconds_per_point=trial.seconds,
         num_passes=worker.num_examples,
         differences=_differences(surface.provenance.engine.get("difference")),
@@ -192,7 +202,7 @@ def _axis_in_words(axis: Axis, surface: Surface) -> str:
 
 def _try_plans(
     worker: Worker,
-    existing: Surface | None,
+    begun: Surface | None,
     settings: Settings,
     expect: Expect | None,
     observer: Observer,
@@ -200,13 +210,11 @@ def _try_plans(
     num_workers: int,
     deadline: float,
 ) -> tuple[Trial, float, bool]:
-    """Keep the plan of the file or choose one, and check the centre with it.
+    """Keep the plan of a file that is begun or choose one, and check the centre with it.
 
     Returns:
         What the plan gives, how well the centre repeats itself, and whether the plan is that of the file.
     """
-    # a file without points has no bits to keep
-    begun = existing if existing is not None and existing.num_evaluated else None
     runtime = settings.runtime if num_pending else RuntimeConfig()  # a complete file is not changed
     plan = _plan_of(begun, worker, runtime, observer, num_workers) if begun else None
     if plan is not None:

@@ -14,12 +14,12 @@ from landscape_cli.compute.selfcheck import disagreement
 from landscape_cli.compute.worker import Worker
 from landscape_cli.errors import ResumeMismatchError
 from landscape_cli.identity import differing_keys, fingerprint
-from landscape_cli.storage import check_overwritable, load_surface
+from landscape_cli.storage import check_overwritable
 from landscape_cli.surface import Surface
+from landscape_cli.union import POINT_RTOL, load_union
 
-# Between machines float32 values differ by rounding, at most 4e-7 measured; far from the centre rounding is amplified.
+# Between machines float32 values differ by rounding, at most 4e-7 measured; elsewhere it may be amplified: POINT_RTOL.
 _CENTRE_RTOL = {"float64": 1e-9, "float32": 1e-5, "tf32": 1e-2, "bfloat16": 2e-2}
-_POINT_RTOL = {"float64": 1e-7, "float32": 1e-3, "tf32": 0.1, "bfloat16": 0.1}
 _HINT = "Choose another output with -o, or start anew with --overwrite."
 
 
@@ -30,7 +30,7 @@ def existing_surface(output: Path | None, *, overwrite: bool) -> Surface | None:
     if overwrite:
         check_overwritable(output)
         return None
-    return load_surface(output)
+    return load_union(output)
 
 
 def check_identity(
@@ -94,7 +94,7 @@ def resume(
         observer.note(
             "the centre differs by rounding from that of the file: another machine, or another version of torch?"
         )
-    _check_point(existing, worker, _POINT_RTOL[precision])
+    _check_point(existing, worker, POINT_RTOL[precision])
     here = wanted.provenance.environment
     seen = list(existing.provenance.environment)
     environments = seen + [item for item in here if item not in seen]

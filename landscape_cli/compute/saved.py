@@ -18,9 +18,13 @@ from landscape_cli.surface import Provenance, Surface
 
 
 def save_directions(
-    problem: Problem, surface: Surface, output: Path, note: Callable[[str], None] = lambda _: None
+    problem: Problem,
+    surface: Surface,
+    output: Path,
+    note: Callable[[str], None] = lambda _: None,
+    num_slices: int | None = None,
 ) -> Provenance:
-    """Write the directions of all slices as ``FILE.directions.safetensors`` beside the surface FILE.
+    """Write the directions of all slices, or of the first ones, as ``FILE.directions.safetensors`` beside FILE.
 
     Returns:
         The provenance of the surface with the name and the SHA-256 of that file under ``found.directions``.
@@ -32,7 +36,7 @@ def save_directions(
     names = [axis.name for axis in problem.grid.axes]
     drawn = {
         (index, name): direction
-        for index in range(problem.grid.num_slices)
+        for index in range(num_slices or problem.grid.num_slices)
         for name, direction in zip(names, problem.draw(index), strict=True)
     }
     image = image_of(drawn)

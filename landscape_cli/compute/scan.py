@@ -1,4 +1,4 @@
-"""A whole scan: resume → prepare → fill."""
+"""A whole scan: resume → prepare → fill; of one process, or of several that fill a file together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -18,12 +18,15 @@ from torch import nn
 from landscape_cli.compute.after_points import begin_curvature, curvature_of, measure_curvature, reader_of
 from landscape_cli.compute.assemble import Surroundings, problem_from_config, problem_from_model
 from landscape_cli.compute.caveats import notes_on
+from landscape_cli.compute.crew import Crew, OvertakenError
 from landscape_cli.compute.device import choose_devices
+from landscape_cli.compute.directions.table import COMPUTED
 from landscape_cli.compute.evaluate import Values, never
 from landscape_cli.compute.fill import Saver, fill
 from landscape_cli.compute.fresh import draw_first, fresh_surface
 from landscape_cli.compute.grow import grow
 from landscape_cli.compute.instantiate import Target
+from landscape_cli.compute.measure import CurvatureStage
 from landscape_cli.compute.observer import Observer, Preflight, Silent
 from landscape_cli.compute.preflight import check_centre
 from landscape_cli.compute.prepare import make_worker, make_worker_of_helper, one_thread_per_process, prepare
@@ -38,10 +41,13 @@ from landscape_cli.compute.splits import SharedData
 from landscape_cli.compute.team import Team
 from landscape_cli.compute.trajectory import same_path, trajectory_of
 from landscape_cli.compute.worker import Worker
-from landscape_cli.config import Config, Expect, Settings, parse_settings
+from landscape_cli.config import Config, Expect, RuntimeConfig, Settings, parse_settings
+from landscape_cli.errors import UsageError
 from landscape_cli.grid import Grid
-from landscape_cli.storage import exclusive
+from landscape_cli.locks import exclusive, together
+from landscape_cli.share import ALONE, Share
 from landscape_cli.surface import Surface, Trajectory
+from landscape_cli.union import merge, parts_of
 
 _SettingsType = TypeVar("_SettingsType", bound=Settings)
 
@@ -55,6 +61,8 @@ def scan(
     unsafe_load: bool = False,
     dry_run: bool = False,
     time_budget: float | None = None,
+    share: Share | None = None,
+    sweeps: bool = True,
     shared: SharedData | None = None,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
@@ -73,6 +81,9 @@ def scan(
         unsafe_load: Unpickle a checkpoint that is not a plain archive of tensors, which runs whatever code it contains.
         dry_run: Do everything up to the first point, tell the observer what the scan would take, and write nothing.
         time_budget: Seconds after which what is finished is saved and returned: a whole surface, but a coarser one.
+        share: Which process this is of those that fill ``output`` together, see `landscape_cli.share.share_of`; None
+            for a process alone.
+        sweeps: Whether a process does what the others have left undone once its own share is done.
         shared: Decoded data to use, or to keep for the next scan; for configs that differ in the checkpoint alone.
         observer: Is told what happens.
         should_stop: Asked between batches; once true, what is finished is saved and returned.
@@ -83,10 +94,12 @@ def scan(
     Raises:
         LandscapeError: See `landscape_cli.errors`; an existing file is never damaged.
     """
-    observer = observer or Silent()
+    observer, shared = observer or Silent(), shared or SharedData()
     return _scan(
         lambda settings, device, saved: problem_from_config(
-            settings, Surroundings(device, unsafe_load, observer.note, observer.decoding, saved), shared
+            settings,
+            Surroundings(device, unsafe_load, observer.note, observer.decoding, saved, share or ALONE),
+            shared,
         ),
         config,
         Path(output) if output is not None else None,
@@ -96,6 +109,8 @@ def scan(
         more_slices=more_slices,
         dry_run=dry_run,
         time_budget=time_budget,
+        share=share or ALONE,
+        sweeps=sweeps,
         observer=observer,
         should_stop=should_stop,
     )
@@ -183,6 +198,8 @@ def scan_model(
         more_slices=more_slices,
         dry_run=False,
         time_budget=time_budget,
+        share=ALONE,
+        sweeps=True,
         observer=observer,
         should_stop=should_stop,
     )
@@ -202,7 +219,15 @@ def _by_name(value: object, own: dict[str, Target]) -> object:
     return name
 
 
-def _scan(
+def _scan(*args: Any, **kwargs: Any) -> Surface:
+    while True:
+        try:
+            return _attempt(*args, **kwargs)
+        except OvertakenError:  # several processes wanted to change the file: this one was not the first
+            continue
+
+
+def _attempt(
     make_problem: Callable[[_SettingsType, torch.device, Path | None], Problem],
     settings: _SettingsType,
     output: Path | None,
@@ -214,33 +239,30 @@ def _scan(
     more_slices: int | None,
     dry_run: bool,
     time_budget: float | None,
+    share: Share,
+    sweeps: bool,
     observer: Observer,
     should_stop: Callable[[], bool],
 ) -> Surface:
     deadline = math.inf if time_budget is None else time.perf_counter() + time_budget
     runtime = settings.runtime
-    devices = choose_devices(runtime.device, settings.where("runtime", "device"), runtime.devices)
+    devices = _of_share(choose_devices(runtime.device, settings.where("runtime", "device"), runtime.devices), share)
     with ExitStack() as stack:
+        crew = None
         if output and not dry_run:
-            stack.enter_context(exclusive(output))
-        cores = stack.enter_context(one_thread_per_process(runtime, devices[0]))
-        existing = existing_surface(output, overwrite=overwrite)
+            crew = _enter_output(stack, Crew(share, output, sweeps=sweeps, should_stop=should_stop), overwrite)
+        cores = stack.enter_context(one_thread_per_process(runtime, devices[0], share))
+        existing = crew.existing() if crew else existing_surface(output, overwrite=overwrite)
+        before = existing and _beside_points(existing)
         problem, settings = _problem_beside(existing, make_problem, settings, more_slices, devices[0], output, observer)
         draw_first(problem, settings, len(devices), cores)
         trajectory = trajectory_of(problem, settings)
         problem.release()
         say = _once(observer.note)  # that memory does not suffice, every process finds out by itself
         team = stack.enter_context(Team(say))
-        if len(devices) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            say("CUDA has been started in this process, by the model or the data: only one GPU can be used")
-            del devices[1:]
-        for device in devices[1:]:  # before CUDA starts in this process: a forked one could not use it any more
-            team.add(partial(make_worker_of_helper, problem, device, runtime))
+        _add_helpers(team, problem, devices, runtime, say)
         worker = make_worker(problem, devices[0], runtime, say)
-
-        def is_over() -> bool:
-            return should_stop() or time.perf_counter() >= deadline
-
+        is_over = partial(_is_over, crew, should_stop, deadline)
         read = None if make_reader is None else make_reader(problem)
         curvature = curvature_of(worker, settings, output, own or {}, read, observer, is_over)
         if any(axis.search is not None for _, axis in settings.axes.items()):
@@ -252,29 +274,142 @@ def _scan(
         for note in notes_on(problem, settings, surface.cosine, trajectory):
             observer.note(note)
         surface, preflight, corner = prepare(
-            worker, surface, existing, settings, expect, observer, cores, len(devices), deadline
+            worker, surface, existing, settings, expect, observer, cores, len(devices), deadline, share.world_size
         )
-        if curvature is not None:
-            preflight = replace(preflight, curvature=curvature.asked.in_words(surface))
+        words = curvature.asked.in_words(surface) if curvature is not None else ""
+        preflight = replace(preflight, curvature=words, share=share)
         if dry_run:
             observer.preflight(preflight)
             return surface
-        _assemble_team(team, worker, preflight, corner)
-        observer.preflight(preflight)
         is_changed |= _add_beside_points(surface, problem, settings, output, trajectory, observer.note)
         is_changed |= begin_curvature(surface, settings, curvature)
-        saver = Saver(surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
-        seconds = preflight.seconds_per_point
+        if crew is not None:
+            assert output is not None  # there is a crew only where there is a file
+            _save_for_others(surface, problem, settings, output)
+            crew.found(surface, is_changed=before != _beside_points(surface))
+        _assemble_team(team, worker, preflight, corner)
+        observer.preflight(preflight)
         observer.filling(surface)
-        fill(surface, worker, team, saver, observer, is_over, seconds)
-        if problem.radius is not None and surface.complete and not is_over():
-            use_plan_of_radius(surface, worker.radius, observer.note)
-            seconds = preflight.radius.seconds_per_point if preflight.radius is not None else seconds
-            fill(surface, worker.radius, team, saver, observer, is_over, seconds, "radius")
-        team.dismiss()
+        if crew is not None:
+            saver = Saver(lambda: crew.own, crew.part, runtime.save_every, is_saved=False)
+            _fill(surface, worker, team, saver, observer, is_over, preflight, crew)
+            return _conclude(surface, crew, curvature, runtime.save_every, cores, is_over)
+        is_saved = existing is not None and not is_changed
+        saver = Saver(lambda: surface, output, runtime.save_every, is_saved=is_saved)
+        _fill(surface, worker, team, saver, observer, is_over, preflight)
         if curvature is not None and not is_over():
             measure_curvature(surface, curvature, saver, cores, is_over)
         return surface
+
+
+def _fill(
+    surface: Surface,
+    worker: Worker,
+    team: Team,
+    saver: Saver,
+    observer: Observer,
+    is_over: Callable[[], bool],
+    preflight: Preflight,
+    crew: Crew | None = None,
+) -> None:
+    """Evaluate the points of the grid, then those of the radius."""
+    seconds = preflight.seconds_per_point
+    fill(surface, worker, team, saver, observer, is_over, seconds, crew=crew)
+    does_share_only = crew is not None and not crew.sweeps
+    if worker.problem.radius is not None and (surface.complete or does_share_only) and not is_over():
+        use_plan_of_radius(surface, worker.radius, observer.note)
+        seconds = preflight.radius.seconds_per_point if preflight.radius is not None else seconds
+        fill(surface, worker.radius, team, saver, observer, is_over, seconds, "radius", crew)
+    team.dismiss()
+
+
+def _is_over(crew: Crew | None, should_stop: Callable[[], bool], deadline: float) -> bool:
+    """Whether to stop now; asked all the time, so that the others see that this process lives."""
+    if crew is not None:
+        crew.beat()
+    return should_stop() or time.perf_counter() >= deadline
+
+
+def _add_helpers(
+    team: Team, problem: Problem, devices: list[torch.device], runtime: RuntimeConfig, say: Callable[[str], None]
+) -> None:
+    """One for each further GPU, before CUDA starts in this process: a forked one could not use it any more."""
+    if len(devices) > 1 and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        say("CUDA has been started in this process, by the model or the data: only one GPU can be used")
+        del devices[1:]
+    for device in devices[1:]:
+        team.add(partial(make_worker_of_helper, problem, device, runtime))
+
+
+def _beside_points(surface: Surface) -> tuple[object, ...]:
+    """What a file says besides its points: where that changes, it must be written before the others read it."""
+    beside = [each and (each.fingerprint, each.grid) for each in (surface.radius, surface.curvature_map)]
+    path, curvature, origin = surface.trajectory, surface.curvature, surface.provenance
+    steps = path and (path.names, path.coordinates.tobytes())
+    pending = curvature and (curvature.pending, sorted(curvature.records))
+    return surface.fingerprint, surface.grid, *beside, steps, pending, origin.resolved, origin.engine
+
+
+def _of_share(devices: list[torch.device], share: Share) -> list[torch.device]:
+    """One device for each process of a machine; all of them for one that is alone there."""
+    return devices if share.local_world_size == 1 else [devices[share.local_rank % len(devices)]]
+
+
+def _enter_output(stack: ExitStack, crew: Crew, overwrite: bool) -> Crew | None:
+    """Become the only writer of the file of a crew, or one of several; None for the only one."""
+    output, world_size = crew.output, crew.share.world_size
+    if crew.share.is_alone:
+        stack.enter_context(exclusive(output))
+        crew.clean()
+        parts = parts_of(output)
+        if overwrite:
+            for part in parts:
+                part.unlink()
+        elif parts:
+            merge(parts, output)
+        return None
+    if overwrite:
+        raise UsageError(
+            f"--overwrite: found beside {world_size} processes; each would start anew what the others do",
+            hint=f"Remove the file and its parts before: rm {output} {output}.part-*",
+        )
+    stack.callback(_clean, crew, stack.enter_context(together(output)))
+    return stack.enter_context(crew)
+
+
+def _clean(crew: Crew, is_last: Callable[[], bool]) -> None:
+    if is_last():
+        crew.clean()
+
+
+def _save_for_others(surface: Surface, problem: Problem, settings: Settings, output: Path) -> None:
+    """Save directions that take gradients, so that they are computed once, and the same for all."""
+    computed = [axis.direction for _, axis in settings.axes.items() if axis.direction.target in COMPUTED]
+    if computed and saved_directions(surface, output) is None:
+        num_slices = problem.grid.num_slices if any(direction.orthogonal for direction in computed) else 1
+        surface.provenance = save_directions(problem, surface, output, num_slices=num_slices)
+
+
+def _conclude(
+    surface: Surface,
+    crew: Crew,
+    curvature: CurvatureStage | None,
+    save_every: float,
+    cores: int,
+    is_over: Callable[[], bool],
+) -> Surface:
+    """Merge the parts once nothing is missing, and measure the curvature in one of the processes."""
+    radius = surface.radius
+    is_done = surface.complete and (radius is None or radius.complete)
+    if is_over() or not (is_done or not crew.sweeps):
+        return surface
+    with crew.concluding(is_over) as merged:
+        if merged is None:
+            return surface
+        if curvature is not None and is_done and not is_over() and not merged.finished:
+            saver = Saver(lambda: merged, crew.output, save_every, is_saved=True)
+            measure_curvature(merged, curvature, saver, cores, is_over)
+        return merged
 
 
 def _problem_beside(

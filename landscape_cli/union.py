@@ -1,0 +1,275 @@
+"""A surface file and its parts: what several processes have computed, each in a file of its own, taken together.
+
+A part is a surface file with a partial mask. The union of the masks, of the file and of the parts beside it, is what
+there is; a point that several have is the same in all of them, up to rounding.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from landscape_cli.errors import OutputError, ResumeMismatchError, SurfaceError
+from landscape_cli.identity import differing_keys
+from landscape_cli.locks import real_path
+from landscape_cli.records import Curvature
+from landscape_cli.share import Share
+from landscape_cli.storage import load_surface, save_surface
+from landscape_cli.surface import BoolArray, Metric, Surface
+
+# By how much the value of one point may differ between machines: rounding, which is amplified far from the centre.
+POINT_RTOL = {"float64": 1e-7, "float32": 1e-3, "tf32": 0.1, "bfloat16": 0.1}
+_LARGEST_RTOL = max(POINT_RTOL.values())
+# a part that is being merged has a name of its own, so that whoever writes it can write it anew meanwhile
+_PART = re.compile(r"\.part-(\d+)-of-(\d+)-[0-9a-f]{8}(\.merging)?$")
+_REMOVE = "Remove it, and run the scan again: only what it holds is computed anew."
+
+
+# ---------------------------------------------------------------- names
+
+
+def new_part(output: Path, share: Share) -> Path:
+    """A name for the part of one process, which no other one has."""
+    output = real_path(output)
+    return output.with_name(f"{output.name}.part-{share.rank:04d}-of-{share.world_size:04d}-{secrets.token_hex(4)}")
+
+
+def parts_of(output: Path) -> list[Path]:
+    """The parts beside a file, whether or not it is there itself."""
+    output = real_path(output)
+    found = output.parent.glob(f"{glob.escape(output.name)}.part-*")
+    return sorted(path for path in found if _PART.search(path.name) and whole_of(path) == output)
+
+
+def whole_of(path: Path) -> Path:
+    """The file that a part belongs to; any other path is its own."""
+    return path.with_name(_PART.sub("", path.name))
+
+
+def share_in_name(path: Path) -> tuple[int, int] | None:
+    """The rank and the world size of who writes a part; None for another file, and for one that is being merged."""
+    match = _PART.search(path.name)
+    return (int(match[1]), int(match[2])) if match and not match[3] else None
+
+
+def remove_leftovers_of_parts(output: Path) -> None:
+    """Delete what killed processes have left in the middle of saving a part; call it only when there is none of them."""
+    output = real_path(output)
+    for leftover in output.parent.glob(f".{glob.escape(output.name)}.part-*.tmp-*"):
+        leftover.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- read
+
+
+def load_union(path: Path) -> Surface:
+    """Read a surface file together with the parts beside it; so also while several processes fill it.
+
+    Args:
+        path: The file, or one of its parts.
+
+    Raises:
+        SurfaceError: As `landscape_cli.load_surface`; also for a part that is damaged or of another scan.
+    """
+    whole = whole_of(path)
+    parts = list(_loaded(parts_of(whole)))  # before the file: what is merged meanwhile is found there
+    if not parts:
+        return load_surface(path)
+    united = load_surface(whole) if whole.exists() else parts.pop(0)[1]
+    for name, part in parts:
+        unite(united, part, name)
+    return united
+
+
+def _loaded(paths: Iterable[Path]) -> Iterator[tuple[Path, Surface]]:
+    """Parts that are still there."""
+    for path in paths:
+        part = load_part(path)
+        if part is not None:
+            yield path, part
+
+
+def load_part(path: Path) -> Surface | None:
+    """Read a part; None for one that has been merged meanwhile.
+
+    Raises:
+        SurfaceError: It is damaged.
+    """
+    try:
+        return load_surface(path)
+    except SurfaceError as error:
+        if not path.exists():
+            return None
+        raise type(error)(str(error), hint=_REMOVE) from error
+
+
+# ---------------------------------------------------------------- unite
+
+
+def unite(surface: Surface, part: Surface, name: Path) -> int:
+    """Enter what a part has and a surface lacks, on the grid and beside it.
+
+    Args:
+        surface: Changed in place; what it has stays as it is.
+        part: Of the same scan.
+        name: Of the part, for messages.
+
+    Returns:
+        How much was new: points of the grid and beside it, and records.
+
+    Raises:
+        ResumeMismatchError: It is of another scan.
+        SurfaceError: A point that both have is not the same.
+    """
+    check_same_scan(surface, part, name)
+    num_new = _enter(surface, part, name, _rtol(surface))
+    for beside in ("radius", "curvature_map"):
+        ours, theirs = getattr(surface, beside), getattr(part, beside)
+        if ours is None or theirs is None:
+            setattr(surface, beside, ours if theirs is None else theirs)
+            num_new += theirs.num_evaluated if ours is None and theirs is not None else 0
+        elif ours.grid == theirs.grid and ours.fingerprint == theirs.fingerprint:
+            num_new += _enter(ours, theirs, name, _rtol(surface))
+        else:
+            raise ResumeMismatchError(f"{name}: its {beside.replace('_', ' ')} is another one", hint=_REMOVE)
+    if part.curvature is not None:
+        before = len(surface.curvature.records) if surface.curvature else 0
+        surface.curvature = _with_records(surface.curvature, part.curvature)
+        num_new += len(surface.curvature.records) - before
+    if surface.trajectory is None:
+        surface.trajectory = part.trajectory
+    ours, theirs = surface.provenance, part.provenance
+    seen = list(ours.environment)
+    environment = seen + [item for item in theirs.environment if item not in seen]
+    engine = {**theirs.engine, **ours.engine, **({"halved": True} if theirs.engine.get("halved") else {})}
+    surface.provenance = replace(ours, environment=environment, engine=engine)
+    return num_new
+
+
+def check_same_scan(surface: Surface, part: Surface, name: Path) -> None:
+    """Refuse a part of another scan.
+
+    Raises:
+        ResumeMismatchError: It is.
+    """
+    if surface.fingerprint != part.fingerprint:
+        lines = differing_keys(dict(surface.provenance.identity), dict(part.provenance.identity))
+        what = "\n".join(["was made by another config, checkpoint or data (file → part):", *(f"  {x}" for x in lines)])
+        raise ResumeMismatchError(f"{name}: {what}", hint="Remove it, or give the parts of one scan only.")
+    if surface.grid != part.grid or surface.metrics.keys() != part.metrics.keys():
+        what = "range of an axis" if surface.grid != part.grid else "metrics"
+        raise ResumeMismatchError(f"{name}: has another {what} than the file", hint=_REMOVE)
+
+
+def _rtol(surface: Surface) -> float:
+    evaluation = surface.provenance.resolved.get("evaluation")
+    precision = evaluation.get("precision") if isinstance(evaluation, dict) else None
+    return POINT_RTOL.get(str(precision), _LARGEST_RTOL)
+
+
+def _enter(surface: Surface, part: Surface, name: Path, rtol: float) -> int:
+    both = surface.evaluated & part.evaluated
+    new = part.evaluated & ~surface.evaluated
+    for metric, ours in surface.metrics.items():
+        theirs = part.metrics[metric]
+        if both.any():
+            _check_agreement(metric, ours, theirs, both, rtol, name)
+        ours.values[new], ours.std[new] = theirs.values[new], theirs.std[new]
+    surface.evaluated |= new
+    return int(new.sum())
+
+
+def _check_agreement(metric: str, ours: Metric, theirs: Metric, both: BoolArray, rtol: float, name: Path) -> None:
+    a, b = ours.values[both], theirs.values[both]
+    flips = 3 / ours.num_examples if ours.num_examples and not metric.endswith("_loss") else 0.0
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore", over="ignore"):
+        same |= np.abs(a - b) <= rtol * np.maximum(np.abs(a), np.abs(b)) + rtol / 10 + flips
+    if not same.all():
+        first = int(np.flatnonzero(~same)[0])
+        raise SurfaceError(
+            f"{name}: {metric} at {int((~same).sum())} of {len(a)} points that the file has as well is another one, "
+            f"such as {b[first]!r} in place of {a[first]!r}: more than rounding, so the code of the model, of a metric "
+            "or of a direction is another one",
+            hint=_REMOVE,
+        )
+
+
+def _with_records(ours: Curvature | None, theirs: Curvature) -> Curvature:
+    if ours is None:
+        return theirs
+    records = {**theirs.records, **ours.records}
+    pending = [name for name in dict.fromkeys((*ours.pending, *theirs.pending)) if name not in records]
+    return Curvature(records, tuple(pending))
+
+
+# ---------------------------------------------------------------- merge
+
+
+def merge(sources: Sequence[Path], output: Path) -> Surface:
+    """Put what ``sources`` have into ``output``, and remove those that are parts of it once it is read back.
+
+    To be called by whoever is the only one that writes ``output`` now, see `landscape_cli.locks`; parts may still be
+    written: what comes after they were read is a new part.
+
+    Args:
+        sources: Parts of ``output``, or other surface files of the same scan, which stay as they are.
+        output: Read as well, where it is there.
+
+    Raises:
+        SurfaceError: A source is damaged or of another scan; nothing is changed.
+        OutputError: The file cannot be written; nothing is lost.
+    """
+    whole = real_path(output)
+    own = {
+        source: _set_aside(source) for source in sources if whole_of(real_path(source)) == whole != real_path(source)
+    }
+    try:
+        found = [(own.get(path, path), load_part(own[path]) if path in own else load_surface(path)) for path in sources]
+        surfaces = [(path, part) for path, part in found if part is not None]
+        if not surfaces:
+            return load_surface(output)
+        united = load_surface(output) if output.exists() else replace(surfaces[0][1], created="")
+        changed = [unite(united, part, path) for path, part in surfaces]
+        if any(changed) or not output.exists():
+            save_surface(united, output)
+            _check_read_back(surfaces, output)
+    except BaseException:
+        for source, aside in own.items():  # under the name that it had, unless it was written anew meanwhile
+            if aside.exists() and not source.exists():
+                aside.rename(source)
+        raise
+    for aside in own.values():
+        aside.unlink(missing_ok=True)
+    return united
+
+
+def _set_aside(path: Path) -> Path:
+    """Give a part the name of one that is being merged, so that what is read and removed is one version of it."""
+    if path.name.endswith(".merging"):
+        return path
+    aside = path.with_name(f"{path.name}.merging")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        pass  # somebody else has merged it
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be merged: {error.strerror}", hint="Its points are safe where it is."
+        ) from error
+    return aside
+
+
+def _check_read_back(parts: Sequence[tuple[Path, Surface]], output: Path) -> None:
+    found = load_surface(output)
+    for path, part in parts:
+        if unite(found, part, path):
+            raise OutputError(
+                f"{output}: does not hold what was written", hint="The parts are kept. Is the disk sound?"
+            )

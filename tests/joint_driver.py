@@ -1,0 +1,175 @@
+"""Processes that fill one file together, killed and restarted at random moments; prints what was found, as JSON.
+
+Usage: joint_driver.py CONFIG OUTPUT NUM_KILLS SEED. Two writers (``--shard 0/2`` and ``1/2``) run in forked children,
+so that the seconds of importing torch are spent once; each is a process of its own, dies by a real SIGKILL at a moment
+of its own and is started again. Where the file gets complete, it must equal that of a scan by one process, and they
+begin a new one. Meanwhile a reader opens the file and its parts as often as it can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import landscape_cli.compute.scan
+from landscape_cli.cli.app import main
+from landscape_cli.errors import LandscapeError
+from landscape_cli.examples import digits
+from landscape_cli.storage import load_surface
+from landscape_cli.surface import Surface
+from landscape_cli.union import load_union, parts_of
+
+WORLD_SIZE = 2
+
+
+def start(config: str, output: str, rank: int | None) -> int:
+    """Run ``landscape scan`` in a child, as one of two processes or alone; returns its pid."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        share = [] if rank is None else ["--shard", f"{rank}/{WORLD_SIZE}"]
+        try:
+            main(["scan", config, "-o", output, "--quiet", *share])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            os._exit(code)
+    return pid
+
+
+def wait_for(pid: int) -> int:
+    """The exit code of a child, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def read_all_the_time(output: Path, pipe: int) -> None:
+    """Open the file and its parts until SIGTERM, then tell how often that was done, and what could not be read."""
+    num_reads, unreadable = 0, []
+
+    def tell(*_: object) -> None:
+        os.write(pipe, json.dumps({"num_reads": num_reads, "unreadable": unreadable}).encode())
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, tell)
+    while True:
+        if output.exists():
+            try:
+                load_union(output)
+                num_reads += 1
+            except LandscapeError as error:
+                if output.exists():  # not just being removed for a new one
+                    unreadable.append(str(error))
+        time.sleep(0.01)
+
+
+def own_part(output: Path, rank: int, before: set[Path]) -> Path | None:
+    """The part that a process which is just running writes."""
+    names = [path for path in parts_of(output) if path not in before and f".part-{rank:04d}-" in path.name]
+    return names[0] if names else None
+
+
+class Writers:
+    """Two processes, each of which lives until a moment of its own.
+
+    Args:
+        config: What they scan.
+        output: The file.
+        moments: How long they live.
+    """
+
+    def __init__(self, config: str, output: Path, moments: random.Random) -> None:
+        self.config, self.output, self._moments = config, output, moments
+        self.running: dict[int, tuple[int, float, set[Path]]] = {}
+        self.seconds_lost: list[float] = []
+        self.killed = 0
+
+    def start_missing(self) -> None:
+        for rank in range(WORLD_SIZE):
+            if rank not in self.running:
+                before, lives = set(parts_of(self.output)), self._moments.uniform(0.0, 2.0)
+                pid = start(self.config, str(self.output), rank)
+                self.running[rank] = pid, time.time() + lives, before
+
+    def kill_one(self) -> bool:
+        """Kill whoever is to die next; False where it had come to its end before."""
+        rank = min(self.running, key=lambda each: self.running[each][1])
+        pid, moment, before = self.running.pop(rank)
+        time.sleep(max(0.0, moment - time.time()))
+        part, now = own_part(self.output, rank, before), time.time()
+        os.kill(pid, signal.SIGKILL)
+        status = wait_for(pid)
+        if status == 0:
+            return False
+        if status != -signal.SIGKILL:
+            raise SystemExit(f"rank {rank} ended by itself with {status}")
+        self.killed += 1
+        if part is not None and part.exists():  # it holds all that was finished when it was written
+            self.seconds_lost.append(max(0.0, now - part.stat().st_mtime))
+        return True
+
+    def finish(self) -> list[int]:
+        """Let both come to their end."""
+        self.start_missing()
+        codes = [wait_for(pid) for pid, _, _ in self.running.values()]
+        self.running.clear()
+        return codes
+
+
+def kill_often(config: str, output: Path, reference: Path, num_kills: int, seed: int) -> dict[str, object]:
+    """Kill ``num_kills`` times, then let them finish; no point that was once saved may be missing later."""
+    writers = Writers(config, output, random.Random(seed))
+    lost, rounds, most, codes, differences = 0, 0, 0, [0], 0
+    while writers.killed < num_kills or most:
+        writers.start_missing()
+        is_over = not writers.kill_one() or writers.killed >= num_kills
+        now = load_union(output).num_evaluated if output.exists() else 0
+        lost += now < most
+        most = now
+        if is_over:
+            codes += writers.finish()
+            differences += contents(load_surface(output)) != contents(load_surface(reference))
+            output.unlink()
+            rounds, most = rounds + 1, 0
+    return {
+        "killed": writers.killed,
+        "seconds_lost": writers.seconds_lost,
+        "exit_codes": sorted(set(codes)),
+        "rounds": rounds,
+        "times_a_saved_point_was_missing": lost,
+        "different": differences,
+    }
+
+
+def run(config: str, output: Path, num_kills: int, seed: int) -> dict[str, object]:
+    """Writers and a reader."""
+    reference = output.with_name("reference.h5")
+    code = wait_for(start(config, str(reference), None))
+    theirs, ours = os.pipe()
+    reader = os.fork()
+    if reader == 0:
+        read_all_the_time(output, ours)
+    os.close(ours)
+    result = {"reference_exit_code": code, **kill_often(config, output, reference, num_kills, seed)}
+    os.kill(reader, signal.SIGTERM)
+    with os.fdopen(theirs) as stream:
+        result["reader"] = json.loads(stream.read())
+    wait_for(reader)
+    result["left_in_folder"] = sorted(path.name for path in output.parent.iterdir())
+    return result
+
+
+def contents(surface: Surface) -> list[bytes]:
+    """Everything measured."""
+    arrays = [array for metric in surface.metrics.values() for array in (metric.values, metric.std)]
+    return [array.tobytes() for array in (*arrays, surface.evaluated)]
+
+
+if __name__ == "__main__":
+    assert landscape_cli.compute.scan  # imported before forking, as is scikit-learn by the next line
+    digits(train=True)
+    sys.stdout.write(json.dumps(run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
