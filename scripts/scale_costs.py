@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from landscape_cli.compute.fill import pending_blocks
 from landscape_cli.compute.memory import num_cores
+from landscape_cli.compute.units import Units
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import load_surface, save_surface
 from landscape_cli.surface import Direction, FloatArray, Metric, Provenance, Surface
+from landscape_cli.union import unite
 
 METRICS = ("train_loss", "test_loss")
 # 8 bytes for a mean and for its standard deviation, and 1 for the mask
@@ -62,12 +63,13 @@ class Costs:
         save: `save_surface`: the image of the file in memory, its checksum, writing, fsync, rename.
         write: The part of it that is a plain write and fsync of as many bytes on the disk of this machine.
         load: `load_surface`, of a file that the kernel has in memory.
-        unite: Entering the points of one surface into another with numpy.
-        order: The order of the points and the lists that a scan makes of it.
+        unite: Entering the points of one surface into another, of which it has half already.
+        order: The order of the points, cut into units.
+        missing: Which of the units have anything left to do.
         fsync: Seconds of one small write with fsync.
         stat, listed: Seconds for each file of a full folder: its status, its name.
         memory: Bytes of main memory for each point, of the largest surface measured: ``save`` at its peak, with the
-            surface; ``load`` at its peak, with what it returns; ``order`` at its peak; ``lists``, what stays of it.
+            surface; ``load`` at its peak, with what it returns; ``order`` at its peak; ``units``, what stays of it.
     """
 
     size: Line
@@ -76,6 +78,7 @@ class Costs:
     load: Line
     unite: Line
     order: Line
+    missing: Line
     fsync: float
     stat: float
     listed: float
@@ -90,16 +93,15 @@ class Costs:
     def nothing(cls) -> Costs:
         """A machine on which surfaces cost nothing, for what can be said exactly."""
         free = Line(0.0, 0.0)
-        return cls(free, free, free, free, free, free, 0.0, 0.0, 0.0, {})
+        return cls(*(free,) * 7, 0.0, 0.0, 0.0, {})
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Costs:
         """As ``asdict`` has written it."""
-        size, save, write, load, unite, order = (
-            Line(**facts[name]) for name in ("size", "save", "write", "load", "unite", "order")
-        )
+        names = ("size", "save", "write", "load", "unite", "order", "missing")
+        size, save, write, load, unite, order, missing = (Line(**facts[name]) for name in names)
         fsync, stat, listed = (float(facts[name]) for name in ("fsync", "stat", "listed"))
-        return cls(size, save, write, load, unite, order, fsync, stat, listed, facts["memory"])
+        return cls(size, save, write, load, unite, order, missing, fsync, stat, listed, facts["memory"])
 
 
 # ---------------------------------------------------------------- measure
@@ -128,16 +130,6 @@ def half_filled(grid: Grid) -> Surface:
         evaluated=mask,
         provenance=Provenance(config="# about as long as the configuration of a scan\n" * 20),
     )
-
-
-def unite(into: Surface, part: Surface) -> int:
-    """Enter the points of a part that are missing; returns how many those are."""
-    new = part.evaluated & ~into.evaluated
-    for name, metric in into.metrics.items():
-        np.copyto(metric.values, part.metrics[name].values, where=new)
-        np.copyto(metric.std, part.metrics[name].std, where=new)
-    into.evaluated |= new
-    return int(new.sum())
 
 
 def measure(shapes: Sequence[tuple[int, int]], folder: Path, *, num_files: int, rounds: int) -> dict[str, Any]:
@@ -192,11 +184,14 @@ def _of_size(grid: Grid, path: Path, rounds: int) -> dict[str, float]:
     save_surface(surface, path)
     size = path.stat().st_size
     content = bytes(size)
-    united = _nothing(surface)
+    united, units = _nothing(surface), Units(surface, POINTS_PER_CALL)
+    unite(united, surface, path)
+    known = united.evaluated.copy()
+    known[..., ::2] = False
 
     def unite_again() -> None:
-        united.evaluated[...] = False
-        unite(united, surface)
+        united.evaluated[...] = known
+        unite(united, surface, path)
 
     return {
         "size": size,
@@ -204,7 +199,8 @@ def _of_size(grid: Grid, path: Path, rounds: int) -> dict[str, float]:
         "load": _fastest(lambda: load_surface(path), rounds),
         "write": _fastest(partial(_write, path.with_suffix(".plain"), content), rounds),
         "unite": _fastest(unite_again, rounds),
-        "order": _fastest(lambda: _order(surface), rounds),
+        "order": _fastest(lambda: Units(surface, POINTS_PER_CALL), rounds),
+        "missing": _fastest(units.missing, rounds),
     }
 
 
@@ -217,10 +213,6 @@ def _nothing(like: Surface) -> Surface:
         directions=like.directions,
         fingerprint=like.fingerprint,
     )
-
-
-def _order(surface: Surface) -> object:
-    return pending_blocks(surface.grid, np.zeros_like(surface.evaluated), POINTS_PER_CALL)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -274,17 +266,20 @@ def _memory(side: int, num_slices: int, path: Path) -> dict[str, float]:
             peak, kept = pool.submit(_peak_of, name, side, num_slices, path).result()
         found[name] = peak
         if name == "order":
-            found["lists"] = kept
+            found["units"] = kept
     return found
 
 
 def _peak_of(name: str, side: int, num_slices: int, path: Path) -> tuple[float, float]:
     """Bytes for each point: at the peak of a call, and after it."""
     grid = grid_of(side, num_slices)
-    surface = _nothing(half_filled(grid_of(2, 1)))
+    surface = half_filled(grid_of(2, 1))
     before = _resident("VmRSS")
     if name == "save":
         surface = half_filled(grid)
+    elif name == "order":
+        surface = half_filled(grid)
+        before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     result: object = None
     if name == "save":
@@ -292,7 +287,7 @@ def _peak_of(name: str, side: int, num_slices: int, path: Path) -> tuple[float, 
     elif name == "load":
         result = load_surface(path)
     else:
-        result = pending_blocks(grid, np.zeros(grid.shape, dtype=np.bool_), POINTS_PER_CALL)
+        result = Units(surface, POINTS_PER_CALL)
     peak, after = (_resident(key) for key in ("VmHWM", "VmRSS"))
     del result
     return (peak - before) / grid.num_points, (after - before) / grid.num_points

@@ -10,8 +10,8 @@ from typing import Literal
 
 from scripts.scale_costs import BYTES_PER_POINT, Costs
 
-# save_surface makes a file, sets its mode, renames it and syncs the folder
-CHANGES_PER_SAVE = 4
+# save_surface makes a file, sets its mode, renames it and syncs the folder; a part is renamed and removed by its merge
+CHANGES_PER_SAVE, CHANGES_PER_MERGED = 4, 2
 # A part with only the points that it has: the number of a point beside its values, and no mask
 BYTES_PER_SPARSE_POINT = BYTES_PER_POINT - 1 + 8
 _SECONDS_PER_MARK = 60.0
@@ -148,11 +148,13 @@ class Merge:
         seconds: From the first byte read to the last part removed.
         levels: Of the tree; 1 for one process.
         num_bytes: Read and written.
+        memory: Bytes that one process holds, as all that it unites is read first.
     """
 
     seconds: float
     levels: int
     num_bytes: float
+    memory: float
 
 
 def merge(
@@ -165,7 +167,7 @@ def merge(
     fan_in: int | None,
     processes: int,
 ) -> Merge:
-    """Time to unite parts into one dense file, read that back and remove the parts.
+    """Time to unite parts into one dense file, read it back, and see that it has all of them, before they are removed.
 
     Args:
         parts: Their sizes, see `stored`.
@@ -176,19 +178,20 @@ def merge(
         fan_in: How many files one process unites; None for all of them.
         processes: That take part in a tree at once.
     """
-    seconds = num_bytes = 0.0
+    seconds = num_bytes = memory = 0.0
     num, mean, levels = len(parts), sum(parts) / max(len(parts), 1), 0
     while levels == 0 or num > 1:
         inputs = num if fan_in is None else min(fan_in, num)
-        groups = math.ceil(num / inputs) if inputs else 1
+        groups = math.ceil(num / inputs)
         at_once = min(groups, processes)
-        turns = math.ceil(groups / at_once)
-        output = num_points if groups == 1 else min(inputs * mean, num_points) if layout != "dense" else num_points
-        reading = inputs * (files.seconds(costs.size(mean), at_once) + costs.load(mean) + costs.unite.per_point * mean)
+        output = num_points if groups == 1 or layout == "dense" else min(inputs * mean, num_points)
+        reading = inputs * (files.seconds(costs.size(mean), at_once) + costs.load(mean) + 2 * costs.unite(mean))
         writing = costs.image(output) + costs.fsync + files.seconds(costs.size(output), at_once)
-        names = (inputs + CHANGES_PER_SAVE) / min(files.operations_of_one, files.changes / at_once)  # removes its parts
-        seconds += turns * (reading + writing + names)
-        num_bytes += num * costs.size(mean) + groups * costs.size(output)
+        reading_back = files.seconds(costs.size(output), at_once) + costs.load(output)
+        changes = inputs * CHANGES_PER_MERGED + CHANGES_PER_SAVE
+        renaming = changes / min(files.operations_of_one, files.changes / at_once)
+        seconds += math.ceil(groups / at_once) * (reading + writing + reading_back + renaming)
+        num_bytes += num * costs.size(mean) + 2 * groups * costs.size(output)
+        memory = max(memory, inputs * costs.size(mean) + 2 * costs.size(output))
         num, mean, levels = groups, output, levels + 1
-    seconds += files.seconds(costs.size(num_points)) + costs.load(num_points)  # reads it back
-    return Merge(seconds, levels, num_bytes + costs.size(num_points))
+    return Merge(seconds, levels, num_bytes, memory)

@@ -1,7 +1,7 @@
-"""Joint scans as a discrete-event simulation: shares, saves, sweeping, stragglers and failures.
+"""Joint scans as a discrete-event simulation: shares, saves, looks, sweeping, stragglers and failures.
 
-Every process is a generator that asks for time, for changes and stats of the file system, and for bytes. What it
-assumes where the protocol leaves a choice is in docs/scale.md.
+Every process is a generator that asks for time, for changes and stats of the file system, and for bytes. The numbers of
+the protocol are those of `landscape_cli.compute.crew` and `fill`; what is simplified is in docs/scale.md.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.scale_costs import Costs
-from scripts.scale_files import CHANGES_PER_SAVE, Filesystem, Layout, Merge, Shared, merge, stored
+from scripts.scale_files import CHANGES_PER_MERGED, CHANGES_PER_SAVE, Filesystem, Layout, Merge, Shared, merge, stored
 
-# Saving, and looking at the parts of others, take at most a sixth of the time.
-PAUSE_PER_COST = 5.0
-# Seconds between saves where they cost less.
 SAVE_EVERY = 1.0
-# Units at the head of the list of a live process that are left to it, and heartbeats without which it counts as dead.
-HEAD, PATIENCE = 2, 5
-# With more processes than these a heartbeat is as many times slower, so that there are no more of them.
-HEARTBEATS_PER_SECOND = 100.0
+# Times its own cost, from one save to the next, and from a look at the parts of others to the next.
+SAVE_COST_FACTOR, LOOK_COST_FACTOR = 6.0, 20.0
+SECONDS_BETWEEN_LOOKS = 1.0
+# Units that are missing, at the head of the list of a live process, that are left to it; who is dead has missed so many
+# heartbeats. With more than a hundred processes the heart beats so much slower that there are no more of them.
+HEAD, PATIENCE, HEARTBEATS_PER_SECOND = 2, 8, 100.0
+# Until somebody who finds nothing to do looks again, and what is swept up in between.
+SECONDS_TO_WAIT, SECONDS_PER_SWEEP = 0.1, 1.0
+# Operations of a process that starts, while the others wait for their turn.
+OPERATIONS_PER_TURN = 6
+_SECONDS_PER_TASK = 0.1
+# A pause that is as long as so many units shall not be one unit longer by rounding.
+_ROUNDING = 1e-9
 TIME, CHANGES, STATS, BYTES = range(4)
 Request = tuple[int, float]
-# A pause that is as long as so many units shall not be one unit longer by rounding.
-_ROUNDING = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,13 @@ class Scenario:
         seconds_per_point: On a worker that is not slow; the mean.
         spread: Standard deviation of the logarithm of the time of a unit, lognormal; 0 for equal times.
         order: Unit u belongs to worker u mod W (``"strides"``), or each worker has one block of them.
-        sweep: Whether a worker that is done takes what others have not done.
+        sweep: Whether a worker that is done takes what others have not done. If not, each has a file of its own, and
+            nobody looks at those of others.
+        looks_from_start: Whether it looks at the parts of others while it has something of its own to do.
         group: Workers that see each other's parts; None for all.
         layout: Of the parts, see `scale_files.stored`.
         fan_in: Of the merge; None for one process.
-        save_every: Least seconds between saves while at the own list. What is swept is saved every second, if that was
-            longer: others wait for it.
+        save_every: Seconds between saves.
         slow_share, slow_factor: Stragglers.
         hours_between_failures: Of one worker, exponential; inf for none.
         restart_after: Seconds until a worker that failed is back; inf for never.
@@ -63,6 +68,7 @@ class Scenario:
     spread: float = 0.25
     order: Literal["strides", "blocks"] = "strides"
     sweep: bool = True
+    looks_from_start: bool = True
     group: int | None = None
     layout: Layout = "dense"
     fan_in: int | None = None
@@ -163,8 +169,8 @@ def simulate(scenario: Scenario, costs: Costs, files: Filesystem, *, trace: bool
 
 
 @dataclass
-class _UnderWay:
-    """Units that a worker computes, or has computed and is saving."""
+class _Segment:
+    """Units that a worker computes one after another, or has computed."""
 
     start: float
     units: NDArray[np.int64]
@@ -174,20 +180,38 @@ class _UnderWay:
 
 
 class _Worker:
-    """What the others, and the disk, know of a worker, and what it is doing."""
+    """What the disk knows of a worker, and what it is doing."""
 
-    def __init__(self, number: int, units: NDArray[np.int64], cumulative: NDArray[np.float64], factor: float) -> None:
-        self.number, self.units, self.cumulative, self.factor = number, units, cumulative, factor
+    def __init__(self, number: int, units: NDArray[np.int64], factor: float, share: int) -> None:
+        self.number, self.units, self.factor, self.share = number, units, factor, share
         self.life = 0
         self.alive = False
         self.process: Iterator[Request] | None = None
-        self.under_way: _UnderWay | None = None
-        self.saved_own = 0  # units of the own list, from its head
-        self.share = 0  # points of the own list
+        self.current: _Segment | None = None
+        self.unsaved: list[_Segment] = []
+        self.part = -1  # number of the part in its group; -1 for none yet
         self.own, self.swept = 0, 0  # points in the part
-        self.save_cost = 0.0
-        self.seen_at = -math.inf
-        self.has_part = False
+        self.last_save = self.save_cost = 0.0
+        self.next_look = 0.0
+        self.seen_at = self.seen_before = -math.inf  # when the last two looks began
+
+
+class _Group:
+    """Workers that see each other's parts, and these."""
+
+    def __init__(self, numbers: NDArray[np.int64], left: int) -> None:
+        self.numbers, self.left = numbers, left
+        self.num_parts = 0
+        self.sizes = np.zeros(len(numbers))  # as points of a dense file
+        self.saved_at = np.full(len(numbers), -math.inf)
+
+    def new_part(self) -> int:
+        """The number of one more."""
+        if self.num_parts == len(self.sizes):
+            self.sizes = np.concatenate([self.sizes, np.zeros(self.num_parts)])
+            self.saved_at = np.concatenate([self.saved_at, np.full(self.num_parts, -math.inf)])
+        self.num_parts += 1
+        return self.num_parts - 1
 
 
 class _Simulation:
@@ -195,8 +219,7 @@ class _Simulation:
 
     def __init__(self, scenario: Scenario, costs: Costs, files: Filesystem, *, trace: bool) -> None:
         self.scenario, self.costs, self.files = scenario, costs, files
-        self.image = costs.image
-        self.keeps_trace = trace
+        self.image, self.keeps_trace = costs.image, trace
         self.now = 0.0
         self.outcome = Outcome()
         self.rng = np.random.default_rng(scenario.seed)
@@ -210,14 +233,16 @@ class _Simulation:
         self.events: list[tuple[float, int, str, int, int]] = []
         self.num_events = 0
         self._make_workers()
-        self.group = scenario.group or scenario.num_workers
-        num_groups = -(-scenario.num_workers // self.group)
-        self.group_left = np.bincount(np.arange(scenario.num_workers) // self.group, self.left, num_groups)
-        self.groups_seen: set[int] = set()
+        self.size_of_group = scenario.group or scenario.num_workers
+        self.groups = [
+            _Group(numbers, int(self.left[numbers].sum()))
+            for first in range(0, scenario.num_workers, self.size_of_group)
+            for numbers in [np.arange(first, min(first + self.size_of_group, scenario.num_workers))]
+        ]
+        self.num_seen = 0
         self.points_left = scenario.num_points
         self.computed = 0
         self.part_times: list[float] = []
-        self.leftover: list[float] = []
         self.life_seconds = self.last_left = 0.0
         self.born = np.zeros(scenario.num_workers)
 
@@ -233,27 +258,16 @@ class _Simulation:
         slow = self.rng.permutation(workers)[: round(scenario.slow_share * workers)]
         factors = np.ones(workers)
         factors[slow] = scenario.slow_factor
-        owner, place = self._owners(num, workers)
-        self.owner, self.place = owner, place
-        counts = np.bincount(owner, minlength=workers)
-        # HEAD columns more, so that the head of every list lies inside; what is no unit counts as saved
-        self.saved = np.arange(counts.max() + HEAD)[None] >= counts[:, None]
+        self.owner, self.place = self._owners(num, workers)
+        counts = np.bincount(self.owner, minlength=workers)
+        self.saved = np.arange(counts.max())[None] >= counts[:, None]  # what is no unit counts as saved
         self.left = counts.astype(np.int64)
-        self.first_unsaved = np.zeros(workers, dtype=np.int64)
-        self.last_saved = np.full(workers, -math.inf)
-        self.size = np.zeros(workers)  # of the parts, as points of a dense file; what is not there has none
-        self.sign_of_life = np.zeros(workers)  # inf while alive
+        self.last_beat = np.full(workers, -math.inf)  # inf for who computes now
+        by_owner, ends = np.argsort(self.owner, kind="stable"), np.cumsum(counts)
         self.workers = []
-        by_owner = np.argsort(owner, kind="stable")
-        ends = np.cumsum(counts)
-        for number, (end, count, factor) in enumerate(
-            zip(ends.tolist(), counts.tolist(), factors.tolist(), strict=True)
-        ):
-            units = by_owner[end - count : end]
-            cumulative = np.concatenate([[0.0], np.cumsum(seconds[units] * factor)])
-            worker = _Worker(number, units, cumulative, factor)
-            worker.share = self._points_of(units)
-            self.workers.append(worker)
+        for number in range(workers):
+            units = by_owner[ends[number] - counts[number] : ends[number]]
+            self.workers.append(_Worker(number, units, float(factors[number]), self._points_of(units)))
 
     def _owners(self, num: int, workers: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Owner of every unit, and its place in the owner's list."""
@@ -273,8 +287,8 @@ class _Simulation:
             self._begin(worker)
         if scenario.preempted_share:
             self._at(scenario.preempted_at * scenario.ideal, "preempt")
-        events, (changes, stats, data), num_groups = self.events, self.servers, len(self.group_left)
-        while len(self.groups_seen) < num_groups:  # or until nobody has anything to do
+        events, (changes, stats, data), num_groups = self.events, self.servers, len(self.groups)
+        while self.num_seen < num_groups:  # or until nobody has anything to do
             server = changes if changes.due < stats.due else stats
             server = data if data.due < server.due else server
             if events and events[0][0] <= server.due:
@@ -316,23 +330,23 @@ class _Simulation:
         worker.life += 1
         worker.alive = True
         self.born[worker.number] = self.now
-        self.sign_of_life[worker.number] = math.inf
-        worker.seen_at = -math.inf
+        worker.part, worker.own, worker.swept = -1, 0, 0
+        worker.seen_at = worker.seen_before = -math.inf
+        worker.next_look = 0.0
         worker.process = self._live(worker)
         if not math.isinf(self.scenario.hours_between_failures):
-            self._at(
-                self.now + self.rng.exponential(3600 * self.scenario.hours_between_failures),
-                "fail",
-                worker.number,
-                worker.life,
-            )
+            life = self.rng.exponential(3600 * self.scenario.hours_between_failures)
+            self._at(self.now + life, "fail", worker.number, worker.life)
         self._resume(worker)
 
     def _resume(self, worker: _Worker) -> None:
         """Go on until the worker has to wait for something."""
         assert worker.process is not None
         for what, amount in worker.process:
-            if amount <= 0 or (what != TIME and self.servers[what - 1].is_free):
+            if amount <= 0:
+                continue
+            if what != TIME and self.servers[what - 1].is_free:
+                self.servers[what - 1].served += amount
                 continue
             if what == TIME:
                 self._at(self.now + amount, "resume", worker.number, worker.life)
@@ -347,21 +361,24 @@ class _Simulation:
         worker.life += 1
         worker.alive = False
         worker.process = None
-        self.sign_of_life[worker.number] = self.last_left = self.now
+        self._stop_beating(worker)
+        self.last_left = self.now
         self.life_seconds += self.now - float(self.born[worker.number])
+
+    def _stop_beating(self, worker: _Worker) -> None:
+        self.last_beat[worker.number] = min(self.last_beat[worker.number], self.now)
 
     def _end(self, worker: _Worker, *, back_after: float) -> None:
         """Kill a worker, with all that is not saved."""
-        under_way = worker.under_way
-        if under_way is not None:
-            passed = min(self.now - under_way.start, float(under_way.ends[-1]))
-            done = int((under_way.ends <= passed).sum())
-            lost = self._points_of(under_way.units[:done])
+        for segment in self._under_way(worker):
+            passed = min(self.now - segment.start, float(segment.ends[-1]))
+            done = int((segment.ends <= passed).sum())
+            lost = self._points_of(segment.units[:done])
             self.computed += lost
             self.outcome.lost += lost
             self.outcome.lost_seconds += passed
-            self._note(worker, under_way, done, math.inf)
-            worker.under_way = None
+            self._note(worker, segment, done, math.inf)
+        worker.unsaved, worker.current = [], None
         self._leave(worker)
         self._return(worker, back_after)
 
@@ -373,189 +390,219 @@ class _Simulation:
         """SIGTERM: what is finished is saved; whoever has not done so after the time of grace is killed."""
         if not worker.alive:
             return
-        under_way = worker.under_way
         worker.life += 1
-        if under_way is not None:
-            passed = self.now - under_way.start
-            done = int((under_way.ends <= passed).sum())
-            begun = float(under_way.ends[done - 1]) if done else 0.0
-            self.outcome.lost_seconds += min(passed, float(under_way.ends[-1])) - begun
-            units = under_way.units[:done]
-            kept = _UnderWay(under_way.start, units, under_way.ends[:done], under_way.is_own, self._points_of(units))
-            worker.under_way = kept if done else None
+        current = worker.current
+        if current is not None:
+            passed = self.now - current.start
+            done = int((current.ends <= passed).sum())
+            begun = float(current.ends[done - 1]) if done else 0.0
+            self.outcome.lost_seconds += min(passed, float(current.ends[-1])) - begun
+            units = current.units[:done]
+            if done:
+                points = self._points_of(units)
+                worker.unsaved.append(_Segment(current.start, units, current.ends[:done], current.is_own, points))
+            worker.current = None
         worker.process = self._farewell(worker)
         self._at(self.now + self.scenario.grace, "kill", worker.number, worker.life)
         self._resume(worker)
+
+    @staticmethod
+    def _under_way(worker: _Worker) -> list[_Segment]:
+        """What is not saved."""
+        return worker.unsaved + ([worker.current] if worker.current is not None else [])
 
     # ---------------------------------------------------------------- what a process does
 
     def _live(self, worker: _Worker) -> Iterator[Request]:
         yield from self._start(worker)
-        yield from self._do_own(worker)
+        missing = ~self.saved[worker.number, : len(worker.units)]
+        yield from self._do(worker, worker.units[missing], is_own=True)
+        if worker.unsaved:
+            yield from self._save(worker)
         if self.scenario.sweep:
             yield from self._sweep(worker)
+        else:
+            yield from self._merge_own(worker)
+
+    def _merge_own(self, worker: _Worker) -> Iterator[Request]:
+        """Put the part into a file of one's own, and read that back."""
+        costs = self.costs
+        size = float(self.groups[worker.number // self.size_of_group].sizes[worker.part])
+        yield BYTES, 3 * costs.size(size)
+        yield TIME, 2 * costs.load(size) + 2 * costs.unite(size) + costs.image(size) + costs.fsync
+        yield CHANGES, float(CHANGES_PER_SAVE + CHANGES_PER_MERGED)
+        self.outcome.bytes_read += 2 * costs.size(size)
+        self.outcome.bytes_written += costs.size(size)
 
     def _start(self, worker: _Worker) -> Iterator[Request]:
-        """Read the file with the plan, and the part of one's own that an earlier process has left; make a part."""
+        """In turns, look what there is; read it; begin a part. Of those who start together nobody has one yet."""
         scenario, costs = self.scenario, self.costs
-        sizes = [float(scenario.num_points) if scenario.layout == "dense" else 0.0]
-        if worker.has_part:
-            sizes.append(float(self.size[worker.number]))
-            self.leftover.append(sizes[-1])
-            worker.has_part = False
-        read = sum(map(costs.size, sizes))
-        yield STATS, 1.0
-        yield BYTES, read
-        self.outcome.bytes_read += read
-        yield TIME, sum(map(costs.load, sizes)) + costs.order(scenario.num_points)
+        turn = OPERATIONS_PER_TURN / self.files.operations_of_one
+        yield TIME, turn * (worker.number + 1 if self.now == 0 else 1)
+        yield STATS, float(OPERATIONS_PER_TURN)
+        plan = float(scenario.num_points) if scenario.layout == "dense" else 0.0
+        yield BYTES, costs.size(plan)
+        self.outcome.bytes_read += costs.size(plan)
+        yield TIME, costs.load(plan) + costs.order(scenario.num_points)
+        if scenario.sweep and worker.life > 1:
+            yield from self._look(worker)
+            worker.next_look = 0.0
         yield from self._save(worker)
 
-    def _do_own(self, worker: _Worker) -> Iterator[Request]:
-        """What is left of the own list, from its head."""
-        done = worker.saved_own
-        ends = worker.cumulative[done + 1 :] - worker.cumulative[done]
-        yield from self._do(worker, worker.units[done:], ends, is_own=True)
-
-    def _do(
-        self, worker: _Worker, units: NDArray[np.int64], ends: NDArray[np.float64], *, is_own: bool
-    ) -> Iterator[Request]:
-        """Compute units, and save whenever it is time to.
-
-        Args:
-            worker: Who does it.
-            units: In this order.
-            ends: Of each, in seconds of work.
-            is_own: Whether they are those of the own list.
-        """
-        begin, worked = 0, 0.0
+    def _do(self, worker: _Worker, units: NDArray[np.int64], *, is_own: bool) -> Iterator[Request]:
+        """Compute units; save, and look at the parts of others, whenever it is time to."""
+        scenario = self.scenario
+        looks = scenario.sweep and scenario.looks_from_start and is_own
+        ends, begin, worked = np.cumsum(self.seconds[units] * worker.factor), 0, 0.0
         while begin < len(units):
-            least = self.scenario.save_every if is_own else min(self.scenario.save_every, SAVE_EVERY)
-            pause = max(least, PAUSE_PER_COST * worker.save_cost) * _ROUNDING
-            end = min(max(int(ends.searchsorted(worked + pause)) + 1, begin + 1), len(units))
-            done = ends[begin:end] - worked
-            worker.under_way = _UnderWay(self.now, units[begin:end], done, is_own, self._points_of(units[begin:end]))
-            yield from self._save(worker, after=float(done[-1]))
-            begin, worked = end, float(ends[end - 1])
+            save_due = worker.last_save + self._seconds_between_saves(worker)
+            due = min(save_due, worker.next_look) if looks else save_due
+            tolerance = _ROUNDING * self.now
+            end = int(ends.searchsorted(worked + due - self.now - tolerance)) + 1
+            end = min(max(end, begin + 1), len(units))
+            done, chosen = ends[begin:end] - worked, units[begin:end]
+            worker.current = _Segment(self.now, chosen, done, is_own, self._points_of(chosen))
+            self.last_beat[worker.number] = math.inf
+            begin, worked, seconds = end, float(ends[end - 1]), float(done[-1])
+            if self.now + seconds >= save_due - tolerance:
+                yield from self._save(worker, after=seconds)
+            else:
+                yield TIME, seconds
+                worker.unsaved.append(worker.current)
+                worker.current = None
+            if looks and self.now >= worker.next_look - tolerance:
+                yield from self._look(worker)
+                left = units[begin:]
+                is_done = self.saved[self.owner[left], self.place[left]]
+                if is_done.any():
+                    units = left[~is_done]
+                    ends, begin, worked = np.cumsum(self.seconds[units] * worker.factor), 0, 0.0
+
+    def _seconds_between_saves(self, worker: _Worker) -> float:
+        """From the beginning of one to the beginning of the next: early enough to be over in time."""
+        every, cost = self.scenario.save_every, worker.save_cost
+        return max(every - min(every / 2, _SECONDS_PER_TASK + cost), SAVE_COST_FACTOR * cost)
 
     def _sweep(self, worker: _Worker) -> Iterator[Request]:
-        """What others have not done, in a random order, until nothing is missing."""
-        scenario, group = self.scenario, worker.number // self.group
+        """What others have not done, until nothing is missing."""
+        scenario, group = self.scenario, self.groups[worker.number // self.size_of_group]
+        num_wanted = max(1, int(SECONDS_PER_SWEEP / (scenario.points_per_unit * scenario.seconds_per_point)))
         while True:
-            begin = self.now
             yield from self._look(worker)
-            cost = self.now - begin
-            if not self.group_left[group]:
-                self.groups_seen.add(group)
-                self.outcome.seen = self.now
+            yield TIME, self.costs.missing(scenario.num_points)
+            if not group.left:
+                if group.left == 0:
+                    group.left = -1  # seen
+                    self.num_seen += 1
+                    self.outcome.seen = self.now
                 return
-            pause = max(SAVE_EVERY, PAUSE_PER_COST * (cost + worker.save_cost))
-            of_one = worker.factor * scenario.points_per_unit * scenario.seconds_per_point
-            units = self._choose(worker, max(1, math.ceil(pause / of_one)))
+            if group.left < 0:
+                return
+            units = self._choose(worker, group, num_wanted)
             if not len(units):
-                yield TIME, max(scenario.heartbeat, PAUSE_PER_COST * cost)
+                yield TIME, SECONDS_TO_WAIT
                 continue
-            yield from self._do(worker, units, np.cumsum(self.seconds[units] * worker.factor), is_own=False)
+            yield from self._do(worker, units, is_own=False)
+            if worker.unsaved:
+                yield from self._save(worker)
 
     def _look(self, worker: _Worker) -> Iterator[Request]:
-        """Ask for the status of all parts, and read those that are new since the last look.
+        """List the folder, ask for the status of all parts, and read those that are new since the last look.
 
         What it then knows is what is in them when all are read: with long looks that favours the protocol.
         """
-        first = worker.number // self.group * self.group
-        members = slice(first, first + self.group)
+        group, begin = self.groups[worker.number // self.size_of_group], self.now
+        self._stop_beating(worker)
         self.outcome.looks += 1
-        changed = self.last_saved[members] > worker.seen_at
-        changed[worker.number - first] = False
-        num, points = int(changed.sum()), float(self.size[members][changed].sum())
-        worker.seen_at = self.now
-        yield STATS, 1.0 + len(changed) + num  # the folder, the status of each part, opening those that are new
-        read = num * self.costs.size.fixed + self.costs.size.per_point * points
+        changed = group.saved_at[: group.num_parts] > worker.seen_at
+        if worker.part >= 0:
+            changed[worker.part] = False
+        num, points = int(np.count_nonzero(changed)), float(group.sizes[: group.num_parts][changed].sum())
+        worker.seen_before, worker.seen_at = worker.seen_at, begin
+        yield STATS, 2.0 + len(changed) + num  # the folder, the file, each part; opening those that are new
+        costs = self.costs
+        read = num * costs.size.fixed + costs.size.per_point * points
         yield BYTES, read
         self.outcome.bytes_read += read
-        load = num * self.costs.load.fixed + self.costs.load.per_point * points
-        yield TIME, load + self.costs.unite.per_point * points
+        of_one = costs.load.fixed + costs.unite.fixed
+        yield TIME, num * of_one + (costs.load.per_point + costs.unite.per_point) * points
+        worker.next_look = self.now + max(SECONDS_BETWEEN_LOOKS, LOOK_COST_FACTOR * (self.now - begin))
 
     def _save(self, worker: _Worker, after: float = 0.0) -> Iterator[Request]:
-        """Replace the part with one that has what is under way, too, when that is done."""
-        scenario, costs, begin, under_way = self.scenario, self.costs, self.now + after, worker.under_way
-        own, swept = worker.own, worker.swept
-        if under_way is not None:
-            if under_way.is_own:
-                own += under_way.points
-            else:
-                swept += under_way.points
+        """Replace the part with one that has all that is computed, when that is done."""
+        scenario, costs, begin = self.scenario, self.costs, self.now + after
+        group, segments = self.groups[worker.number // self.size_of_group], self._under_way(worker)
+        own = worker.own + sum(each.points for each in segments if each.is_own)
+        swept = worker.swept + sum(each.points for each in segments if not each.is_own)
         size = stored(scenario.layout, scenario.num_points, worker.share, own, swept)
         yield TIME, after + self.image(size) + costs.fsync
+        self._stop_beating(worker)
         yield CHANGES, float(CHANGES_PER_SAVE)
         yield BYTES, costs.size(size)
         self.outcome.saves += 1
         self.outcome.bytes_written += costs.size(size)
-        if not worker.has_part:
-            worker.has_part = True
+        if worker.part < 0:
+            worker.part = group.new_part()
             self.part_times.append(self.now)
         worker.own, worker.swept = own, swept
-        worker.save_cost = self.now - begin
-        self.size[worker.number] = size
-        self.last_saved[worker.number] = self.now
-        if under_way is not None:
-            worker.under_way = None
-            self._enter(worker, under_way)
+        worker.last_save, worker.save_cost = begin, self.now - begin
+        group.sizes[worker.part], group.saved_at[worker.part] = size, self.now
+        worker.unsaved, worker.current = [], None
+        for segment in segments:
+            self._enter(worker, group, segment)
 
     def _farewell(self, worker: _Worker) -> Iterator[Request]:
-        if worker.under_way is not None:
+        if worker.unsaved:
             yield from self._save(worker)
         self._leave(worker)
         self._return(worker, self.scenario.back_after)
 
     # ---------------------------------------------------------------- points
 
-    def _enter(self, worker: _Worker, under_way: _UnderWay) -> None:
-        """What was under way is in a part."""
-        units = under_way.units
-        if under_way.is_own:
-            row = self.saved[worker.number, worker.saved_own : worker.saved_own + len(units)]
-            new = ~row
-            row[...] = True
-            num = int(np.count_nonzero(new))
+    def _enter(self, worker: _Worker, group: _Group, segment: _Segment) -> None:
+        """Units are in a part."""
+        units = segment.units
+        owners, places = self.owner[units], self.place[units]
+        new = ~self.saved[owners, places]
+        self.saved[owners, places] = True
+        num = int(np.count_nonzero(new))
+        if segment.is_own:
             self.left[worker.number] -= num
-            self.group_left[worker.number // self.group] -= num
         else:
-            owners, places = self.owner[units], self.place[units]
-            new = ~self.saved[owners, places]
-            self.saved[owners, places] = True
-            num = int(np.count_nonzero(new))
             np.subtract.at(self.left, owners[new], 1)
-            np.subtract.at(self.group_left, owners[new] // self.group, 1)
-        self.computed += under_way.points
-        self.points_left -= under_way.points if num == len(units) else self._points_of(units[new])
-        if under_way.is_own:
-            worker.saved_own += len(units)
-            self.first_unsaved[worker.number] = worker.saved_own
-        self._note(worker, under_way, len(units), self.now)
+        group.left -= num
+        self.computed += segment.points
+        self.points_left -= segment.points if num == len(units) else self._points_of(units[new])
+        self._note(worker, segment, len(units), self.now)
         if math.isnan(self.outcome.head_at_half) and 2 * self.points_left <= self.scenario.num_points:
             self.outcome.head_at_half = self._head()
         if not self.points_left and math.isinf(self.outcome.filled):
             self.outcome.filled = self.now
 
-    def _choose(self, worker: _Worker, most: int) -> NDArray[np.int64]:
-        """Some units of the group that are in no part and are not left to their owners, at random."""
-        first = worker.number // self.group * self.group
-        numbers = np.arange(first, min(first + self.group, len(self.workers)))
-        heads = self.first_unsaved[numbers, None] + np.arange(HEAD)
-        in_head = ~self.saved[numbers[:, None], np.minimum(heads, self.saved.shape[1] - 1)]
-        is_fresh = self.sign_of_life[numbers] + PATIENCE * self.scenario.heartbeat > self.now
-        free = self.left[numbers] - np.where(is_fresh, in_head.sum(axis=1), 0)
+    def _choose(self, worker: _Worker, group: _Group, num_wanted: int) -> NDArray[np.int64]:
+        """Units of the group that are in no part and are not left to their owners.
+
+        Some at random, at most a fair share of them; with one other process alive the last ones.
+        """
+        numbers, since = group.numbers, self.now - PATIENCE * self.scenario.heartbeat
+        beats = self.last_beat[numbers]
+        is_alive = (beats > since) | (beats > worker.seen_before)
+        is_alive[worker.number - numbers[0]] = False
+        left = self.left[numbers]
+        free = np.where(is_alive, np.maximum(left - HEAD, 0), left)
         ends = np.cumsum(free)
-        total = int(ends[-1])
-        drawn = self.rng.choice(total, min(most, total), replace=False) if total else np.arange(0)
+        total, others = int(ends[-1]), int(np.count_nonzero(is_alive))
+        if not total:
+            return np.empty(0, dtype=np.int64)
+        most = max(1, min(num_wanted, total // (others + 1)))
+        drawn = self.rng.choice(total, most, replace=False) if others >= 2 else np.arange(total)
         found = []
         for each in drawn.tolist():
             index = int(np.searchsorted(ends, each, side="right"))
-            number = first + index
-            start = int(self.first_unsaved[number]) + (HEAD if is_fresh[index] else 0)
-            place = start + int(np.flatnonzero(~self.saved[number, start:])[each - int(ends[index] - free[index])])
+            number, skipped = int(numbers[index]), HEAD if is_alive[index] else 0
+            place = int(np.flatnonzero(~self.saved[number])[skipped + each - int(ends[index] - free[index])])
             found.append(int(self.workers[number].units[place]))
-        return np.array(found, dtype=np.int64)
+        return np.sort(found)[-most:]
 
     def _points_of(self, units: NDArray[np.int64]) -> int:
         num = len(units) * self.scenario.points_per_unit
@@ -566,11 +613,11 @@ class _Simulation:
         gaps = ~self.saved[self.owner, self.place]
         return float(np.argmax(gaps)) / len(gaps) if gaps.any() else 1.0
 
-    def _note(self, worker: _Worker, under_way: _UnderWay, done: int, saved: float) -> None:
+    def _note(self, worker: _Worker, segment: _Segment, done: int, saved: float) -> None:
         if self.keeps_trace:
-            ends = (under_way.start + under_way.ends[:done]).tolist()
-            starts = [under_way.start, *ends]
-            for unit, start, end in zip(under_way.units[:done].tolist(), starts, ends, strict=False):
+            ends = (segment.start + segment.ends[:done]).tolist()
+            starts = [segment.start, *ends]
+            for unit, start, end in zip(segment.units[:done].tolist(), starts, ends, strict=False):
                 self.outcome.trace.append(Computed(worker.number, unit, start, end, saved))
 
     # ---------------------------------------------------------------- the end
@@ -578,11 +625,11 @@ class _Simulation:
     def _conclude(self) -> Outcome:
         scenario, outcome = self.scenario, self.outcome
         for worker in self.workers:
-            if worker.under_way is not None:  # what was begun before all was there, and was there before it was saved
-                passed = min(self.now, outcome.filled) - worker.under_way.start
-                done = int((worker.under_way.ends <= passed).sum())
-                self.computed += self._points_of(worker.under_way.units[:done])
-                self._note(worker, worker.under_way, done, math.inf)
+            for segment in self._under_way(worker):  # it was computed, and came to be in the part of somebody else
+                passed = min(self.now, outcome.filled) - segment.start
+                done = int((segment.ends <= passed).sum())
+                self.computed += self._points_of(segment.units[:done])
+                self._note(worker, segment, done, math.inf)
             if worker.alive:
                 self.life_seconds += self.now - float(self.born[worker.number])
         outcome.missing = self.points_left
@@ -593,11 +640,10 @@ class _Simulation:
             server.close(max(end, self.now))
         beats = self.life_seconds / scenario.heartbeat
         per_second = scenario.num_workers / scenario.heartbeat
-        free = changes.is_free
-        outcome.changes = beats + (CHANGES_PER_SAVE * outcome.saves if free else changes.served)
+        outcome.changes = beats + changes.served
         outcome.stats = stats.served
         outcome.peak_changes, outcome.peak_stats, outcome.peak_bytes = changes.peak + per_second, stats.peak, data.peak
-        sizes = [float(self.size[worker.number]) for worker in self.workers if worker.has_part] + self.leftover
+        sizes = [float(each) for group in self.groups for each in group.sizes[: group.num_parts]]
         outcome.part_sizes = sizes
         outcome.part_bytes = sum(map(self.costs.size, sizes))
         until = outcome.filled if math.isfinite(outcome.filled) else self.now

@@ -105,12 +105,16 @@ def of_sizes(report: Report) -> str:
             duration(each["seconds_per_save"]),
             duration(each["seconds_per_load"]),
             duration(each["seconds_of_order"]),
-            *(size(each["memory"][key]) if key in each["memory"] else "–" for key in ("lists", "order", "save")),
+            duration(each["seconds_of_missing"]),
+            size(each["own_part_bytes"]),
+            size(each["sparse_part_bytes"]),
+            *(size(each["memory"][key]) if key in each["memory"] else "–" for key in ("order", "save", "process")),
         ]
         for each in report["on_paper"]["sizes"]
     ]
-    head = ["grid", "points", "a part", "to save", "to load", "to put in order"]
-    return table([*head, "memory: lists of points", "while they are made", "while saving"], rows)
+    head = ["grid", "points", "a part", "save", "load", "put points in order", "find what is missing"]
+    kinds = ["a part of own rows, W = 10,000", "a sparse one"]
+    return table([*head, *kinds, "memory: to put in order", "a save", "a process"], rows)
 
 
 def of_crowds(report: Report) -> str:
@@ -124,16 +128,21 @@ def of_crowds(report: Report) -> str:
             number(each["changes_of_saves_every_minute"]),
             number(each["stats_of_one_look_by_all"]),
             duration(each["seconds_of_stats"]),
-            size(each["bytes_of_parts"]),
-            size(each["bytes_of_one_look_by_all"]),
-            duration(each["seconds_of_one_look_by_all"]),
-            size(each["bytes_of_sparse_parts"]),
+            *(
+                cell
+                for kind in ("", "_at_sparse_parts")
+                for cell in (
+                    size(each["bytes_of_sparse_parts" if kind else "bytes_of_parts"]),
+                    size(each[f"bytes_of_one_look_by_all{kind}"]),
+                    duration(each[f"seconds_of_one_look_by_all{kind}"]),
+                )
+            ),
         ]
         for each in report["on_paper"]["crowds"]
     ]
-    head = ["W", "heartbeats/s, one a second", "as scaled", "changes/s, saves every 1 s", "every 60 s"]
-    looks = ["stats: all look once", "takes", "dense parts", "all read all", "takes", "sparse parts"]
-    return table([*head, *looks], rows)
+    head = ["W", "heartbeats/s, one a second", "as scaled", "changes/s, a save a second", "one a minute"]
+    kinds = [cell for kind in ("dense parts", "sparse parts") for cell in (kind, "all read all", "takes")]
+    return table([*head, "stats, all look once", "takes", *kinds], rows)
 
 
 def of_limits(report: Report) -> str:
@@ -157,11 +166,12 @@ def of_merges(report: Report) -> str:
             "one process" if each["fan_in"] is None else f"tree, {each['fan_in']} at a time",
             f"{each['levels']}",
             size(each["num_bytes"]),
+            size(each["memory"]),
             duration(each["seconds"]),
         ]
         for each in report["on_paper"]["merges"]
     ]
-    return table(["parts", "each", "merged by", "levels", "read and written", "takes"], rows)
+    return table(["parts", "each", "merged by", "levels", "read and written", "memory of one process", "takes"], rows)
 
 
 def of_trouble(report: Report) -> str:
@@ -196,11 +206,23 @@ def of_costs(report: Report) -> str:
         [
             number(found["points"][index]),
             size(found["size"][index]),
-            *(duration(found[key][index]) for key in ("save", "write", "load", "unite", "order")),
+            *(duration(found[key][index]) for key in ("save", "write", "load", "unite", "order", "missing")),
         ]
         for index in range(len(found["points"]))
     ]
-    return table(["points", "file", "save", "of it: write, fsync", "load", "unite two", "put points in order"], rows)
+    return table(
+        [
+            "points",
+            "file",
+            "save",
+            "of it: write, fsync",
+            "load",
+            "unite",
+            "put points in order",
+            "find what is missing",
+        ],
+        rows,
+    )
 
 
 def of_files(report: Report) -> str:

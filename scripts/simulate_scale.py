@@ -22,7 +22,7 @@ if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
 from scripts import scale_tables  # noqa: E402
-from scripts.scale_costs import POINTS_PER_CALL, Costs, measure, rounded  # noqa: E402
+from scripts.scale_costs import BYTES_PER_POINT, POINTS_PER_CALL, Costs, measure, rounded  # noqa: E402
 from scripts.scale_files import CHANGES_PER_SAVE, Filesystem, Layout, merge, stored  # noqa: E402
 from scripts.scale_protocol import HEARTBEATS_PER_SECOND, Outcome, Scenario, simulate  # noqa: E402
 
@@ -189,24 +189,25 @@ def as_it_is(study: Study, run: Runner, systems: Sequence[Filesystem]) -> list[d
 
 def ways(study: Study, run: Runner, files: Filesystem) -> list[dict[str, Any]]:
     """One scan in several ways, nothing going wrong; the first ones with what there is today."""
-    num, workers = study.num_points, study.workers
-    of_one = {"num_points": num // study.outputs, "num_workers": workers // study.outputs}
-    group = workers // study.outputs
-    sparse: dict[str, Any] = {"layout": "sparse", "save_every": 60.0}
+    num, workers, group = study.num_points, study.workers, study.workers // study.outputs
+    one = scan_of(num // study.outputs, group)
+    later: dict[str, Any] = {"looks_from_start": False}
+    sparse: dict[str, Any] = {**later, "layout": "sparse"}
+    tree: dict[str, Any] = {"sweep": False, "fan_in": FAN_INS[0]}
     found = [
         run("as it is", scan_of(num, workers), files),
-        *(run(f"merged in a tree, {each} at a time", scan_of(num, workers, fan_in=each), files) for each in FAN_INS),
+        run(f"`--no-sweep`, a file each, merged {FAN_INS[0]} at a time", scan_of(num, workers, **tree), files),
+        run(f"{study.outputs} outputs, {group} workers each", one, divided(files, study.outputs)),
+        run("looks when done", scan_of(num, workers, **later), files),
         run(
-            f"no sweep, merged by hand, {FAN_INS[0]} at a time",
-            scan_of(num, workers, sweep=False, fan_in=FAN_INS[0]),
+            "looks when done, blocks, parts of own rows",
+            scan_of(num, workers, **later, order="blocks", layout="own"),
             files,
         ),
-        run(f"{study.outputs} outputs, {group} workers each", scan_of(**of_one), divided(files, study.outputs)),
-        run(f"sweep among {group}, tree of {FAN_INS[1]}", scan_of(num, workers, group=group, fan_in=FAN_INS[1]), files),
-        run("blocks, parts of own rows", scan_of(num, workers, order="blocks", layout="own"), files),
         run("sparse parts", scan_of(num, workers, layout="sparse"), files),
-        run("sparse, saved every 60 s", scan_of(num, workers, **sparse), files),
-        run(f"sparse, 60 s, sweep among {group}", scan_of(num, workers, **sparse, group=group), files),
+        run("looks when done, sparse parts", scan_of(num, workers, **sparse), files),
+        run("the same, saved every 60 s", scan_of(num, workers, **sparse, save_every=60.0), files),
+        run(f"the same, among {group}", scan_of(num, workers, **sparse, save_every=60.0, group=group), files),
     ]
     for each in found:
         if each["workers"] != workers:  # one output of several
@@ -234,7 +235,7 @@ TROUBLE: Mapping[str, Mapping[str, Any]] = {
 def troubles(study: Study, run: Runner, files: Filesystem) -> dict[str, list[dict[str, Any]]]:
     """Stragglers and failures: one output of several as the protocol is, and the whole scan with sparse parts."""
     few, group = study.workers // study.outputs, study.workers // study.outputs
-    sparse: dict[str, Any] = {"layout": "sparse", "save_every": 60.0, "group": group}
+    sparse: dict[str, Any] = {"looks_from_start": False, "layout": "sparse", "save_every": 60.0, "group": group}
     one, part = study.num_points // study.outputs, divided(files, study.outputs)
     return {
         "as it is": [run(name, scan_of(one, few, **each), part) for name, each in TROUBLE.items()],
@@ -261,11 +262,21 @@ def sizes_on_paper(study: Study, costs: Costs) -> list[dict[str, Any]]:
             "seconds_per_save": costs.save(num),
             "seconds_per_load": costs.load(num),
             "seconds_of_order": costs.order(num),
-            "memory": {key: each * num for key, each in costs.memory.items()},
+            "seconds_of_missing": costs.missing(num),
+            "memory": {key: each * num for key, each in memory_of(costs).items()},
         }
         for side, slices in study.sizes
         for num in [side**2 * slices]
     ]
+
+
+def memory_of(costs: Costs) -> Mapping[str, float]:
+    """Bytes for each point: what was measured, and what a process needs that knows all points, and has a part."""
+    found = dict(costs.memory)
+    if found:
+        known = BYTES_PER_POINT + found["units"]
+        found["process"] = max(known + found["save"], known + BYTES_PER_POINT + found["load"])
+    return found
 
 
 def crowds_on_paper(study: Study, costs: Costs, files: Filesystem) -> list[dict[str, Any]]:
@@ -284,9 +295,13 @@ def crowds_on_paper(study: Study, costs: Costs, files: Filesystem) -> list[dict[
             "bytes_of_one_look_by_all": workers * (workers - 1) * costs.size(num),
             "seconds_of_one_look_by_all": files.seconds((workers - 1) * costs.size(num), workers)
             + (workers - 1) * (costs.load(num) + costs.unite(num)),
-            "bytes_of_sparse_parts": workers * costs.size(stored("sparse", num, 0, num // workers, 0)),
+            "bytes_of_sparse_parts": workers * costs.size(sparse),
+            "bytes_of_one_look_by_all_at_sparse_parts": workers * (workers - 1) * costs.size(sparse),
+            "seconds_of_one_look_by_all_at_sparse_parts": files.seconds((workers - 1) * costs.size(sparse), workers)
+            + (workers - 1) * (costs.load(sparse) + costs.unite(sparse)),
         }
         for workers in study.crowds
+        for sparse in [stored("sparse", num, 0, num // workers, 0)]
     ]
 
 

@@ -17,16 +17,15 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landscape_cli.storage import load_surface, save_surface
-from landscape_cli.surface import Surface
+from landscape_cli.storage import save_surface
 
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from scripts import scale_tables, simulate_scale
-from scripts.scale_costs import BYTES_PER_POINT, METRICS, Costs, Line, grid_of, half_filled, unite
-from scripts.scale_files import CHANGES_PER_SAVE, Filesystem, Shared, merge, stored
-from scripts.scale_protocol import HEAD, Outcome, Scenario, simulate
+from scripts.scale_costs import BYTES_PER_POINT, METRICS, Costs, Line, grid_of, half_filled
+from scripts.scale_files import CHANGES_PER_MERGED, CHANGES_PER_SAVE, Filesystem, Shared, merge, stored
+from scripts.scale_protocol import HEAD, OPERATIONS_PER_TURN, Outcome, Scenario, simulate
 
 PAGE, FIGURES = simulate_scale.PAGE, simulate_scale.FIGURES
 FREE, NO_TIME = Costs.nothing(), Filesystem.nothing()
@@ -204,40 +203,56 @@ def test_the_same_seed_gives_the_same_scan():
 
 
 def test_bytes_written_are_the_number_of_saves_times_the_size_of_a_part():
-    """One empty save and one for each point, which is as long as the least time between saves."""
+    """One empty save and one for each point, which takes longer than the time between saves; a file at the end."""
     costs = replace(FREE, size=Line(1000.0, BYTES_PER_POINT))
     found = simulate(replace(EVEN, num_points=12, num_workers=3, sweep=False), costs, NO_TIME)
     dense = 1000 + 12 * BYTES_PER_POINT
     assert found.saves == 3 + 12
-    assert found.bytes_written == 15 * dense
-    assert found.bytes_read == 3 * dense  # the file with the plan
+    assert found.bytes_written == (15 + 3) * dense
+    assert found.bytes_read == (3 + 6) * dense  # the file with the plan; the part, and what was made of it
     assert found.part_bytes == 3 * dense
-    assert found.changes == 15 * CHANGES_PER_SAVE + 3 * 4  # a heartbeat a second of three for four seconds
+    operations = 15 * CHANGES_PER_SAVE + 3 * (CHANGES_PER_SAVE + CHANGES_PER_MERGED)
+    assert found.changes == operations + 3 * 4  # a heartbeat a second of three for four seconds
     assert found.parts == [3] * 11
 
 
 def test_sparse_parts_grow_with_what_is_done():
     costs = replace(FREE, size=Line(1000.0, BYTES_PER_POINT))
-    found = simulate(replace(EVEN, num_points=12, num_workers=3, sweep=False, layout="sparse"), costs, NO_TIME)
+    found = simulate(replace(EVEN, num_points=12, num_workers=3, layout="sparse"), costs, NO_TIME)
     sizes = [1000 + done * (BYTES_PER_POINT - 1 + 8) for done in range(5)]
     assert found.bytes_written == pytest.approx(3 * sum(sizes))
     assert found.part_bytes == pytest.approx(3 * sizes[-1])
 
 
 def test_saving_takes_a_sixth_of_the_time():
-    """A save of 2 s, 10 s of points, …; the empty part first."""
+    """A save of 2 s, 10 s of points, …; the empty part first, and a file of its own at the end."""
     slow = replace(FREE, save=Line(2.0, 0.0))
     found = simulate(replace(EVEN, num_points=100, sweep=False), slow, NO_TIME)
     assert found.saves == 1 + 10
-    assert found.seen == 100 * 6 / 5 + 2
+    assert found.seen == 2 + 100 * 6 / 5 + 2
 
 
-def test_everybody_reads_every_part_once_when_all_end_together():
+def test_everybody_reads_every_part_when_all_end_together():
+    """With looks from the start also while at work, and then again what is new."""
     costs = replace(FREE, size=Line(0.0, 10.0))
-    found = simulate(replace(EVEN, num_points=12, num_workers=3), costs, NO_TIME)
-    plan, others = 3 * 120, 120 * (2 + 2 + 2)
-    assert found.looks <= 3
-    assert plan < found.bytes_read <= plan + others
+    plan, part = 3 * 120, 120
+    for looks_from_start, num_looks in [(False, 1), (True, 1 + 4)]:
+        scenario = replace(EVEN, num_points=12, num_workers=3, looks_from_start=looks_from_start)
+        found = simulate(scenario, costs, NO_TIME)
+        assert found.twice == 0
+        assert 1 <= found.looks <= 3 * num_looks
+        assert plan + part * 2 <= found.bytes_read <= plan + num_looks * 3 * 2 * part
+
+
+def test_looks_take_a_twenty_first_of_the_time():
+    """The parts of nobody else: a look costs what the list of units takes. 3 s, then 60 s of points, …"""
+    files = replace(NO_TIME, operations_of_one=1.0)
+    scenario = replace(EVEN, num_points=600, layout="sparse", save_every=1e6)
+    found = simulate(scenario, FREE, files)
+    # the turn and its operations, the empty part, a point; ten looks among the points and one behind; the last save
+    start, save, look = 2 * OPERATIONS_PER_TURN, CHANGES_PER_SAVE, 2 + 1
+    assert found.looks == 1 + 599 // (20 * look) + 1
+    assert found.seen == start + 2 * save + 600 + found.looks * look
 
 
 def test_a_server_divides_its_rate_among_those_who_wait():
@@ -304,31 +319,6 @@ def test_files_are_as_long_as_the_formula_says(tmp_path):
     assert grown[1] == pytest.approx(33 * 3200, abs=600)
 
 
-def test_uniting_two_halves_gives_the_whole(tmp_path):
-    """The union that is timed is the union: each point from whom it was done, those of the first file first."""
-    one = half_filled(grid_of(9, 2))
-    other = half_filled(grid_of(9, 2))
-    other.evaluated[...] = ~one.evaluated
-    for metric in other.metrics.values():
-        metric.values[...] = 7.0
-    whole = Surface.empty(
-        one.grid,
-        dict.fromkeys(METRICS, (0.0, 0.0)),
-        dict.fromkeys(METRICS, 1),
-        directions=one.directions,
-        fingerprint="",
-    )
-    assert unite(whole, one) == one.num_evaluated
-    assert unite(whole, other) == other.num_evaluated
-    assert unite(whole, other) == 0
-    assert whole.complete
-    values = whole["train_loss"]
-    assert (values[~one.evaluated] == 7).all()
-    assert np.array_equal(values[one.evaluated], one["train_loss"][one.evaluated])
-    save_surface(whole, tmp_path / "whole.h5")
-    assert np.array_equal(load_surface(tmp_path / "whole.h5")["train_loss"], values)
-
-
 def test_a_line_goes_through_the_smallest_and_the_largest_size():
     line = Line.through([10, 100, 1000], [3.0, 9.0, 102.0])
     assert (line(10), line(1000)) == (pytest.approx(3), pytest.approx(102))
@@ -345,23 +335,26 @@ def test_parts_are_as_large_as_what_they_hold():
 @pytest.mark.parametrize(("fan_in", "levels"), [(2, 6), (4, 3), (8, 2), (64, 1), (None, 1)])
 def test_merging_equal_parts_takes_the_reads_of_every_level(fan_in, levels):
     """64 dense parts of 100 bytes, 10 bytes a second for each process: 10 s to read one, 2 to load it, 10 to write."""
-    costs = replace(FREE, size=Line(100.0, 0.0), load=Line(2.0, 0.0))
+    costs = replace(FREE, size=Line(100.0, 0.0), load=Line(2.0, 0.0), unite=Line(0.5, 0.0))
     files = replace(NO_TIME, bandwidth_of_one=10.0)
     found = merge([5.0] * 64, 5, "dense", costs, files, fan_in=fan_in, processes=64)
     inputs = fan_in or 64
     assert found.levels == levels
-    assert found.seconds == levels * (inputs * (10 + 2) + 10) + (10 + 2)  # and it is read back
+    assert found.seconds == levels * (
+        inputs * (10 + 2 + 2 * 0.5) + 10 + (10 + 2)
+    )  # each file is read back and compared
     written = sum(64 // inputs**level for level in range(1, levels + 1))
-    assert found.num_bytes == 100 * (sum(64 // inputs**level for level in range(levels)) + written + 1)
+    assert found.num_bytes == 100 * (sum(64 // inputs**level for level in range(levels)) + 2 * written)
+    assert found.memory == 100 * (inputs + 2)
 
 
 def test_a_tree_waits_for_the_bandwidth_of_all_and_for_processes():
     costs = replace(FREE, size=Line(100.0, 0.0))
     narrow = replace(NO_TIME, bandwidth=20.0, bandwidth_of_one=20.0)
     found = merge([5.0] * 4, 5, "dense", costs, narrow, fan_in=2, processes=4)
-    assert found.seconds == (2 * 10 + 10) + (2 * 5 + 5) + 5  # two at once get half of it
+    assert found.seconds == (2 * 10 + 2 * 10) + (2 * 5 + 2 * 5)  # two at once get half of it
     alone = merge([5.0] * 4, 5, "dense", costs, narrow, fan_in=2, processes=1)
-    assert alone.seconds == 2 * (2 * 5 + 5) + (2 * 5 + 5) + 5
+    assert alone.seconds == 3 * (2 * 5 + 2 * 5)
 
 
 # ---------------------------------------------------------------- the script and its page
