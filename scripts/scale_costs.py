@@ -10,24 +10,27 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from landscape_cli.compute.crew import Crew
 from landscape_cli.compute.memory import num_cores
 from landscape_cli.compute.units import Units
 from landscape_cli.grid import Axis, Grid
+from landscape_cli.share import Share
 from landscape_cli.storage import load_surface, save_surface
 from landscape_cli.surface import Direction, FloatArray, Metric, Provenance, Surface
-from landscape_cli.union import unite
+from landscape_cli.union import merge, new_part, parts_of, unite
 
 METRICS = ("train_loss", "test_loss")
 # 8 bytes for a mean and for its standard deviation, and 1 for the mask
 BYTES_PER_POINT = 16 * len(METRICS) + 1
 POINTS_PER_CALL = 16
+NUM_PARTS = 20  # of a look and a merge that are timed
 _STATUS = Path("/proc/self/status")
 
 
@@ -56,24 +59,26 @@ class Line:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one surface file, dense, with as many metrics as `METRICS`; seconds of one core unless said otherwise.
+    """Of one surface file, dense, with as many metrics as `METRICS`.
+
+    Seconds are those of the processor, which do not depend on what else the machine does, but for the disk.
 
     Attributes:
         size: Bytes of the file.
-        save: `save_surface`: the image of the file in memory, its checksum, writing, fsync, rename.
-        write: The part of it that is a plain write and fsync of as many bytes on the disk of this machine.
+        image: Of `save_surface` without the disk: the image of the file in memory, and its checksum.
+        write: A write and fsync of as many bytes on the disk of this machine, as time passes.
         load: `load_surface`, of a file that the kernel has in memory.
         unite: Entering the points of one surface into another, of which it has half already.
         order: The order of the points, cut into units.
         missing: Which of the units have anything left to do.
-        fsync: Seconds of one small write with fsync.
-        stat, listed: Seconds for each file of a full folder: its status, its name.
+        fsync: One small write with fsync, as time passes.
+        stat, listed: For each file of a full folder: its status, its name; as time passes.
         memory: Bytes of main memory for each point, of the largest surface measured: ``save`` at its peak, with the
             surface; ``load`` at its peak, with what it returns; ``order`` at its peak; ``units``, what stays of it.
     """
 
     size: Line
-    save: Line
+    image: Line
     write: Line
     load: Line
     unite: Line
@@ -85,9 +90,9 @@ class Costs:
     memory: Mapping[str, float]
 
     @property
-    def image(self) -> Line:
-        """Seconds of a save that are not the disk's."""
-        return Line(max(self.save.fixed - self.write.fixed, 0.0), max(self.save.per_point - self.write.per_point, 0.0))
+    def save(self) -> Line:
+        """Seconds of a save on this machine."""
+        return Line(self.image.fixed + self.write.fixed, self.image.per_point + self.write.per_point)
 
     @classmethod
     def nothing(cls) -> Costs:
@@ -98,10 +103,10 @@ class Costs:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Costs:
         """As ``asdict`` has written it."""
-        names = ("size", "save", "write", "load", "unite", "order", "missing")
-        size, save, write, load, unite, order, missing = (Line(**facts[name]) for name in names)
+        names = ("size", "image", "write", "load", "unite", "order", "missing")
+        size, image, write, load, unite, order, missing = (Line(**facts[name]) for name in names)
         fsync, stat, listed = (float(facts[name]) for name in ("fsync", "stat", "listed"))
-        return cls(size, save, write, load, unite, order, missing, fsync, stat, listed, facts["memory"])
+        return cls(size, image, write, load, unite, order, missing, fsync, stat, listed, facts["memory"])
 
 
 # ---------------------------------------------------------------- measure
@@ -142,7 +147,8 @@ def measure(shapes: Sequence[tuple[int, int]], folder: Path, *, num_files: int, 
         rounds: Of each; the fastest counts, as the least disturbed.
 
     Returns:
-        ``costs``, the lines; ``measured``, the numbers that they were laid through, by points.
+        ``costs``, the lines; ``measured``, the numbers that they were laid through, by points; ``checked``, a look at
+        several parts and their merge, as a scan does it, beside what the lines say.
     """
     sizes = [side * side * num_slices for side, num_slices in shapes]
     rows: dict[str, list[float]] = {}
@@ -153,12 +159,14 @@ def measure(shapes: Sequence[tuple[int, int]], folder: Path, *, num_files: int, 
                 rows.setdefault(key, []).append(value)
         small = _seconds_of_fsync(Path(name) / "small")
         stat, listed = _seconds_per_file(Path(name), num_files, rounds)
+        several = _of_parts(grid_of(*shapes[len(shapes) // 2]), Path(name) / "several", rounds)
     lines = {key: Line.through(sizes, values) for key, values in rows.items()}
     lines["size"] = Line(rows["size"][-1] - BYTES_PER_POINT * sizes[-1], BYTES_PER_POINT)
     costs = Costs(**lines, fsync=small, stat=stat, listed=listed, memory=memory)
     return {
         "costs": rounded(asdict(costs)),
         "measured": {"points": sizes, **rounded(rows), "files_in_folder": num_files},
+        "checked": rounded(several | predicted(costs, several)),
         "machine": {
             "processor": _processor(),
             "cores": num_cores(),
@@ -193,11 +201,13 @@ def _of_size(grid: Grid, path: Path, rounds: int) -> dict[str, float]:
         united.evaluated[...] = known
         unite(united, surface, path)
 
+    plain = partial(_write, path.with_suffix(".plain"), content)
+    saved = _fastest(lambda: save_surface(surface, path), rounds)
     return {
         "size": size,
-        "save": _fastest(lambda: save_surface(surface, path), rounds),
+        "image": max(saved - _fastest(plain, rounds), 0.0),
+        "write": _fastest(plain, rounds, time.perf_counter),
         "load": _fastest(lambda: load_surface(path), rounds),
-        "write": _fastest(partial(_write, path.with_suffix(".plain"), content), rounds),
         "unite": _fastest(unite_again, rounds),
         "order": _fastest(lambda: Units(surface, POINTS_PER_CALL), rounds),
         "missing": _fastest(units.missing, rounds),
@@ -215,6 +225,42 @@ def _nothing(like: Surface) -> Surface:
     )
 
 
+def _of_parts(grid: Grid, folder: Path, rounds: int) -> dict[str, Any]:
+    """Processor seconds of a look at several parts, of one that finds nothing new, and of their merge."""
+    folder.mkdir()
+    output, surface = folder / "F.h5", half_filled(grid)
+    share = Share(0, NUM_PARTS + 1)
+    mine = np.random.default_rng(1).integers(NUM_PARTS, size=grid.shape)  # who has a point
+    mask = surface.evaluated
+    looks, again, merges = [], [], []
+    for _ in range(rounds):
+        with Crew(share, output, sweeps=True, should_stop=lambda: False) as crew:
+            assert crew.existing() is None
+            crew.found(_nothing(surface), is_changed=False)
+            for rank in range(NUM_PARTS):
+                surface.evaluated = mask & (mine == rank)
+                save_surface(surface, new_part(output, replace(share, rank=rank + 1)))
+            looks.append(_fastest(partial(crew.look, always=True), 1))
+            again.append(_fastest(partial(crew.look, always=True), 1))
+            merges.append(_fastest(lambda: merge(parts_of(output), output), 1))
+        output.unlink()
+    return {
+        "points": grid.num_points,
+        "parts": NUM_PARTS,
+        "look": min(looks),
+        "look_again": min(again),
+        "merge": min(merges),
+    }
+
+
+def predicted(costs: Costs, several: Mapping[str, Any]) -> dict[str, float]:
+    """What the lines say of the look and of the merge."""
+    num, parts = several["points"], several["parts"]
+    of_one = costs.load(num) + costs.unite(num)
+    merged = parts * (of_one + costs.unite(num)) + costs.image(num) + 2 * costs.load(num)
+    return {"look_predicted": parts * of_one, "merge_predicted": merged}
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as stream:
         stream.write(content)
@@ -227,18 +273,18 @@ def _write_often(path: Path, times: int) -> None:
         _write(path, b"x")
 
 
-def _fastest(run: Callable[[], object], rounds: int) -> float:
+def _fastest(run: Callable[[], object], rounds: int, clock: Callable[[], float] = time.process_time) -> float:
     best = math.inf
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = clock()
         result = run()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, clock() - start)
         del result  # before the next one is made
     return best
 
 
 def _seconds_of_fsync(path: Path, times: int = 20) -> float:
-    return _fastest(partial(_write_often, path, times), 3) / times
+    return _fastest(partial(_write_often, path, times), 3, time.perf_counter) / times
 
 
 def _seconds_per_file(folder: Path, num_files: int, rounds: int) -> tuple[float, float]:
@@ -248,8 +294,8 @@ def _seconds_per_file(folder: Path, num_files: int, rounds: int) -> tuple[float,
     names = [full / f"F.h5.part-{number:05}-of-{num_files:05}-00000000" for number in range(num_files)]
     for each in names:
         each.touch()
-    stat = _fastest(lambda: [each.stat() for each in names], rounds)
-    listed = _fastest(lambda: os.listdir(full), rounds)  # noqa: PTH208  # what is timed is the call
+    stat = _fastest(lambda: [each.stat() for each in names], rounds, time.perf_counter)
+    listed = _fastest(lambda: os.listdir(full), rounds, time.perf_counter)  # noqa: PTH208  # what is timed is the call
     return stat / num_files, listed / num_files
 
 

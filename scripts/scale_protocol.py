@@ -219,7 +219,7 @@ class _Simulation:
 
     def __init__(self, scenario: Scenario, costs: Costs, files: Filesystem, *, trace: bool) -> None:
         self.scenario, self.costs, self.files = scenario, costs, files
-        self.image, self.keeps_trace = costs.image, trace
+        self.keeps_trace = trace
         self.now = 0.0
         self.outcome = Outcome()
         self.rng = np.random.default_rng(scenario.seed)
@@ -535,7 +535,7 @@ class _Simulation:
         own = worker.own + sum(each.points for each in segments if each.is_own)
         swept = worker.swept + sum(each.points for each in segments if not each.is_own)
         size = stored(scenario.layout, scenario.num_points, worker.share, own, swept)
-        yield TIME, after + self.image(size) + costs.fsync
+        yield TIME, after + costs.image(size) + costs.fsync
         self._stop_beating(worker)
         yield CHANGES, float(CHANGES_PER_SAVE)
         yield BYTES, costs.size(size)

@@ -206,7 +206,7 @@ def of_costs(report: Report) -> str:
         [
             number(found["points"][index]),
             size(found["size"][index]),
-            *(duration(found[key][index]) for key in ("save", "write", "load", "unite", "order", "missing")),
+            *(duration(found[key][index]) for key in ("image", "write", "load", "unite", "order", "missing")),
         ]
         for index in range(len(found["points"]))
     ]

@@ -165,7 +165,7 @@ def test_every_point_is_in_a_part_at_the_end_whoever_fails_and_comes_back(
         save_every=save_every,
         **trouble,
     )
-    costs = replace(FREE, save=Line(0.05, 0.001), load=Line(0.01, 0.0), size=Line(100, 10)) if costly else FREE
+    costs = replace(FREE, image=Line(0.05, 0.001), load=Line(0.01, 0.0), size=Line(100, 10)) if costly else FREE
     files = Filesystem("slow", 1e4, 2e3, 50.0, 500.0, 100.0) if costly else NO_TIME
     check(simulate(scenario, costs, files, trace=True), num_points, points_per_unit)
 
@@ -182,7 +182,7 @@ def test_pre_empted_workers_save_what_is_finished():
 
 def test_a_killed_worker_loses_what_it_has_not_saved():
     """A save takes longer than the time of grace."""
-    slow = replace(FREE, save=Line(1000.0, 0.0))
+    slow = replace(FREE, image=Line(1000.0, 0.0))
     scenario = replace(
         EVEN, num_points=4000, preempted_share=1.0, preempted_at=0.75, back_after=math.inf, save_every=1500
     )
@@ -226,7 +226,7 @@ def test_sparse_parts_grow_with_what_is_done():
 
 def test_saving_takes_a_sixth_of_the_time():
     """A save of 2 s, 10 s of points, …; the empty part first, and a file of its own at the end."""
-    slow = replace(FREE, save=Line(2.0, 0.0))
+    slow = replace(FREE, image=Line(2.0, 0.0))
     found = simulate(replace(EVEN, num_points=100, sweep=False), slow, NO_TIME)
     assert found.saves == 1 + 10
     assert found.seen == 2 + 100 * 6 / 5 + 2
