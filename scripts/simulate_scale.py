@@ -32,6 +32,8 @@ SERVER = Filesystem("one server", bandwidth=1e9, bandwidth_of_one=1e9, changes=3
 FAN_INS = (32, 100)
 # Least units of a worker: with fewer points for each a unit is smaller.
 _UNITS_OF_A_WORKER = 16
+# Scans that would take longer are left out, in seconds.
+_LONGEST = 30 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def as_it_is(study: Study, run: Runner, systems: Sequence[Filesystem]) -> list[d
         for files in systems
         for side, slices in study.sizes
         for workers in study.crowds
-        if workers <= side**2 * slices // 4
+        if workers <= side**2 * slices // 4 and scan_of(side**2 * slices, workers).ideal < _LONGEST
     ]
 
 
@@ -204,10 +206,10 @@ def ways(study: Study, run: Runner, files: Filesystem) -> list[dict[str, Any]]:
             scan_of(num, workers, **later, order="blocks", layout="own"),
             files,
         ),
-        run("sparse parts", scan_of(num, workers, layout="sparse"), files),
-        run("looks when done, sparse parts", scan_of(num, workers, **sparse), files),
-        run("the same, saved every 60 s", scan_of(num, workers, **sparse, save_every=60.0), files),
-        run(f"the same, among {group}", scan_of(num, workers, **sparse, save_every=60.0, group=group), files),
+        run("sparse parts, saved every 5 min", scan_of(num, workers, layout="sparse", save_every=300.0), files),
+        run("looks when done, sparse, every minute", scan_of(num, workers, **sparse, save_every=60.0), files),
+        run("looks when done, sparse, every 5 min", scan_of(num, workers, **sparse, save_every=300.0), files),
+        run(f"the same, among {group}", scan_of(num, workers, **sparse, save_every=300.0, group=group), files),
     ]
     for each in found:
         if each["workers"] != workers:  # one output of several
@@ -235,7 +237,7 @@ TROUBLE: Mapping[str, Mapping[str, Any]] = {
 def troubles(study: Study, run: Runner, files: Filesystem) -> dict[str, list[dict[str, Any]]]:
     """Stragglers and failures: one output of several as the protocol is, and the whole scan with sparse parts."""
     few, group = study.workers // study.outputs, study.workers // study.outputs
-    sparse: dict[str, Any] = {"looks_from_start": False, "layout": "sparse", "save_every": 60.0, "group": group}
+    sparse: dict[str, Any] = {"looks_from_start": False, "layout": "sparse", "save_every": 300.0, "group": group}
     one, part = study.num_points // study.outputs, divided(files, study.outputs)
     return {
         "as it is": [run(name, scan_of(one, few, **each), part) for name, each in TROUBLE.items()],
