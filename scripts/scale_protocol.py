@@ -487,9 +487,10 @@ class _Simulation:
         """What others have not done, until nothing is missing."""
         scenario, group = self.scenario, self.groups[worker.number // self.size_of_group]
         num_wanted = max(1, int(SECONDS_PER_SWEEP / (scenario.points_per_unit * scenario.seconds_per_point)))
+        turns = 1
         while True:
-            yield from self._look(worker)
-            yield TIME, self.costs.missing(scenario.num_points)
+            yield from self._look(worker, turns)
+            yield TIME, turns * self.costs.missing(scenario.num_points)
             if not group.left:
                 if group.left == 0:
                     group.left = -1  # seen
@@ -500,26 +501,39 @@ class _Simulation:
                 return
             units = self._choose(worker, group, num_wanted)
             if not len(units):
-                yield TIME, SECONDS_TO_WAIT
+                turns = self._turns_per_second(group)
+                yield TIME, turns * SECONDS_TO_WAIT
                 continue
+            turns = 1
             yield from self._do(worker, units, is_own=False)
             if worker.unsaved:
                 yield from self._save(worker)
 
-    def _look(self, worker: _Worker) -> Iterator[Request]:
+    def _turns_per_second(self, group: _Group) -> int:
+        """How often somebody looks within a second who finds nothing to do: so many looks are simulated as one."""
+        if math.isinf(self.files.operations_of_one):
+            return 1
+        look = (2.0 + group.num_parts) / self.files.operations_of_one + self.costs.missing(self.scenario.num_points)
+        return max(1, int(1.0 / (SECONDS_TO_WAIT + look)))
+
+    def _look(self, worker: _Worker, turns: int = 1) -> Iterator[Request]:
         """List the folder, ask for the status of all parts, and read those that are new since the last look.
 
         What it then knows is what is in them when all are read: with long looks that favours the protocol.
+
+        Args:
+            worker: Who looks.
+            turns: How often, if there is nothing new.
         """
         group, begin = self.groups[worker.number // self.size_of_group], self.now
         self._stop_beating(worker)
-        self.outcome.looks += 1
+        self.outcome.looks += turns
         changed = group.saved_at[: group.num_parts] > worker.seen_at
         if worker.part >= 0:
             changed[worker.part] = False
         num, points = int(np.count_nonzero(changed)), float(group.sizes[: group.num_parts][changed].sum())
         worker.seen_before, worker.seen_at = worker.seen_at, begin
-        yield STATS, 2.0 + len(changed) + num  # the folder, the file, each part; opening those that are new
+        yield STATS, turns * (2.0 + len(changed)) + num  # the folder, the file, each part; opening those that are new
         costs = self.costs
         read = num * costs.size.fixed + costs.size.per_point * points
         yield BYTES, read
@@ -562,13 +576,18 @@ class _Simulation:
     def _enter(self, worker: _Worker, group: _Group, segment: _Segment) -> None:
         """Units are in a part."""
         units = segment.units
-        owners, places = self.owner[units], self.place[units]
-        new = ~self.saved[owners, places]
-        self.saved[owners, places] = True
-        num = int(np.count_nonzero(new))
+        places = self.place[units]
         if segment.is_own:
+            row = self.saved[worker.number]
+            new = ~row[places]
+            row[places] = True
+            num = int(np.count_nonzero(new))
             self.left[worker.number] -= num
         else:
+            owners = self.owner[units]
+            new = ~self.saved[owners, places]
+            self.saved[owners, places] = True
+            num = int(np.count_nonzero(new))
             np.subtract.at(self.left, owners[new], 1)
         group.left -= num
         self.computed += segment.points

@@ -194,22 +194,20 @@ def ways(study: Study, run: Runner, files: Filesystem) -> list[dict[str, Any]]:
     num, workers, group = study.num_points, study.workers, study.workers // study.outputs
     one = scan_of(num // study.outputs, group)
     later: dict[str, Any] = {"looks_from_start": False}
-    sparse: dict[str, Any] = {**later, "layout": "sparse"}
+    seldom: dict[str, Any] = {"save_every": 300.0, "layout": "sparse"}
+    own: dict[str, Any] = {"save_every": 300.0, "layout": "own", "order": "blocks"}
     tree: dict[str, Any] = {"sweep": False, "fan_in": FAN_INS[0]}
+    outputs = f"{study.outputs} outputs, {group} workers each"
     found = [
         run("as it is", scan_of(num, workers), files),
         run(f"`--no-sweep`, a file each, merged {FAN_INS[0]} at a time", scan_of(num, workers, **tree), files),
-        run(f"{study.outputs} outputs, {group} workers each", one, divided(files, study.outputs)),
+        run(outputs, one, divided(files, study.outputs)),
+        run(f"{outputs}, looks when done", replace(one, **later), divided(files, study.outputs)),
         run("looks when done", scan_of(num, workers, **later), files),
-        run(
-            "looks when done, blocks, parts of own rows",
-            scan_of(num, workers, **later, order="blocks", layout="own"),
-            files,
-        ),
-        run("sparse parts, saved every 5 min", scan_of(num, workers, layout="sparse", save_every=300.0), files),
-        run("looks when done, sparse, every minute", scan_of(num, workers, **sparse, save_every=60.0), files),
-        run("looks when done, sparse, every 5 min", scan_of(num, workers, **sparse, save_every=300.0), files),
-        run(f"the same, among {group}", scan_of(num, workers, **sparse, save_every=300.0, group=group), files),
+        run("looks when done, parts of own rows", scan_of(num, workers, **later, **own), files),
+        run("sparse parts", scan_of(num, workers, **seldom), files),
+        run("looks when done, sparse parts", scan_of(num, workers, **later, **seldom), files),
+        run(f"looks when done, sparse, among {group}", scan_of(num, workers, **later, **seldom, group=group), files),
     ]
     for each in found:
         if each["workers"] != workers:  # one output of several
@@ -378,10 +376,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parallel = Filesystem("parallel", **{name: getattr(options, name) for name in named})
     if options.costs is not None:
         before = json.loads(options.costs.read_text())
-        measured = {key: before[key] for key in ("costs", "measured", "machine")}
+        measured = {key: before[key] for key in ("costs", "measured", "checked", "machine")}
     else:
         folder = options.folder or Path(tempfile.gettempdir())
         measured = measure(study.shapes, folder, num_files=study.num_files, rounds=study.rounds)
+        if options.json is not None:  # what comes takes long
+            options.json.write_text(json.dumps(measured, indent=1) + "\n")
     report = report_of(study, measured, (parallel, SERVER))
     for name, make in scale_tables.TABLES.items():
         print(f"{name}\n\n{make(report)}\n")
