@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,30 +32,45 @@ METRICS = ("train_loss", "test_loss")
 BYTES_PER_POINT = 16 * len(METRICS) + 1
 POINTS_PER_CALL = 16
 NUM_PARTS = 20  # of a look and a merge that are timed
+_MEASURED = ("image", "write", "load", "unite", "order", "missing")
 _STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Line:
-    """A quantity that grows with the number of points: ``fixed + per_point * num_points``."""
+class Curve:
+    """A quantity that grows with the number of points: straight between what was measured, and beyond it.
 
-    fixed: float
-    per_point: float
+    Attributes:
+        sizes: Numbers of points, ascending, the first one 0.
+        values: At each.
+        beyond: More for each point behind the last.
+    """
+
+    sizes: tuple[float, ...]
+    values: tuple[float, ...]
+    beyond: float
 
     def __call__(self, num_points: float) -> float:
         """For one file."""
-        return self.fixed + self.per_point * num_points
+        if num_points >= self.sizes[-1]:
+            return self.values[-1] + self.beyond * (num_points - self.sizes[-1])
+        index = bisect.bisect_right(self.sizes, num_points)
+        (x, y), (to_x, to_y) = ((self.sizes[each], self.values[each]) for each in (index - 1, index))
+        return y + (to_y - y) * (num_points - x) / (to_x - x)
 
     @classmethod
-    def through(cls, sizes: Sequence[float], found: Sequence[float]) -> Line:
-        """The line through the smallest and the largest size: it is used for sizes beyond, where slopes count.
+    def line(cls, fixed: float, per_point: float) -> Curve:
+        """A straight one."""
+        return cls((0.0,), (fixed,), per_point)
 
-        Args:
-            sizes: Numbers of points, ascending, at least two.
-            found: What was measured with each.
+    @classmethod
+    def through(cls, sizes: Sequence[float], found: Sequence[float]) -> Curve:
+        """What was measured; to 0 as from the second size to the first, beyond the last as much for each point as there.
+
+        The time for each point grows with the size: large arrays are memory that the kernel has to give each time.
         """
-        per_point = max((found[-1] - found[0]) / (sizes[-1] - sizes[0]), 0.0)
-        return cls(max(found[0] - per_point * sizes[0], 0.0), per_point)
+        slope = (found[1] - found[0]) / (sizes[1] - sizes[0])
+        return cls((0.0, *sizes), (max(found[0] - slope * sizes[0], 0.0), *found), found[-1] / sizes[-1])
 
 
 @dataclass(frozen=True)
@@ -77,34 +93,34 @@ class Costs:
             surface; ``load`` at its peak, with what it returns; ``order`` at its peak; ``units``, what stays of it.
     """
 
-    size: Line
-    image: Line
-    write: Line
-    load: Line
-    unite: Line
-    order: Line
-    missing: Line
+    size: Curve
+    image: Curve
+    write: Curve
+    load: Curve
+    unite: Curve
+    order: Curve
+    missing: Curve
     fsync: float
     stat: float
     listed: float
     memory: Mapping[str, float]
 
-    @property
-    def save(self) -> Line:
+    def save(self, num_points: float) -> float:
         """Seconds of a save on this machine."""
-        return Line(self.image.fixed + self.write.fixed, self.image.per_point + self.write.per_point)
+        return self.image(num_points) + self.write(num_points)
 
     @classmethod
     def nothing(cls) -> Costs:
         """A machine on which surfaces cost nothing, for what can be said exactly."""
-        free = Line(0.0, 0.0)
+        free = Curve.line(0.0, 0.0)
         return cls(*(free,) * 7, 0.0, 0.0, 0.0, {})
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Costs:
-        """As ``asdict`` has written it."""
-        names = ("size", "image", "write", "load", "unite", "order", "missing")
-        size, image, write, load, unite, order, missing = (Line(**facts[name]) for name in names)
+        """From ``measured``, see `measure`."""
+        sizes = facts["points"]
+        size = Curve.line(facts["size"][-1] - BYTES_PER_POINT * sizes[-1], BYTES_PER_POINT)
+        image, write, load, unite, order, missing = (Curve.through(sizes, facts[name]) for name in _MEASURED)
         fsync, stat, listed = (float(facts[name]) for name in ("fsync", "stat", "listed"))
         return cls(size, image, write, load, unite, order, missing, fsync, stat, listed, facts["memory"])
 
@@ -147,8 +163,8 @@ def measure(shapes: Sequence[tuple[int, int]], folder: Path, *, num_files: int, 
         rounds: Of each; the fastest counts, as the least disturbed.
 
     Returns:
-        ``costs``, the lines; ``measured``, the numbers that they were laid through, by points; ``checked``, a look at
-        several parts and their merge, as a scan does it, beside what the lines say.
+        ``measured``, from which `Costs` come; ``checked``, a look at several parts and their merge, as a scan does it,
+        beside what these say; ``machine``.
     """
     sizes = [side * side * num_slices for side, num_slices in shapes]
     rows: dict[str, list[float]] = {}
@@ -160,13 +176,18 @@ def measure(shapes: Sequence[tuple[int, int]], folder: Path, *, num_files: int, 
         small = _seconds_of_fsync(Path(name) / "small")
         stat, listed = _seconds_per_file(Path(name), num_files, rounds)
         several = _of_parts(grid_of(*shapes[len(shapes) // 2]), Path(name) / "several", rounds)
-    lines = {key: Line.through(sizes, values) for key, values in rows.items()}
-    lines["size"] = Line(rows["size"][-1] - BYTES_PER_POINT * sizes[-1], BYTES_PER_POINT)
-    costs = Costs(**lines, fsync=small, stat=stat, listed=listed, memory=memory)
+    measured = {
+        "points": sizes,
+        **rows,
+        "fsync": small,
+        "stat": stat,
+        "listed": listed,
+        "files_in_folder": num_files,
+        "memory": memory,
+    }
     return {
-        "costs": rounded(asdict(costs)),
-        "measured": {"points": sizes, **rounded(rows), "files_in_folder": num_files},
-        "checked": rounded(several | predicted(costs, several)),
+        "measured": rounded(measured),
+        "checked": rounded(several | predicted(Costs.from_json(measured), several)),
         "machine": {
             "processor": _processor(),
             "cores": num_cores(),
@@ -254,7 +275,7 @@ def _of_parts(grid: Grid, folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def predicted(costs: Costs, several: Mapping[str, Any]) -> dict[str, float]:
-    """What the lines say of the look and of the merge."""
+    """What the costs say of the look and of the merge."""
     num, parts = several["points"], several["parts"]
     of_one = costs.load(num) + costs.unite(num)
     merged = parts * (of_one + costs.unite(num)) + costs.image(num) + 2 * costs.load(num)

@@ -535,11 +535,12 @@ class _Simulation:
         worker.seen_before, worker.seen_at = worker.seen_at, begin
         yield STATS, turns * (2.0 + len(changed)) + num  # the folder, the file, each part; opening those that are new
         costs = self.costs
-        read = num * costs.size.fixed + costs.size.per_point * points
-        yield BYTES, read
-        self.outcome.bytes_read += read
-        of_one = costs.load.fixed + costs.unite.fixed
-        yield TIME, num * of_one + (costs.load.per_point + costs.unite.per_point) * points
+        if num:
+            mean = points / num
+            read = num * costs.size(mean)
+            yield BYTES, read
+            self.outcome.bytes_read += read
+            yield TIME, num * (costs.load(mean) + costs.unite(mean))
         worker.next_look = self.now + max(SECONDS_BETWEEN_LOOKS, LOOK_COST_FACTOR * (self.now - begin))
 
     def _save(self, worker: _Worker, after: float = 0.0) -> Iterator[Request]:

@@ -214,8 +214,8 @@ def of_costs(report: Report) -> str:
         [
             "points",
             "file",
-            "save",
-            "of it: write, fsync",
+            "save, without the disk",
+            "write and fsync",
             "load",
             "unite",
             "put points in order",

@@ -331,7 +331,7 @@ def merges_on_paper(study: Study, costs: Costs, files: Filesystem) -> list[dict[
 
 def report_of(study: Study, measured: Mapping[str, Any], systems: Sequence[Filesystem]) -> dict[str, Any]:
     """Everything, for the tables and for programs."""
-    costs = Costs.from_json(measured["costs"])
+    costs = Costs.from_json(measured["measured"])
     run, files = Runner(costs), systems[0]
     return {
         **measured,
@@ -376,7 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parallel = Filesystem("parallel", **{name: getattr(options, name) for name in named})
     if options.costs is not None:
         before = json.loads(options.costs.read_text())
-        measured = {key: before[key] for key in ("costs", "measured", "checked", "machine")}
+        measured = {key: before[key] for key in ("measured", "checked", "machine")}
     else:
         folder = options.folder or Path(tempfile.gettempdir())
         measured = measure(study.shapes, folder, num_files=study.num_files, rounds=study.rounds)

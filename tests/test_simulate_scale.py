@@ -23,7 +23,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from scripts import scale_tables, simulate_scale
-from scripts.scale_costs import BYTES_PER_POINT, METRICS, Costs, Line, grid_of, half_filled
+from scripts.scale_costs import BYTES_PER_POINT, METRICS, Costs, Curve, grid_of, half_filled
 from scripts.scale_files import CHANGES_PER_MERGED, CHANGES_PER_SAVE, Filesystem, Shared, merge, stored
 from scripts.scale_protocol import HEAD, OPERATIONS_PER_TURN, Outcome, Scenario, simulate
 
@@ -165,7 +165,11 @@ def test_every_point_is_in_a_part_at_the_end_whoever_fails_and_comes_back(
         save_every=save_every,
         **trouble,
     )
-    costs = replace(FREE, image=Line(0.05, 0.001), load=Line(0.01, 0.0), size=Line(100, 10)) if costly else FREE
+    costs = (
+        replace(FREE, image=Curve.line(0.05, 0.001), load=Curve.line(0.01, 0.0), size=Curve.line(100, 10))
+        if costly
+        else FREE
+    )
     files = Filesystem("slow", 1e4, 2e3, 50.0, 500.0, 100.0) if costly else NO_TIME
     check(simulate(scenario, costs, files, trace=True), num_points, points_per_unit)
 
@@ -182,7 +186,7 @@ def test_pre_empted_workers_save_what_is_finished():
 
 def test_a_killed_worker_loses_what_it_has_not_saved():
     """A save takes longer than the time of grace."""
-    slow = replace(FREE, image=Line(1000.0, 0.0))
+    slow = replace(FREE, image=Curve.line(1000.0, 0.0))
     scenario = replace(
         EVEN, num_points=4000, preempted_share=1.0, preempted_at=0.75, back_after=math.inf, save_every=1500
     )
@@ -204,7 +208,7 @@ def test_the_same_seed_gives_the_same_scan():
 
 def test_bytes_written_are_the_number_of_saves_times_the_size_of_a_part():
     """One empty save and one for each point, which takes longer than the time between saves; a file at the end."""
-    costs = replace(FREE, size=Line(1000.0, BYTES_PER_POINT))
+    costs = replace(FREE, size=Curve.line(1000.0, BYTES_PER_POINT))
     found = simulate(replace(EVEN, num_points=12, num_workers=3, sweep=False), costs, NO_TIME)
     dense = 1000 + 12 * BYTES_PER_POINT
     assert found.saves == 3 + 12
@@ -217,7 +221,7 @@ def test_bytes_written_are_the_number_of_saves_times_the_size_of_a_part():
 
 
 def test_sparse_parts_grow_with_what_is_done():
-    costs = replace(FREE, size=Line(1000.0, BYTES_PER_POINT))
+    costs = replace(FREE, size=Curve.line(1000.0, BYTES_PER_POINT))
     found = simulate(replace(EVEN, num_points=12, num_workers=3, layout="sparse"), costs, NO_TIME)
     sizes = [1000 + done * (BYTES_PER_POINT - 1 + 8) for done in range(5)]
     assert found.bytes_written == pytest.approx(3 * sum(sizes))
@@ -226,7 +230,7 @@ def test_sparse_parts_grow_with_what_is_done():
 
 def test_saving_takes_a_sixth_of_the_time():
     """A save of 2 s, 10 s of points, …; the empty part first, and a file of its own at the end."""
-    slow = replace(FREE, image=Line(2.0, 0.0))
+    slow = replace(FREE, image=Curve.line(2.0, 0.0))
     found = simulate(replace(EVEN, num_points=100, sweep=False), slow, NO_TIME)
     assert found.saves == 1 + 10
     assert found.seen == 2 + 100 * 6 / 5 + 2
@@ -234,7 +238,7 @@ def test_saving_takes_a_sixth_of_the_time():
 
 def test_everybody_reads_every_part_when_all_end_together():
     """With looks from the start also while at work, and then again what is new."""
-    costs = replace(FREE, size=Line(0.0, 10.0))
+    costs = replace(FREE, size=Curve.line(0.0, 10.0))
     plan, part = 3 * 120, 120
     for looks_from_start, num_looks in [(False, 1), (True, 1 + 4)]:
         scenario = replace(EVEN, num_points=12, num_workers=3, looks_from_start=looks_from_start)
@@ -319,10 +323,12 @@ def test_files_are_as_long_as_the_formula_says(tmp_path):
     assert grown[1] == pytest.approx(33 * 3200, abs=600)
 
 
-def test_a_line_goes_through_the_smallest_and_the_largest_size():
-    line = Line.through([10, 100, 1000], [3.0, 9.0, 102.0])
-    assert (line(10), line(1000)) == (pytest.approx(3), pytest.approx(102))
-    assert Line.through([10, 20], [5.0, 4.0]).per_point == 0
+def test_a_curve_goes_through_what_was_measured():
+    curve = Curve.through([10, 100, 1000], [3.0, 12.0, 200.0])
+    assert [curve(size) for size in (10, 100, 1000)] == [3, 12, 200]
+    assert (curve(0), curve(55), curve(2000)) == (2, 7.5, 400)
+    assert Curve.through([10, 20], [1.0, 5.0])(0) == 0
+    assert Curve.line(5.0, 2.0)(7) == 19
 
 
 def test_parts_are_as_large_as_what_they_hold():
@@ -335,7 +341,7 @@ def test_parts_are_as_large_as_what_they_hold():
 @pytest.mark.parametrize(("fan_in", "levels"), [(2, 6), (4, 3), (8, 2), (64, 1), (None, 1)])
 def test_merging_equal_parts_takes_the_reads_of_every_level(fan_in, levels):
     """64 dense parts of 100 bytes, 10 bytes a second for each process: 10 s to read one, 2 to load it, 10 to write."""
-    costs = replace(FREE, size=Line(100.0, 0.0), load=Line(2.0, 0.0), unite=Line(0.5, 0.0))
+    costs = replace(FREE, size=Curve.line(100.0, 0.0), load=Curve.line(2.0, 0.0), unite=Curve.line(0.5, 0.0))
     files = replace(NO_TIME, bandwidth_of_one=10.0)
     found = merge([5.0] * 64, 5, "dense", costs, files, fan_in=fan_in, processes=64)
     inputs = fan_in or 64
@@ -349,7 +355,7 @@ def test_merging_equal_parts_takes_the_reads_of_every_level(fan_in, levels):
 
 
 def test_a_tree_waits_for_the_bandwidth_of_all_and_for_processes():
-    costs = replace(FREE, size=Line(100.0, 0.0))
+    costs = replace(FREE, size=Curve.line(100.0, 0.0))
     narrow = replace(NO_TIME, bandwidth=20.0, bandwidth_of_one=20.0)
     found = merge([5.0] * 4, 5, "dense", costs, narrow, fan_in=2, processes=4)
     assert found.seconds == (2 * 10 + 2 * 10) + (2 * 5 + 2 * 5)  # two at once get half of it
@@ -371,7 +377,7 @@ def test_the_quick_study_runs_and_its_tables_say_what_its_figures_say(tmp_path):
         cwd=tmp_path,
     )
     report = json.loads(file.read_text())
-    assert set(report) >= {"costs", "measured", "machine", "files", "on_paper", "as_it_is", "ways", "trouble"}
+    assert set(report) >= {"measured", "checked", "machine", "files", "on_paper", "as_it_is", "ways", "trouble"}
     for make in scale_tables.TABLES.values():
         assert make(report) in result.stdout
     for each in [*report["as_it_is"], *report["ways"], *itertools.chain(*report["trouble"].values())]:
@@ -392,7 +398,7 @@ def test_the_tables_of_the_page_are_those_of_the_figures(report):
 
 def test_the_figures_are_those_of_the_scan_that_the_page_is_about(report):
     assert report["scan"] == {"side": 1001, "slices": 100, "points": 1001 * 1001 * 100, "workers": 10_000}
-    assert Costs.from_json(report["costs"]).size.per_point == BYTES_PER_POINT
+    assert Costs.from_json(report["measured"]).size.beyond == BYTES_PER_POINT
     assert report["files"] == [asdict(simulate_scale.PARALLEL), asdict(simulate_scale.SERVER)]
     by_name = {each["name"]: each for each in report["ways"]}
     assert by_name["as it is"]["part_bytes"] == pytest.approx(10_000 * 33 * 1001 * 1001 * 100, rel=1e-3)
