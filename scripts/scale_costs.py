@@ -65,7 +65,7 @@ class Curve:
 
     @classmethod
     def through(cls, sizes: Sequence[float], found: Sequence[float]) -> Curve:
-        """What was measured; to 0 as from the second size to the first, beyond the last as much for each point as there.
+        """What was measured; to 0 as from the second to the first, beyond the last as much for each point as there.
 
         The time for each point grows with the size: large arrays are memory that the kernel has to give each time.
         """

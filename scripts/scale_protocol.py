@@ -30,6 +30,7 @@ SECONDS_TO_WAIT, SECONDS_PER_SWEEP = 0.1, 1.0
 # Operations of a process that starts, while the others wait for their turn.
 OPERATIONS_PER_TURN = 6
 _SECONDS_PER_TASK = 0.1
+_SECONDS_AT_ONCE = 5.0
 # A pause that is as long as so many units shall not be one unit longer by rounding.
 _ROUNDING = 1e-9
 TIME, CHANGES, STATS, BYTES = range(4)
@@ -49,6 +50,7 @@ class Scenario:
         sweep: Whether a worker that is done takes what others have not done. If not, each has a file of its own, and
             nobody looks at those of others.
         looks_from_start: Whether it looks at the parts of others while it has something of its own to do.
+        long_sweeps: Whether it takes as much of that as lasts twenty times as long as its last look, and not a second.
         group: Workers that see each other's parts; None for all.
         layout: Of the parts, see `scale_files.stored`.
         fan_in: Of the merge; None for one process.
@@ -69,6 +71,7 @@ class Scenario:
     order: Literal["strides", "blocks"] = "strides"
     sweep: bool = True
     looks_from_start: bool = True
+    long_sweeps: bool = False
     group: int | None = None
     layout: Layout = "dense"
     fan_in: int | None = None
@@ -486,10 +489,12 @@ class _Simulation:
     def _sweep(self, worker: _Worker) -> Iterator[Request]:
         """What others have not done, until nothing is missing."""
         scenario, group = self.scenario, self.groups[worker.number // self.size_of_group]
-        num_wanted = max(1, int(SECONDS_PER_SWEEP / (scenario.points_per_unit * scenario.seconds_per_point)))
-        turns = 1
+        of_one, turns = scenario.points_per_unit * scenario.seconds_per_point, 1
         while True:
+            begin = self.now
             yield from self._look(worker, turns)
+            dear = LOOK_COST_FACTOR * (self.now - begin) if scenario.long_sweeps else 0.0
+            num_wanted = max(1, int(max(SECONDS_PER_SWEEP, dear) / of_one))
             yield TIME, turns * self.costs.missing(scenario.num_points)
             if not group.left:
                 if group.left == 0:
@@ -501,7 +506,7 @@ class _Simulation:
                 return
             units = self._choose(worker, group, num_wanted)
             if not len(units):
-                turns = self._turns_per_second(group)
+                turns = self._turns_at_once(group)
                 yield TIME, turns * SECONDS_TO_WAIT
                 continue
             turns = 1
@@ -509,12 +514,12 @@ class _Simulation:
             if worker.unsaved:
                 yield from self._save(worker)
 
-    def _turns_per_second(self, group: _Group) -> int:
-        """How often somebody looks within a second who finds nothing to do: so many looks are simulated as one."""
+    def _turns_at_once(self, group: _Group) -> int:
+        """How often somebody looks within seconds who finds nothing to do: so many looks are simulated as one."""
         if math.isinf(self.files.operations_of_one):
             return 1
         look = (2.0 + group.num_parts) / self.files.operations_of_one + self.costs.missing(self.scenario.num_points)
-        return max(1, int(1.0 / (SECONDS_TO_WAIT + look)))
+        return max(1, int(_SECONDS_AT_ONCE / (SECONDS_TO_WAIT + look)))
 
     def _look(self, worker: _Worker, turns: int = 1) -> Iterator[Request]:
         """List the folder, ask for the status of all parts, and read those that are new since the last look.

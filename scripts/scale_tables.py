@@ -176,27 +176,18 @@ def of_merges(report: Report) -> str:
 
 def of_trouble(report: Report) -> str:
     """Stragglers and failures."""
-    rows = []
-    for one, other in zip(report["trouble"]["as it is"], report["trouble"]["sparse"], strict=True):
-        rows.append([one["name"], *_trouble(one), *_trouble(other)])
-    first, second = (report["trouble"][name][0]["workers"] for name in ("as it is", "sparse"))
-    head = [
-        cell
-        for crowd in (f"W = {first:,}", f"W = {second:,}")
-        for cell in (f"{crowd}: × ideal", "twice", "lost", "parts")
-    ]
+    kinds = {"as it is": "", "fewer looks": ", fewer looks", "sparse": ", sparse"}
+    columns = [report["trouble"][kind] for kind in kinds]
+    rows = [[each[0]["name"], *(cell for one in each for cell in _trouble(one))] for each in zip(*columns, strict=True)]
+    crowds = [f"W = {of[0]['workers']:,}{words}" for of, words in zip(columns, kinds.values(), strict=True)]
+    head = [cell for crowd in crowds for cell in (f"{crowd}: × ideal", "twice", "lost")]
     return table(["what happens", *head], rows)
 
 
 def _trouble(each: Mapping[str, Any]) -> list[str]:
     done = f"{number(each['ratio'])}" if each["ratio"] is not None else f"never: {each['missing']:,} missing"
     hours = duration(each["lost_seconds"])
-    return [
-        done,
-        percent(each["twice"] / each["points"]),
-        hours if each["lost_seconds"] else "0",
-        f"{each['num_parts']:,}",
-    ]
+    return [done, percent(each["twice"] / each["points"]), hours if each["lost_seconds"] else "0"]
 
 
 def of_costs(report: Report) -> str:

@@ -233,12 +233,17 @@ TROUBLE: Mapping[str, Mapping[str, Any]] = {
 
 
 def troubles(study: Study, run: Runner, files: Filesystem) -> dict[str, list[dict[str, Any]]]:
-    """Stragglers and failures: one output of several as the protocol is, and the whole scan with sparse parts."""
+    """Stragglers and failures: one output of several, as the protocol is and with fewer looks, and the whole scan."""
     few, group = study.workers // study.outputs, study.workers // study.outputs
     sparse: dict[str, Any] = {"looks_from_start": False, "layout": "sparse", "save_every": 300.0, "group": group}
+    seldom: dict[str, Any] = {"looks_from_start": False, "long_sweeps": True}
     one, part = study.num_points // study.outputs, divided(files, study.outputs)
     return {
         "as it is": [run(name, scan_of(one, few, **each), part) for name, each in TROUBLE.items()],
+        "fewer looks": [
+            run(f"fewer looks: {name}", scan_of(one, few, **seldom, **each), part) | {"name": name}
+            for name, each in TROUBLE.items()
+        ],
         "sparse": [
             run(f"sparse: {name}", scan_of(study.num_points, study.workers, **sparse, **each), files) | {"name": name}
             for name, each in TROUBLE.items()
