@@ -39,7 +39,7 @@ demo: $(VENV)/.installed-demo  ## scan the shipped digits checkpoint, measure ho
 	$(BIN)/landscape show $(DEMO)/digits.h5
 	@echo "look at: $(addprefix $(CURDIR)/$(DEMO)/,digits.png digits.html report.html digits_line.png digits_path.png)"
 
-test: lint unit  ## lint, types, architecture, and the tests with coverage
+test: lint unit  ## lint, types, architecture, and the tests that take less than a second or two
 
 test-all: test slow  ## the above, and what takes longer: kill tests, a full disk, the wheel in an empty environment
 
@@ -51,10 +51,15 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import-linter, schemas
 	$(BIN)/python scripts/write_schemas.py --check
 
 unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+coverage: $(VENV)/.installed-dev  ## the tests of `make test`, and which lines they run; takes twice as long
 	$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term
 
+# two at a time, but those where seconds matter
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "slow and alone"
 
 gallery: $(VENV)/.installed-dev demo  ## the pictures of docs/pictures.md, from the files of the demo
 	$(BIN)/python scripts/gallery.py
@@ -85,4 +90,4 @@ build: $(VENV)/.installed-dev  ## wheel and source distribution in dist/
 clean:  ## remove what was made, but not .venv
 	rm -rf $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
-.PHONY: help demo gallery test test-all lint unit slow schemas bench gpu-check build clean
+.PHONY: help demo gallery test test-all lint unit coverage slow schemas bench gpu-check build clean

@@ -8,6 +8,7 @@ LandscapeError
  ├── SurfaceError             3   the surface file is missing, foreign or damaged
  │    ├── SurfaceVersionError     written by a newer major version of the format
  │    └── ResumeMismatchError     made by another config, checkpoint or data
+ ├── StoppedError            75   stopped before it could begin, while another process had the file
  └── EvaluationError          4   the evaluation could not be completed
       ├── OutputError         4   the results could not be written (full disk, folder turned read-only)
       ├── NonFiniteError          a mean over the examples, or what is made of it, is NaN or infinite
@@ -76,6 +77,12 @@ class SurfaceVersionError(SurfaceError):
 
 class ResumeMismatchError(SurfaceError):
     """An existing surface file was made by another config, checkpoint or data set."""
+
+
+class StoppedError(LandscapeError):
+    """Stopped, or out of time, while another process had the file: nothing is lost."""
+
+    exit_code = 75
 
 
 class EvaluationError(LandscapeError):

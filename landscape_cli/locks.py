@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,7 +23,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 ELSEWHERE = "Choose another output with -o."
-_SECONDS_BETWEEN_TRIES = 0.1
+_SECONDS_BETWEEN_TRIES, _MOST_SECONDS_BETWEEN_TRIES = 0.1, 1.0  # many may wait: ever less often
+# The last of several has the file alone while it cleans up; whoever comes at that moment waits for it.
+_TRIES_TO_JOIN = 50
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
@@ -61,7 +64,7 @@ def _join(path: Path) -> int:
     _check_place(path)
     if fcntl is None:
         raise UsageError("several processes can fill one file on Linux and macOS only")
-    while True:
+    for _ in range(_TRIES_TO_JOIN):
         try:
             handle = os.open(_lock_file(path, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -70,16 +73,16 @@ def _join(path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if os.fstat(handle).st_nlink:
                 return handle
-        except BlockingIOError as error:
-            os.close(handle)
-            raise UsageError(
-                f"{path}: another process is writing this file alone",
-                hint="Wait until it is done, or stop it; all that share the work need --shard or a launcher.",
-            ) from error
+        except BlockingIOError:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         except OSError as error:
             os.close(handle)
             raise _no_lock(path, error) from error
-        os.close(handle)  # whoever held it has removed it meanwhile
+        os.close(handle)  # whoever held it may have removed it
+    raise UsageError(
+        f"{path}: another process is writing this file alone",
+        hint="Wait until it is done, or stop it; all that share the work need --shard or a launcher.",
+    )
 
 
 def _is_last(handle: int) -> bool:
@@ -109,23 +112,26 @@ def turn(path: Path, should_stop: Callable[[], bool]) -> Iterator[bool]:
 def _lock(path: Path, what: str, give_up: Callable[[], bool]) -> Iterator[bool]:
     _check_place(path)
     lock = FileLock(_lock_file(path, what), timeout=0)
-    while True:
-        try:
-            lock.acquire()
-            break
-        except Timeout:
-            if give_up():
-                yield False
-                return
-            with suppress(Timeout):
-                lock.acquire(timeout=_SECONDS_BETWEEN_TRIES)
-                break
-        except (OSError, NotImplementedError) as error:
-            raise _no_lock(path, error) from error
+    is_mine = _acquire(lock, path, timeout=0.0)
+    pause = _SECONDS_BETWEEN_TRIES
+    while not is_mine and not give_up():
+        is_mine = _acquire(lock, path, timeout=pause)
+        pause = min(1.2 * pause, _MOST_SECONDS_BETWEEN_TRIES)
     try:
-        yield True
+        yield is_mine
     finally:
-        lock.release()
+        if is_mine:
+            lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, *, timeout: float) -> bool:
+    try:
+        lock.acquire(timeout=timeout, poll_interval=max(timeout, _SECONDS_BETWEEN_TRIES))
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        raise _no_lock(path, error) from error
+    return True
 
 
 def _lock_file(path: Path, what: str) -> Path:

@@ -41,6 +41,7 @@ class Share:
             return self
         return replace(
             self,
+            num_cores=outer.num_cores if self.is_alone else self.num_cores,
             rank=outer.rank * self.world_size + self.rank,
             world_size=outer.world_size * self.world_size,
             source=outer.source if self.is_alone else f"{self.source} in {outer.source}",
@@ -63,7 +64,7 @@ def share_of(environment: Mapping[str, str], shard: str | None = None) -> Share:
     Raises:
         UsageError: What is said is incomplete or contradicts itself.
     """
-    launcher = _of_torchrun(environment) or _of_slurm_step(environment) or ALONE
+    launcher = share_of_launch(environment)
     if shard is None:
         return launcher.within(_of_slurm_array(environment))
     named = _of_shard(shard)
@@ -76,14 +77,25 @@ def share_of(environment: Mapping[str, str], shard: str | None = None) -> Share:
     )
 
 
+def share_of_launch(environment: Mapping[str, str]) -> Share:
+    """The share of this process among those that one launcher has started; tasks of an array are not among them.
+
+    Raises:
+        UsageError: As `share_of`.
+    """
+    return _of_torchrun(environment) or _of_slurm_step(environment) or ALONE
+
+
 def _of_shard(shard: str) -> Share:
     number, slash, of = shard.partition("/")
     if not (slash and number.isascii() and number.isdigit() and of.isascii() and of.isdigit()):
         raise UsageError(f"--shard: found {shard!r}; expected i/n, such as 3/16 for the fourth of 16 processes")
     rank, world_size = int(number), int(of)
     if not rank < world_size:
-        last = f"; the last of {world_size} is {world_size - 1}/{world_size}" if world_size else ""
-        raise UsageError(f"--shard: found {shard}; shares are numbered from 0{last}")
+        last = (
+            f"the last of {world_size} is {world_size - 1}/{world_size}" if world_size else "the only one of 1 is 0/1"
+        )
+        raise UsageError(f"--shard: found {shard}; shares are numbered from 0; {last}")
     return Share(rank, world_size, source=f"--shard {shard}")
 
 
@@ -119,8 +131,10 @@ def _of_slurm_step(environment: Mapping[str, str]) -> Share | None:
         _number(environment, "SLURM_LOCALID", 0),
         _tasks_here(environment),
         "srun",
-        _number(environment, "SLURM_CPUS_PER_TASK", 0) or None,
     )
+    cores = _number(environment, "SLURM_CPUS_PER_TASK", 0)
+    cores = cores or _number(environment, "SLURM_CPUS_ON_NODE", 0) // share.local_world_size
+    share = replace(share, num_cores=cores or None)
     _check(share, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
     return share
 
@@ -145,7 +159,8 @@ def _of_slurm_array(environment: Mapping[str, str]) -> Share:
     is_regular = step > 0 and (last - first) // step + 1 == count > 1 and (task - first) % step == 0
     # 3,7 or 7 are tasks of an array 0-… that are run again, perhaps beside the others; what nobody has is swept up
     rank, world_size = ((task - first) // step, count) if is_regular else (task, max(last + 1, 2))
-    share = Share(rank, world_size, source="a job array")
+    cores = _number(environment, "SLURM_CPUS_PER_TASK", 0) or None
+    share = Share(rank, world_size, source="a job array", num_cores=cores)
     _check(share, "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MAX")
     return share
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import io
@@ -193,7 +194,7 @@ _DAMAGED = "Restore it from a backup, or scan again with --overwrite."
 MALFORMED = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, num_tries: int = 3) -> bytes:
     try:
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
@@ -206,6 +207,10 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise SurfaceError(f"{path}: no such file", hint=_HOW_TO_MAKE) from error
     except OSError as error:
+        if (
+            error.errno == errno.ESTALE and num_tries > 1
+        ):  # NFS: replaced on another machine between opening and reading
+            return _read_bytes(path, num_tries - 1)
         raise SurfaceError(f"{path}: cannot be read: {error.strerror}") from error
     if not image:
         raise SurfaceError(f"{path}: the file is empty; expected a surface file", hint=_DAMAGED)

@@ -7,9 +7,11 @@ there is; a point that several have is the same in all of them, up to rounding.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +61,7 @@ def share_in_name(path: Path) -> tuple[int, int] | None:
 
 
 def remove_leftovers_of_parts(output: Path) -> None:
-    """Delete what killed processes have left in the middle of saving a part; call it only when there is none of them."""
+    """Delete what killed processes have left in the middle of saving a part; only when nobody writes any more."""
     output = real_path(output)
     for leftover in output.parent.glob(f".{glob.escape(output.name)}.part-*.tmp-*"):
         leftover.unlink(missing_ok=True)
@@ -78,7 +80,7 @@ def load_union(path: Path) -> Surface:
         SurfaceError: As `landscape_cli.load_surface`; also for a part that is damaged or of another scan.
     """
     whole = whole_of(path)
-    parts = list(_loaded(parts_of(whole)))  # before the file: what is merged meanwhile is found there
+    parts = _loaded_parts(whole)  # before the file: what is merged meanwhile is found there
     if not parts:
         return load_surface(path)
     united = load_surface(whole) if whole.exists() else parts.pop(0)[1]
@@ -87,16 +89,21 @@ def load_union(path: Path) -> Surface:
     return united
 
 
-def _loaded(paths: Iterable[Path]) -> Iterator[tuple[Path, Surface]]:
-    """Parts that are still there."""
-    for path in paths:
-        part = load_part(path)
-        if part is not None:
-            yield path, part
+def _loaded_parts(whole: Path) -> list[tuple[Path, Surface]]:
+    """All parts. One that is gone may have got its name for a merge, without being in the file yet."""
+    while True:
+        found = [(path, load_part(path)) for path in parts_of(whole)]
+        parts = [(path, part) for path, part in found if part is not None]
+        if len(parts) == len(found):
+            return parts
 
 
-def load_part(path: Path) -> Surface | None:
+def load_part(path: Path, name: Path | None = None) -> Surface | None:
     """Read a part; None for one that has been merged meanwhile.
+
+    Args:
+        path: Where it is now.
+        name: What messages call it, where that is another name.
 
     Raises:
         SurfaceError: It is damaged.
@@ -106,7 +113,7 @@ def load_part(path: Path) -> Surface | None:
     except SurfaceError as error:
         if not path.exists():
             return None
-        raise type(error)(str(error), hint=_REMOVE) from error
+        raise type(error)(str(error).replace(str(path), str(name or path), 1), hint=_REMOVE) from error
 
 
 # ---------------------------------------------------------------- unite
@@ -161,7 +168,9 @@ def check_same_scan(surface: Surface, part: Surface, name: Path) -> None:
     if surface.fingerprint != part.fingerprint:
         lines = differing_keys(dict(surface.provenance.identity), dict(part.provenance.identity))
         what = "\n".join(["was made by another config, checkpoint or data (file → part):", *(f"  {x}" for x in lines)])
-        raise ResumeMismatchError(f"{name}: {what}", hint="Remove it, or give the parts of one scan only.")
+        is_part = _PART.search(name.name) is not None  # which is of no use; any other file may be somebody's surface
+        hint = "Remove it, or move it away." if is_part else "Leave it out: only files of one scan go together."
+        raise ResumeMismatchError(f"{name}: {what}", hint=hint)
     if surface.grid != part.grid or surface.metrics.keys() != part.metrics.keys():
         what = "range of an axis" if surface.grid != part.grid else "metrics"
         raise ResumeMismatchError(f"{name}: has another {what} than the file", hint=_REMOVE)
@@ -231,7 +240,8 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
         source: _set_aside(source) for source in sources if whole_of(real_path(source)) == whole != real_path(source)
     }
     try:
-        found = [(own.get(path, path), load_part(own[path]) if path in own else load_surface(path)) for path in sources]
+        # a part goes by the name that it gets back, not by that of the moment: people look for it after an error
+        found = [(path, load_part(own[path], path) if path in own else load_surface(path)) for path in sources]
         surfaces = [(path, part) for path, part in found if part is not None]
         if not surfaces:
             return load_surface(output)
@@ -241,9 +251,8 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
             save_surface(united, output)
             _check_read_back(surfaces, output)
     except BaseException:
-        for source, aside in own.items():  # under the name that it had, unless it was written anew meanwhile
-            if aside.exists() and not source.exists():
-                aside.rename(source)
+        for source, aside in own.items():
+            _put_back(aside, source)
         raise
     for aside in own.values():
         aside.unlink(missing_ok=True)
@@ -264,6 +273,13 @@ def _set_aside(path: Path) -> Path:
             f"{path}: cannot be merged: {error.strerror}", hint="Its points are safe where it is."
         ) from error
     return aside
+
+
+def _put_back(aside: Path, source: Path) -> None:
+    """Give a part its name back, unless it was written anew meanwhile: a rename would replace that by the older one."""
+    with suppress(OSError):  # it counts under either name
+        os.link(aside, source)
+        aside.unlink()
 
 
 def _check_read_back(parts: Sequence[tuple[Path, Surface]], output: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -25,8 +26,8 @@ def surface_of(
 ) -> Surface:
     """f(slice, x[, y[, z]]) with the loss at the checkpoint f(0, 0, …); NaN where ``evaluated`` is False."""
     grid = Grid(tuple(Axis(name, tuple(each)) for name, each in zip("xyz", axes, strict=False)), num_slices)
-    locations = [grid.location(point) for point in range(grid.num_points)]
-    values = np.array([float(function(index, *where)) for index, where in locations]).reshape(grid.shape)
+    places = product(range(num_slices), *(axis.coordinates for axis in grid.axes))
+    values = np.array([float(function(*place)) for place in places]).reshape(grid.shape)
     mask = np.array(np.broadcast_to(evaluated, grid.shape), dtype=np.bool_)
     centre = float(function(0, *(0.0 for _ in axes)))
     std = np.full(grid.shape, 0.5)

@@ -75,6 +75,7 @@ def test_both_signs_count_where_the_line_goes_to_both_sides() -> None:
 CURVATURES = st.lists(st.floats(0.5, 20.0), min_size=2, max_size=12).map(np.array)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(CURVATURES)
 def test_the_error_is_the_jackknife_of_log_r_done_by_hand(curvatures: np.ndarray) -> None:
@@ -205,6 +206,7 @@ def test_it_needs_a_line_of_relative_noise(surface: Surface) -> None:
     assert "normalization: weight" in found.note
 
 
+@pytest.mark.slow
 def test_rescaled_neurons_leave_it_alone_and_move_filter_normalised_measures() -> None:
     """Filter normalization survives the rescaling of a layer, not that of single neurons."""
     generator = torch.Generator().manual_seed(0)

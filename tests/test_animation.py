@@ -55,6 +55,7 @@ def test_a_body_turns_once_about_itself(tmp_path: Path) -> None:
     assert steps[-1] < 3 * np.median(steps)  # and ends where it began
 
 
+@pytest.mark.slow
 def test_the_last_picture_of_training_stays_longer_and_the_rate_is_kept(tmp_path: Path) -> None:
     animate({"a": levels(1.0), "b": levels(2.0)}, tmp_path / "f.gif", dpi=30, fps=10)
     with Image.open(tmp_path / "f.gif") as film:
@@ -65,6 +66,7 @@ def test_the_last_picture_of_training_stays_longer_and_the_rate_is_kept(tmp_path
     assert durations == [100, 800]
 
 
+@pytest.mark.slow
 def test_equal_surfaces_are_equal_films_byte_for_byte(tmp_path: Path) -> None:
     for name in ("a", "b"):
         animate({"1": levels(1.0), "2": levels(2.0)}, tmp_path / f"{name}.gif", dpi=30)

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import jsonschema
 import pytest
 import torch
 from bad_models import Linear
+from documents import config_validator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from landscape_cli import load_surface, scan
 from landscape_cli.axes import AxisConfig, Span
-from landscape_cli.config import Config, config_schema, load_config
+from landscape_cli.config import Config, load_config
 from landscape_cli.errors import ConfigError, ResumeMismatchError
 from landscape_cli.identity import fingerprint
 from landscape_cli.yaml_source import parse_yaml
@@ -62,7 +62,7 @@ def refuse(load: Load, tmp_path: Path) -> Callable[[str], list[str]]:
 def complaints(axes: str) -> list[str]:
     """What the JSON Schema, for editors, says against these axes."""
     data, _ = parse_yaml(config_text(axes if axes[1:2] == ":" else f"x: {axes}"), name="t")
-    return [error.message for error in jsonschema.Draft202012Validator(config_schema()).iter_errors(data)]
+    return [error.message for error in config_validator().iter_errors(data)]
 
 
 # ---------------------------------------------------------------- accepted and refused

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Outcome
+from representative import mostly_slow
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -147,7 +148,7 @@ CASES: dict[str, tuple[str, int, list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", sorted(CASES))
+@pytest.mark.parametrize("case", mostly_slow(sorted(CASES), *sorted(CASES)[::2]))
 def test_bad_input_gets_one_located_message_and_leaves_no_file(folder: Path, landscape: Landscape, case: str) -> None:
     text, exit_code, words = CASES[case]
     Path("c.yaml").write_text(text)

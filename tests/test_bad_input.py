@@ -239,6 +239,7 @@ def test_the_cause_of_an_error_is_shown_on_request(folder: Path, landscape: Call
     assert "Traceback" in landscape("scan", "c.yaml", "-o", "s.h5", "--verbose").stderr
 
 
+@pytest.mark.slow
 def test_a_bug_of_ours_is_a_traceback_and_exit_code_1(folder: Path, landscape_process: Run) -> None:
     """Exit code 1 never means anything else; here the interpreter itself is sabotaged."""
     (folder / "sitecustomize.py").write_text(
@@ -267,6 +268,7 @@ def test_a_wrong_override_is_named(folder: Path, landscape: Callable[..., Outcom
     assert f"--set {override}" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_the_second_of_two_scans_on_one_output_is_refused(folder: Path, landscape: Callable[..., Outcome]) -> None:
     slow = [sys.executable, "-m", "landscape_cli", "scan", "good.yaml", "-o", "s.h5", "--set", "axes.x.num=200001"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

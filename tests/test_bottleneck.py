@@ -54,6 +54,7 @@ def test_distance_is_that_of_the_cubical_complexes(one: np.ndarray, other: np.nd
     assert found.spread.value == pytest.approx(np.mean(expected))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(VALUES, arrays(np.float64, SHAPE, elements=st.floats(-0.5, 0.5)))
 def test_distance_is_at_most_the_largest_difference(values: np.ndarray, change: np.ndarray) -> None:

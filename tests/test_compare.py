@@ -45,6 +45,7 @@ def test_measure_of_one_file_alone_is_a_row_without_a_change() -> None:
         assert any("needs a line along random directions" in each.note for each in row.measurements)
 
 
+@pytest.mark.slow
 def test_metric_of_one_file_alone_is_a_row_too() -> None:
     base, new = noise_line(BASE), with_metric(noise_line(BASE), "train_accuracy", 0.9)
     for surfaces in ([base, new], [new, base]):
@@ -98,6 +99,7 @@ def test_partial_surface_is_compared_as_far_as_it_goes() -> None:
     assert row.against_first[0].contrast is not None
 
 
+@pytest.mark.slow
 def test_slices_that_were_added_and_are_not_filled_leave_nothing_to_compare() -> None:
     mask = np.ones((12, 60), dtype=np.bool_)
     mask[8:] = False
@@ -160,6 +162,7 @@ def test_diverged_surface_is_last() -> None:
     assert found.ranking.places[2].worse_than_previous is None
 
 
+@pytest.mark.slow
 def test_what_may_not_be_compared_is_not_ranked() -> None:
     """The first says nothing of its data; the two others have different ones."""
     surfaces = [noise_line(BASE, data=None), noise_line(BASE * 2, data="d" * 64), noise_line(BASE * 3, data="e" * 64)]
@@ -167,6 +170,7 @@ def test_what_may_not_be_compared_is_not_ranked() -> None:
     assert compare(surfaces).ranking is None
 
 
+@pytest.mark.slow
 def test_radii_that_all_lie_beyond_their_lines_rank_nothing() -> None:
     flat = [noise_line([c] * 6) for c in (1e-4, 2e-4)]
     found = compare(flat)
@@ -176,6 +180,7 @@ def test_radii_that_all_lie_beyond_their_lines_rank_nothing() -> None:
 # ---------------------------------------------------------------- from the model, and of others
 
 
+@pytest.mark.slow
 def test_measures_from_the_model_have_the_split_of_their_own() -> None:
     def surface(split: str) -> Surface:
         given = surface_with(everything(split=split))
@@ -189,6 +194,7 @@ def test_measures_from_the_model_have_the_split_of_their_own() -> None:
     assert row_of(asked, "lambda_max").measurements[1].value is None
 
 
+@pytest.mark.slow
 def test_view_measures_with_the_same_options() -> None:
     surfaces = [noise_line(BASE), noise_line(BASE * 2)]
     found = compare(surfaces, tau=0.3)

@@ -18,16 +18,17 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 from xml.etree import ElementTree as ET
 
-import jsonschema
 import numpy as np
 import pytest
 import typer
 from analytic import WEIGHT, surface_of
-from conftest import ROOT, Outcome, Run
+from conftest import Outcome, Run
+from documents import validate
 from gate_models import environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from representative import mostly_slow
 
 from landscape_cli import load_config, load_surface, save_surface
 from landscape_cli.analysis.verdict import Outcome as Decided
@@ -40,7 +41,6 @@ from landscape_cli.errors import OutputError, UsageError
 from landscape_cli.surface import Surface
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 NOISE = [0.0, *np.geomspace(0.1, 3, 24)]
 
 
@@ -75,10 +75,22 @@ def saved(name: str, surface: Surface) -> Path:
     return Path(name)
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """The bytes of two files, written once."""
+    folder = tmp_path_factory.mktemp("bowls")
+    for steepness in (1.0, 2.0):
+        save_surface(bowl(steepness), folder / f"{steepness}.h5")
+    return (folder / "1.0.h5").read_bytes(), (folder / "2.0.h5").read_bytes()
+
+
 @pytest.fixture
-def two() -> tuple[Path, Path]:
+def two(images: tuple[bytes, bytes]) -> tuple[Path, Path]:
     """Another radius by 1/√2: 29 % less."""
-    return saved("base.h5", bowl(1.0)), saved("new.h5", bowl(2.0))
+    base, new = Path("base.h5"), Path("new.h5")
+    for path, image in zip((base, new), images, strict=True):
+        path.write_bytes(image)
+    return base, new
 
 
 def no_constant(name: str) -> object:
@@ -87,7 +99,7 @@ def no_constant(name: str) -> object:
 
 def read_json(text: str, name: str = "ComparisonReport") -> dict[str, object]:
     report = json.loads(text, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": f"#/$defs/{name}"})
+    validate(report, name)
     assert isinstance(report, dict)
     return report
 
@@ -229,6 +241,7 @@ def test_the_verdict_is_a_sentence_with_the_numbers(two: tuple[Path, Path], land
     assert 20 < float(match[3]) < 29.3
 
 
+@pytest.mark.slow
 def test_looks_make_each_verdict_surer(two: tuple[Path, Path], landscape: Landscape) -> None:
     once, often = (
         read_json(landscape("compare", *two, "--gate", "--json", "--looks", looks).stdout)["verdicts"][0]  # type: ignore[index]
@@ -353,7 +366,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", mostly_slow(ODD, "bad\udcff.h5"))
 def test_odd_file_names_are_told_everywhere(
     landscape: Landscape, landscape_process: Run, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -452,7 +465,12 @@ def test_markdown_of_a_comparison_is_a_page(two: tuple[Path, Path], landscape: L
 
 @pytest.mark.parametrize(
     "name",
-    ["a|b.h5", "<b>.h5", "`a`.h5", "*a*.h5", "__a__.h5", "_a_.h5", "[a](b).h5", "&amp;.h5", "$a$.h5", "a\\|b.h5"],
+    mostly_slow(
+        ["a|b.h5", "<b>.h5", "`a`.h5", "*a*.h5", "__a__.h5", "_a_.h5", "[a](b).h5", "&amp;.h5", "$a$.h5", "a\\|b.h5"],
+        "<b>.h5",
+        "[a](b).h5",
+        "a\\|b.h5",
+    ),
 )
 def test_no_file_name_breaks_the_page(landscape: Landscape, name: str) -> None:
     base, new = saved("base.h5", bowl(1.0)), saved(name, bowl(2.0))
@@ -497,6 +515,7 @@ def test_a_summary_that_cannot_be_written_is_an_error(
 # ---------------------------------------------------------------- JSON
 
 
+@pytest.mark.slow
 def test_json_is_pure_whatever_the_gate_says(two: tuple[Path, Path], landscape: Landscape) -> None:
     for options, code in (([], 0), (["--gate"], 5), (["--gate", "trace:5%"], 3), (["--metric", "adaptive_radius"], 0)):
         found = landscape("compare", *two, *options, "--json")
@@ -616,8 +635,8 @@ def on_terminal(width: int, *arguments: object) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", read.decode()).replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("width", [60, 80])
-@pytest.mark.parametrize("num", [2, 3])
+@pytest.mark.parametrize("width", mostly_slow([60, 80], 60))
+@pytest.mark.parametrize("num", mostly_slow([2, 3], 3))
 def test_on_a_narrow_terminal_nothing_is_cut_off_and_every_number_is_named(
     two: tuple[Path, Path], landscape: Landscape, width: int, num: int
 ) -> None:
@@ -659,7 +678,7 @@ def broken(base: Surface, what: str) -> Surface:
     return replace(base, evaluated=mask, metrics={"train_loss": replace(metric, values=values)})
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("order", mostly_slow([1, -1], 1))
 @pytest.mark.parametrize(
     ("what", "measure", "words"),
     [
@@ -788,6 +807,7 @@ def test_base_without_a_file_is_a_usage_error() -> None:
 # ---------------------------------------------------------------- start-up
 
 
+@pytest.mark.slow
 def test_it_needs_neither_torch_nor_matplotlib(two: tuple[Path, Path]) -> None:
     code = (
         "import sys; from landscape_cli.cli.app import main\n"
@@ -801,7 +821,7 @@ def test_it_needs_neither_torch_nor_matplotlib(two: tuple[Path, Path]) -> None:
         assert finished.stdout.splitlines()[-1] == "set() 5", finished.stderr
 
 
-@pytest.mark.parametrize("command", ["compare", "sharpness"])
+@pytest.mark.parametrize("command", mostly_slow(["compare", "sharpness"], "compare"))
 def test_help_fits_a_terminal(landscape_process: Run, command: str) -> None:
     found = landscape_process(command, "--help", env=environment(COLUMNS="80", TERM="dumb"))
     assert found.returncode == 0

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 from conftest import ROOT, Outcome
+from documents import config_validator
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -328,6 +329,7 @@ def test_yaml_beyond_plain_data_is_refused(refuse: Refuse, old: str, new: str, w
     assert any(problem.startswith(where) for problem in refuse(GOOD.replace(old, new)))
 
 
+@pytest.mark.slow
 def test_yaml_nested_too_deeply_is_refused(refuse: Refuse) -> None:
     assert "scan.yaml" in refuse("a: " + "[" * 5000 + "]" * 5000)[0]
 
@@ -390,7 +392,7 @@ def test_anchor_that_contains_itself_is_refused(refuse: Refuse, loss: str) -> No
 # ---------------------------------------------------------------- overrides
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TREES, st.data(), JSON)
 def test_override_changes_its_key_and_nothing_else(tree: dict[str, object], data: st.DataObject, new: object) -> None:
     path = data.draw(st.sampled_from(list(paths(tree))))
@@ -675,7 +677,7 @@ def test_fingerprint_does_not_depend_on_the_order_of_keys(tree: object, random: 
     assert fingerprint({"a": shuffled(tree)}) == fingerprint({"a": tree})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TREES, st.data(), JSON)
 def test_fingerprint_depends_on_every_value(tree: dict[str, object], data: st.DataObject, new: object) -> None:
     path = data.draw(st.sampled_from(list(paths(tree))))
@@ -694,6 +696,7 @@ def test_fingerprint_is_the_hash_of_canonical_json() -> None:
     assert fingerprint({"c": "x", "a": {"b": [1, 2.5, None, True, "θ"]}}) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(WORDS, JSON, max_size=3), st.dictionaries(WORDS, JSON, max_size=3))
 def test_differing_keys_are_empty_exactly_for_equal_fingerprints(
@@ -801,8 +804,7 @@ def test_resolved_config_reads_as_the_same_config(load: Load) -> None:
 
 def complaints(text: str) -> list[str]:
     """What the JSON Schema says against a text."""
-    validator = jsonschema.Draft202012Validator(config_schema())
-    return [error.message for error in validator.iter_errors(parse_yaml(text, name="t")[0])]
+    return [error.message for error in config_validator().iter_errors(parse_yaml(text, name="t")[0])]
 
 
 def test_schema_in_docs_is_up_to_date() -> None:

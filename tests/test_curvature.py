@@ -26,6 +26,7 @@ from oracles import (
     random_like,
     with_spectrum,
 )
+from representative import mostly_slow
 from torch import Tensor, nn
 
 from landscape_cli.compute.data import Batches
@@ -71,6 +72,7 @@ def test_gradient_and_loss_equal_central_differences_and_a_plain_evaluation(name
     torch.testing.assert_close(on_cpu(objective.gradient()), differences, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(num_examples=st.integers(1, 23), chunk_size=st.integers(1, 30), only=st.none() | st.integers(1, 30))
 @settings(max_examples=40, deadline=None)
 def test_chunks_and_a_smaller_last_one_change_nothing(num_examples: int, chunk_size: int, only: int | None) -> None:
@@ -331,6 +333,7 @@ def test_an_invariant_subspace_ends_the_search() -> None:
     assert pair.value == pytest.approx(1, rel=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["largest", "smallest"])
 @pytest.mark.parametrize("index", [1, 2])
 def test_a_larger_problem_agrees_with_arpack(index: int, which: str, device: str) -> None:
@@ -436,8 +439,8 @@ def test_an_operator_that_is_not_symmetric_says_so() -> None:
 
 
 @pytest.mark.parametrize("which", ["largest", "smallest"])
-@pytest.mark.parametrize("index", [1, 2])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("index", mostly_slow([1, 2], 1))
+@pytest.mark.parametrize("name", mostly_slow(CASES, "perceptron", "convolutional", "tied"))
 def test_eigenpairs_of_a_network_equal_those_of_its_dense_hessian(
     name: str, index: int, which: str, device: str
 ) -> None:
@@ -449,6 +452,7 @@ def test_eigenpairs_of_a_network_equal_those_of_its_dense_hessian(
     check(pair, hessian, index, which, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["largest", "smallest"])
 @pytest.mark.parametrize("name", ["perceptron", "convolutional", "attentive"])
 def test_second_differences_of_the_loss_along_an_eigenvector_are_the_eigenvalue(name: str, which: str) -> None:

@@ -22,6 +22,7 @@ from oracles import (
     plain_loss,
     random_like,
 )
+from representative import mostly_slow
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -88,6 +89,7 @@ def test_the_noise_floor_of_single_examples_is_that_of_their_covariance() -> Non
         assert found[key] == pytest.approx(exact, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_noise_floor_from_parts_estimates_that_of_single_examples() -> None:
     model, _ = case("perceptron")
     ratios = []
@@ -123,7 +125,7 @@ class Trains(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float32, torch.float64], torch.float64))
 @pytest.mark.parametrize("what", ["batchnorm", "dropout", "loss"])
 def test_a_loss_that_does_not_repeat_itself_is_refused(what: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -262,7 +264,12 @@ def test_curvature_equals_that_of_curvlinops() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "layer"), [("perceptron", "0.weight"), ("perceptron", "3.weight"), ("convolutional", "0.weight")]
+    ("name", "layer"),
+    [
+        pytest.param("perceptron", "0.weight", marks=pytest.mark.slow),
+        ("perceptron", "3.weight"),
+        pytest.param("convolutional", "0.weight", marks=pytest.mark.slow),
+    ],
 )
 def test_relative_flatness_estimates_the_sum_over_the_blocks_of_the_hessian(name: str, layer: str, device: str) -> None:
     model, data = case(name, 24)
@@ -343,7 +350,7 @@ def drawn_from(params: Params) -> Callable[[int], tuple[Params, ...]]:
     return draw
 
 
-@pytest.mark.parametrize("name", ["perceptron", "convolutional"])
+@pytest.mark.parametrize("name", mostly_slow(["perceptron", "convolutional"], "perceptron"))
 def test_slice_curvature_is_that_of_the_dense_hessian_and_its_mean_the_weighted_trace(name: str, device: str) -> None:
     model, data = case(name, 24)
     objective = objective_of(model, data, device=device)
@@ -416,7 +423,7 @@ class Quadratic:
         return self.rise(scale * (vectors @ (along / (high - values))))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", mostly_slow(range(5), 0, 1))
 @pytest.mark.parametrize("rho", [0.05, 0.5, 2.0])
 def test_the_adaptive_worst_case_of_a_quadratic_is_its_known_maximum(seed: int, rho: float) -> None:
     problem = Quadratic(seed)
@@ -427,7 +434,7 @@ def test_the_adaptive_worst_case_of_a_quadratic_is_its_known_maximum(seed: int, 
     assert found["rho"] == rho
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", mostly_slow(range(5), 0, 1))
 def test_worst_cases_in_a_cube_stay_below_that_of_its_corners_and_near_it(seed: int) -> None:
     problem = Quadratic(seed, size=6)
     theta, context = problem.theta, context_of(problem.objective)
@@ -541,7 +548,7 @@ def second_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> Params
 
 
 @pytest.mark.parametrize("names", [None, ["3.weight", "0.bias"]])
-@pytest.mark.parametrize("kind", ["plain", "amsgrad", "named"])
+@pytest.mark.parametrize("kind", mostly_slow(["plain", "amsgrad", "named"], "plain"))
 def test_the_preconditioned_eigenvalue_of_adam_is_that_of_the_dense_matrix(kind: str, names: list[str] | None) -> None:
     model, data, optimizer = trained(amsgrad=kind == "amsgrad", named=kind == "named")
     objective = objective_of(model, data, names=names)
@@ -594,7 +601,7 @@ ALL: Mapping[str, Callable[[Context], Mapping[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", mostly_slow(ALL, "gradient", "trace", "asam"))
 def test_every_measure_repeats_itself_to_the_bit_and_leaves_no_trace(name: str) -> None:
     model, data = case("convolutional", 24)
     objective = objective_of(model, data, keeps_graphs=True)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from bad_models import dataset
 from conftest import Outcome
 from curvature_models import Logged, weights
+from representative import mostly_slow
 from torch import Tensor
 from torch.func import functional_call
 
@@ -171,6 +172,7 @@ def test_curvature_added_later_is_the_same_to_the_bit(folder: Path, landscape: L
     assert_same(records_of(load_surface("later.h5")), records_of(both))
 
 
+@pytest.mark.slow
 def test_a_config_without_the_section_adds_the_default_measures(folder: Path, landscape: Landscape) -> None:
     path = config()
     assert landscape("scan", path, "-o", "s.h5").exit_code == 0
@@ -180,6 +182,7 @@ def test_a_config_without_the_section_adds_the_default_measures(folder: Path, la
     assert len(records_of(load_surface("s.h5"))) == 6
 
 
+@pytest.mark.slow
 def test_every_measure_costs_what_it_says(folder: Path) -> None:
     surface = scan(load_config(config("curvature: {measures: [all], precision: float64}\n")))
     found = records_of(surface)
@@ -201,6 +204,7 @@ def test_every_measure_costs_what_it_says(folder: Path) -> None:
 # ---------------------------------------------------------------- what decides the numbers
 
 
+@pytest.mark.slow
 def test_changed_settings_measure_anew_only_what_they_change(folder: Path, landscape: Landscape) -> None:
     measures = "curvature: {measures: [{_target_: eigenvalues, steps: STEPS}, trace, gradient]}\n"
     assert landscape("scan", config(measures.replace("STEPS", "8")), "-o", "s.h5").exit_code == 0
@@ -249,6 +253,7 @@ def test_some_parameters_some_examples_and_weight_decay_are_those_of_the_dense_h
     assert found["eigenvalues"].settings["num_examples"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hvp", ["double_backward", "forward_over_reverse", "finite_difference"])
 def test_every_way_of_products_can_be_asked_for_and_agrees(folder: Path, hvp: str) -> None:
     # forward mode needs functions that torch.func knows
@@ -284,6 +289,7 @@ def test_a_checkpoint_of_half_precision_is_measured_in_float32(folder: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_a_surface_in_half_precision_has_the_curvature_of_the_weights_that_are_in_the_checkpoint(folder: Path) -> None:
     path = config("curvature: {measures: [gradient, eigenvalues]}\n")
     exact = records_of(scan(load_config(path)))
@@ -316,19 +322,19 @@ def test_float64_of_the_scan_is_that_of_the_curvature(folder: Path) -> None:
     [
         ("{measures: [eigenvalue]}", "c.yaml:10: curvature.measures.eigenvalue: unknown name 'eigenvalue'; did you mean 'eigenvalues'?"),
         ("{measures: [{_target_: eigenvalues, stepz: 3}]}", "eigenvalues has no argument 'stepz'; did you mean 'steps'?"),
-        ("{measures: [{_target_: eigenvalues, steps: 0}]}", "curvature.measures.eigenvalues.steps: found 0; input should be greater than 0"),
-        ("{measures: [{_target_: trace, estimator: best}]}", "found 'best'; input should be 'xtrace' or 'hutchinson'"),
-        ("{measures: [trace, trace]}", "'trace' is listed twice"),
-        ("{split: validation}", "c.yaml:10: curvature.split: "),
+        pytest.param("{measures: [{_target_: eigenvalues, steps: 0}]}", "curvature.measures.eigenvalues.steps: found 0; input should be greater than 0", marks=pytest.mark.slow),
+        pytest.param("{measures: [{_target_: trace, estimator: best}]}", "found 'best'; input should be 'xtrace' or 'hutchinson'", marks=pytest.mark.slow),
+        pytest.param("{measures: [trace, trace]}", "'trace' is listed twice", marks=pytest.mark.slow),
+        pytest.param("{split: validation}", "c.yaml:10: curvature.split: ", marks=pytest.mark.slow),
         ("{parameters: {include: [haed.*]}}", "c.yaml:10: curvature.parameters: 'haed.*' matches no parameter; did you mean 'head'?"),
-        ("{parameters: {exclude: ['*']}}", "everything that is included is excluded"),
+        pytest.param("{parameters: {exclude: ['*']}}", "everything that is included is excluded", marks=pytest.mark.slow),
         ("{objective: {weight_decay: 1.0, parameters: {include: [nothing]}}}", "c.yaml:10: curvature.objective.parameters: 'nothing' matches no parameter"),
-        ("{objective: {weight_decay: -1.0}}", "curvature.objective.weight_decay"),
+        pytest.param("{objective: {weight_decay: -1.0}}", "curvature.objective.weight_decay", marks=pytest.mark.slow),
         ("{hvp: magic}", "curvature.hvp"),
         ("{measures: [{_target_: relative_flatness, layers: [haed]}]}", "curvature.measures.relative_flatness.layers: 'haed' matches no parameter; did you mean 'head'?"),
-        ("{maps: true}", "curvature.maps"),
-        ("{precision: bfloat16}", "curvature.precision"),
-        ("{num_examples: 0}", "curvature.num_examples"),
+        pytest.param("{maps: true}", "curvature.maps", marks=pytest.mark.slow),
+        pytest.param("{precision: bfloat16}", "curvature.precision", marks=pytest.mark.slow),
+        pytest.param("{num_examples: 0}", "curvature.num_examples", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_said_before_a_file_is_touched(
@@ -392,6 +398,7 @@ def test_the_cost_of_a_measure_that_failed_is_not_that_of_the_next(folder: Path)
     assert found.records["sam"].cost == Cost(losses=1, gradients=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -470,7 +477,7 @@ def uninterrupted(path: Path) -> Mapping[str, Record]:
 
 
 @pytest.mark.usefixtures("always_kept")
-@pytest.mark.parametrize("cuts", [[1], [29], [30], [31], [35], [7, 8, 9]])
+@pytest.mark.parametrize("cuts", mostly_slow([[1], [29], [30], [31], [35], [7, 8, 9]], [7, 8, 9]))
 @pytest.mark.parametrize("model", ["curvature_models.Logged", "curvature_models.OnceOnly"])
 def test_a_stopped_measure_continues_without_a_product_again_and_to_the_bit(
     folder: Path, cuts: list[int], model: str
@@ -506,6 +513,7 @@ def return_after_gradients(path: Path, expected: Mapping[str, Record]) -> None:
     assert not Path(".s.h5.products").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always_kept")
 def test_a_journal_that_is_complete_though_its_measure_is_not_in_the_file_gives_the_same(folder: Path) -> None:
     """Killed between the last product and the save: every product is replayed, also how it was made."""
@@ -690,6 +698,7 @@ def test_a_stopped_map_continues_and_is_the_same_to_the_bit(folder: Path) -> Non
     assert again.fingerprint == found.fingerprint
 
 
+@pytest.mark.slow
 def test_a_map_with_other_settings_is_measured_anew(folder: Path, landscape: Landscape) -> None:
     assert landscape("scan", config(MAP), "-o", "s.h5").exit_code == 0
     before = load_surface("s.h5").curvature_map
@@ -762,6 +771,7 @@ def test_every_name_of_the_table_is_measured(folder: Path) -> None:
 # ---------------------------------------------------------------- what was asked, and when it is looked at
 
 
+@pytest.mark.slow
 def test_only_what_is_asked_for_decides_whether_a_command_is_done(folder: Path, landscape: Landscape) -> None:
     assert landscape("scan", config(), "-o", "s.h5").exit_code == 0
     assert not StopsAt(3, "map").stop_in(config(MAP), "s.h5").complete
@@ -800,6 +810,7 @@ class StopsAt:
         return surface.curvature_map
 
 
+@pytest.mark.slow
 def test_the_record_of_a_map_says_how_it_was_made_and_what_it_has_cost(folder: Path) -> None:
     scan(load_config(config()), "s.h5")
     StopsAt(3, "map").stop_in(config(MAP), "s.h5")

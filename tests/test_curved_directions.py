@@ -128,7 +128,15 @@ def folders(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
 
 
-@pytest.mark.parametrize(("which", "index"), [("largest", 1), ("largest", 2), ("smallest", 1), ("smallest", 3)])
+@pytest.mark.parametrize(
+    ("which", "index"),
+    [
+        ("largest", 1),
+        pytest.param("largest", 2, marks=pytest.mark.slow),
+        pytest.param("smallest", 1, marks=pytest.mark.slow),
+        ("smallest", 3),
+    ],
+)
 def test_a_hessian_direction_is_the_true_eigenvector(tmp_path: Path, which: str, index: int) -> None:
     exact = Dense(network(), data()["train"])
     values, vectors = np.linalg.eigh(exact.hessian)
@@ -149,6 +157,7 @@ def test_a_hessian_direction_is_the_true_eigenvector(tmp_path: Path, which: str,
     assert second == pytest.approx(curvature, rel=1e-3, abs=1e-5 * np.abs(values).max())
 
 
+@pytest.mark.slow
 def test_the_plane_of_the_sharpest_and_the_flattest_direction_is_orthogonal(tmp_path: Path) -> None:
     surface, _ = scanned(tmp_path, {"x": "hessian", "y": {"_target_": "hessian", "which": "smallest"}})
     assert surface.cosine is not None

@@ -20,6 +20,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
@@ -196,7 +197,7 @@ HOW = {
 }
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", mostly_slow([0, 1, 2], 0, 2))
 @pytest.mark.parametrize("how", HOW)
 def test_values_and_fingerprint_do_not_depend_on_how_they_are_read_and_kept(
     how: str, workers: int, tmp_path: Path
@@ -315,6 +316,7 @@ class TwoPartError(Exception):
         super().__init__(f"{name}: {code}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyError("label"), OSError(5, "Input/output error"), TwoPartError("disk", 7)])
 def test_a_failure_reads_the_same_from_a_worker(error: Exception) -> None:
     def failing(index: int) -> object:

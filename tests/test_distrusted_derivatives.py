@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracles import case, context_of, dense_hessian, objective_of, on_cpu, operator_of, random_like
+from representative import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -220,7 +221,7 @@ def test_what_autograd_keeps_of_an_example_does_not_count_the_weights() -> None:
 # ---------------------------------------------------------------- relative flatness by output units
 
 
-@pytest.mark.parametrize("kind", ["transposed", "grouped", "grouped and transposed"])
+@pytest.mark.parametrize("kind", mostly_slow(["transposed", "grouped", "grouped and transposed"], "grouped"))
 def test_relative_flatness_pairs_filters_that_see_the_same_inputs(kind: str) -> None:
     torch.manual_seed(1)
     groups = 2 if "grouped" in kind else 1

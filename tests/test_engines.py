@@ -191,7 +191,7 @@ def by_hand(worker: Worker, model: nn.Module, data: Batches, point: int) -> Valu
 @pytest.mark.parametrize("engine", ["sequential", "channels_last", "folded", "stacked", "mlp"])
 @pytest.mark.parametrize("name", MODELS)
 @given(seed=st.integers(0, 1000), chunk=st.integers(1, 12), points=st.integers(1, 5), data=st.data())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_every_engine_gives_the_values_of_the_model_moved_by_hand(
     name: str, engine: str, seed: int, chunk: int, points: int, data: st.DataObject
 ) -> None:
@@ -245,6 +245,7 @@ def test_sequential_is_the_plain_evaluation_bit_for_bit_at_the_centre(name: str,
     assert middle[0] == centre
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000), order=st.permutations(range(4)))
 @settings(max_examples=15, deadline=None)
 def test_engines_that_take_turns_on_one_network_do_not_disturb_each_other(seed: int, order: list[int]) -> None:

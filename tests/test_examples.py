@@ -190,6 +190,7 @@ def test_training_leaves_its_path(tmp_path: Path) -> None:
         assert torch.equal(last["state_dict"][key], tensor)
 
 
+@pytest.mark.slow
 def test_path_of_a_longer_training_is_kept(tmp_path: Path) -> None:
     longer = tmp_path / "path" / "epoch_002.pt"
     longer.parent.mkdir()

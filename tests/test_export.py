@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 from recorded import everything
+from representative import mostly_slow
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader
 
@@ -257,7 +258,9 @@ EDGES: dict[str, Callable[[], Surface]] = {
 }
 
 
-@pytest.mark.parametrize("kind", EDGES)
+@pytest.mark.parametrize(
+    "kind", mostly_slow(EDGES, "one point", "one layer", "all NaN", "nothing evaluated", "the ends of float64")
+)
 @pytest.mark.parametrize("suffix", BY_SUFFIX)
 def test_surfaces_at_the_edge_are_exported_as_they_are(tmp_path: Path, suffix: str, kind: str) -> None:
     surface, path = EDGES[kind](), tmp_path / f"s{suffix}"
@@ -408,7 +411,7 @@ def test_the_document_holds_all_of_the_file(tmp_path: Path) -> None:
     assert found["provenance"]["resolved"]["loss"] == {"_target_": "cross_entropy"}
 
 
-@pytest.mark.parametrize("depth", [100, 400, 600, 900])
+@pytest.mark.parametrize("depth", mostly_slow([100, 400, 600, 900], 100, 900))
 def test_origins_of_any_depth_are_written_or_refused(tmp_path: Path, landscape: Landscape, depth: int) -> None:
     nested: dict[str, object] = {}
     for _ in range(depth):
@@ -908,6 +911,7 @@ def test_a_missing_folder_is_exit_code_4(tmp_path: Path, landscape: Landscape) -
         assert (outcome.exit_code, "No such file or directory" in outcome.stderr) == (4, True)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_finished_leaves_the_older_one(tmp_path: Path) -> None:
     save_surface(surface_of(f, line(-1, 1, 101), line(-1, 1, 101)), tmp_path / "s.h5")
     code = """
@@ -933,6 +937,7 @@ for out in sys.argv[1:]:
     assert {(tmp_path / name).read_text() for name in names} == {"old"}
 
 
+@pytest.mark.slow
 def test_help_fits_a_screen_and_names_every_suffix(landscape_process: Run) -> None:
     environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
     shown = landscape_process("export", "--help", env=environment).stdout.splitlines()

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from conftest import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from safetensors.torch import load_file, save_file
 from test_scan import StopAfter
 from torch import Tensor, nn
@@ -184,7 +185,7 @@ def movable(model: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("batchnorm", ["frozen", "interpolate"])
-@pytest.mark.parametrize("kind", ["weights", "states", "states without counters"])
+@pytest.mark.parametrize("kind", mostly_slow(["weights", "states", "states without counters"], "weights", "states"))
 def test_every_point_is_the_network_moved_along_the_tensors_of_the_file(
     tmp_path: Path, kind: str, batchnorm: str
 ) -> None:
@@ -542,7 +543,7 @@ CURVED = {
 }
 
 
-@pytest.mark.parametrize("file_is", ["there", "deleted", "damaged", "exchanged"])
+@pytest.mark.parametrize("file_is", mostly_slow(["there", "deleted", "damaged", "exchanged"], "there", "exchanged"))
 def test_a_resumed_scan_takes_the_eigenvector_from_the_saved_file_if_it_is_that_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_is: str
 ) -> None:

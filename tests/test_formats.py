@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h5py
-import jsonschema
 import numpy as np
 import pytest
-from conftest import ROOT, Outcome
+from conftest import Outcome
+from documents import validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from representative import mostly_slow
 
 from landscape_cli.analysis.plot import plot
 from landscape_cli.errors import DirectionError, SurfaceError, UsageError
@@ -34,7 +35,6 @@ from landscape_cli.storage import load_surface, save_surface
 from landscape_cli.surface import Direction, Metric, Surface
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text())
 DIR_FILE = "model.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5"
 X = [-1.0, -0.25, 0.0, 0.5]
 Y = [-0.5, 0.0, 1.0]
@@ -433,7 +433,7 @@ def surfaces(draw: st.DrawFn) -> Surface:
     return Surface(grid=grid, metrics=metrics, directions=directions, fingerprint="", evaluated=evaluated)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(surface=surfaces())
 def test_what_is_exported_comes_back(surface: Surface) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -653,7 +653,7 @@ def test_convert_json_is_the_report_of_the_new_file(tmp_path: Path, landscape: L
     outcome = landscape("convert", source, "-o", output, "--json", "-q")
     assert (outcome.exit_code, outcome.stderr) == (0, "")
     report = json.loads(outcome.stdout)
-    jsonschema.validate(report, {**SCHEMA, "$ref": "#/$defs/InfoReport"})
+    validate(report, "InfoReport")
     assert report == json.loads(landscape("info", output, "--json").stdout)
     assert (report["converted_from"], report["dialect"]) == (str(source), "tomgoldstein")
     assert report["metrics"]["train_loss"]["num_examples"] == 0
@@ -866,7 +866,7 @@ def test_the_wrong_program_is_one_clear_message(tmp_path: Path, landscape: Lands
         assert (outcome.exit_code, words in outcome.stderr) == (3, True)
 
 
-@pytest.mark.parametrize("program", IMPORTERS)
+@pytest.mark.parametrize("program", mostly_slow(IMPORTERS, "tomgoldstein"))
 def test_damaged_files_are_errors_of_ours_or_read(tmp_path: Path, program: str) -> None:
     """In a process of its own: on damaged files HDF5 itself may crash, but nothing of ours may."""
     write = {"tomgoldstein": write_original, "lightzero": write_lightzero, "landscaper": write_landscaper}[program]
@@ -971,6 +971,7 @@ def test_an_export_that_cannot_be_written_is_exit_code_4(tmp_path: Path, landsca
 # ---------------------------------------------------------------- the family
 
 
+@pytest.mark.slow
 def test_the_commands_need_no_torch(tmp_path: Path) -> None:
     write_original(tmp_path / "tg.h5")
     code = """

@@ -101,6 +101,7 @@ def test_the_sequential_rule_stops_at_the_first_decision(outcomes: tuple[str, ..
     assert gate_trials.sequential(found) == expected
 
 
+@pytest.mark.slow
 def test_quadratic_pairs_have_a_ratio_of_exactly_the_tolerance() -> None:
     found = [gate_trials.looks(pair)[80] for pair in gate_trials.quadratics(40, np.random.default_rng(1))]
     mean = float(np.mean([each.log_ratio for each in found]))

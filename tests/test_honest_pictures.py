@@ -12,6 +12,7 @@ from analytic import line, surface_of
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from representative import mostly_slow
 from test_panels import draw, panels
 from test_pictures import X, Y, drawn_or_refused, of_kind, slope, texts, with_path
 
@@ -31,7 +32,7 @@ def pixel(figure: Figure, ax: Axes, x: float, y: float) -> np.ndarray:
 # ---------------------------------------------------------------- holes
 
 
-@pytest.mark.parametrize("kind", ["filled", "heatmap"])
+@pytest.mark.parametrize("kind", mostly_slow(["filled", "heatmap"], "filled"))
 def test_a_hole_in_a_plane_stays_empty(kind: str) -> None:
     evaluated = np.ones((1, 41, 41), dtype=bool)
     evaluated[0, 8:33, 8:33] = False
@@ -60,8 +61,8 @@ def test_a_scan_from_coarse_to_fine_has_no_holes_at_any_moment(num_x: int) -> No
 # ---------------------------------------------------------------- differences
 
 
-@pytest.mark.parametrize("kind", ["filled", "heatmap"])
-@pytest.mark.parametrize("is_ratio", [False, True])
+@pytest.mark.parametrize("kind", mostly_slow(["filled", "heatmap"], "filled"))
+@pytest.mark.parametrize("is_ratio", mostly_slow([False, True], True))
 def test_no_difference_is_white(kind: str, is_ratio: bool) -> None:
     a = surface_of(lambda s, x, y: 10.0 ** (3 * x) if is_ratio else 2 + x, X, line(-1, 1, 5))
     b = surface_of(
@@ -163,7 +164,10 @@ def test_a_part_that_is_not_there_is_no_divergence(kind: str) -> None:
     assert not any("diverged" in text for text in texts(figure))
 
 
-@pytest.mark.parametrize("options", [{"levels": 8, "kind": "contour"}, {"levels": 16}, {"levels": 20}, {"vmax": 3.0}])
+@pytest.mark.parametrize(
+    "options",
+    mostly_slow([{"levels": 8, "kind": "contour"}, {"levels": 16}, {"levels": 20}, {"vmax": 3.0}], {"levels": 20}),
+)
 def test_labels_are_not_cut_off_whatever_the_numbers_beside_them(options: dict[str, object]) -> None:
     surface = surface_of(lambda s, x, y: 10.0 ** (2 * x + y - 3), line(-1, 1, 9), line(-1, 1, 9))
     for figure in (plot(surface, **options), plot({"one": surface, "two": surface}, **options)):  # type: ignore[arg-type]
@@ -184,6 +188,7 @@ def test_of_several_files_the_one_that_cannot_be_drawn_is_named() -> None:
 # ---------------------------------------------------------------- words
 
 
+@pytest.mark.slow
 def test_a_path_beyond_the_edges_is_counted_and_not_drawn_there() -> None:
     surface = with_path(surface_of(slope, X, Y), (3.0, 0.1), (0.1, 0.2), (0.0, 0.0))
     for kind in ("trajectory", "filled", "surface3d"):
@@ -204,8 +209,10 @@ def test_the_cosine_is_that_of_the_slice_that_is_drawn() -> None:
     assert "cos(x, y) = 0.1 … 0.9" in plot(surface, kind="rays").get_supxlabel()
 
 
-@pytest.mark.parametrize("name", ["$\\foo{$_loss", "a\x1b[31m_loss", "a\x00_loss", "<b>&_loss"])
-@pytest.mark.parametrize("num_axes", [1, 2])
+@pytest.mark.parametrize(
+    "name", mostly_slow(["$\\foo{$_loss", "a\x1b[31m_loss", "a\x00_loss", "<b>&_loss"], "a\x1b[31m_loss")
+)
+@pytest.mark.parametrize("num_axes", mostly_slow([1, 2], 2))
 def test_names_of_metrics_are_words(tmp_path: Path, name: str, num_axes: int) -> None:
     surface = surface_of(lambda s, *c: math.nan if c[0] == 1 else sum(c), *[X, Y][:num_axes], names=(name,))
     plot(surface, tmp_path / "o.svg")

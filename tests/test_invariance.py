@@ -203,11 +203,13 @@ def test_filter_normalised_measures_do_not_notice_scaled_layers(
     assert ratios[change][measure] == pytest.approx(1, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_filter_normalised_measures_notice_scaled_neurons(ratios: dict[str, dict[str, float]]) -> None:
     assert abs(math.log(ratios["neurons"]["slice_curvature"])) > math.log(2)
     assert abs(math.log(ratios["channels"]["slice_curvature"])) > math.log(2)
 
 
+@pytest.mark.slow
 def test_relative_flatness_notices_scaled_neurons_of_the_layer_before() -> None:
     make, shape, change = CHANGES["neurons"]
     net, data = trained(make(), shape)

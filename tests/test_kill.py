@@ -25,6 +25,7 @@ runtime: {{save_every: SAVE, engine: sequential, processes: 2}}
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("num_kills", "save_every", "num"), [(50, "0s", 251), (10, "1s", 101)])
 def test_fifty_kills_leave_valid_files_and_the_final_one_equals_an_uninterrupted_one(
     tmp_path: Path, num_kills: int, save_every: str, num: int

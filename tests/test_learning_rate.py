@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from recorded import eigenvalues, everything, record, surface_with
+from representative import mostly_slow
 
 from landscape_cli.analysis.learning_rate import NOT_CONVERGED, WORDING, learning_rates
 from landscape_cli.analysis.sharpness import measured, sharpness
@@ -53,8 +54,10 @@ def trained_by_adam(rate: float, beta1: float = 0.9) -> float:
     ("name", "train"),
     [
         ("lr_limit", trained_by_sgd),
-        ("lr_limit_momentum", lambda rate: trained_by_sgd(rate, momentum=0.9)),
-        ("lr_limit_nesterov", lambda rate: trained_by_sgd(rate, momentum=0.9, nesterov=True)),
+        pytest.param("lr_limit_momentum", lambda rate: trained_by_sgd(rate, momentum=0.9), marks=pytest.mark.slow),
+        pytest.param(
+            "lr_limit_nesterov", lambda rate: trained_by_sgd(rate, momentum=0.9, nesterov=True), marks=pytest.mark.slow
+        ),
         ("lr_limit_adam", trained_by_adam),
     ],
 )
@@ -63,8 +66,8 @@ def test_an_optimiser_converges_below_its_limit_and_diverges_above(name: str, tr
     assert train(1.02 * limit(name)) > 1e6
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.99])
-@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", mostly_slow([0.0, 0.5, 0.99], 0.5))
+@pytest.mark.parametrize("nesterov", mostly_slow([False, True], False))
 def test_the_momentum_is_that_of_the_optimiser(momentum: float, nesterov: bool) -> None:
     name = "lr_limit_nesterov" if nesterov else "lr_limit_momentum"
     rate, options = limit(name, momentum=momentum), {"momentum": momentum, "nesterov": nesterov and momentum > 0}

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 from conftest import ROOT, Outcome
+from documents import validate
 from recorded import everything, gradient, map_of, surface_with
+from representative import mostly_slow
 
 from landscape_cli import load_surface
 from landscape_cli.analysis.critical_point import critical_point
@@ -26,7 +27,6 @@ from landscape_cli.storage import save_surface
 from landscape_cli.surface import Provenance
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def no_constant(name: str) -> object:
 def read_json(outcome: Outcome, document: str) -> dict[str, dict[str, object]]:
     assert outcome.exit_code == 0, outcome.stderr
     report = json.loads(outcome.stdout, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": f"#/$defs/{document}"})
+    validate(report, document)
     assert isinstance(report, dict)
     return report
 
@@ -204,6 +204,7 @@ def on_terminal(command: list[str], width: int, stream: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", b"".join(parts).decode()).replace("\r", "").splitlines()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_broken_between_words_on_a_terminal(defaults: Path) -> None:
     lines = on_terminal([sys.executable, "-m", "landscape_cli", "sharpness", str(defaults)], 90, "stderr")
     assert lines
@@ -230,7 +231,7 @@ def test_nothing_is_broken_within_words_on_a_terminal(file: Path, width: int) ->
 # ---------------------------------------------------------------- for scripts and programs
 
 
-@pytest.mark.parametrize("name", FROM_MODEL)
+@pytest.mark.parametrize("name", mostly_slow(FROM_MODEL, "lambda_max", "trace", "sam", "lr_limit_adam"))
 def test_a_metric_is_the_number_alone(file: Path, landscape: Landscape, name: str) -> None:
     outcome = landscape("sharpness", file, "--metric", name)
     assert outcome.exit_code == 0
@@ -287,6 +288,7 @@ def test_json_holds_the_verdict_the_limits_and_the_costs(file: Path, landscape: 
     )
 
 
+@pytest.mark.slow
 def test_a_worst_case_that_diverges_is_shown_as_infinite(file: Path, landscape: Landscape) -> None:
     surface = load_surface(file)
     assert surface.curvature is not None
@@ -302,6 +304,7 @@ def test_a_worst_case_that_diverges_is_shown_as_infinite(file: Path, landscape: 
     assert re.search(r"\| adaptive_worst \| inf \|", landscape("sharpness", file, "--markdown").stdout)
 
 
+@pytest.mark.slow
 def test_json_of_bad_records_is_json(tmp_path: Path, landscape: Landscape) -> None:
     records = everything(weight_decay=float("nan"), num_examples=float("inf"))
     for each in records.values():

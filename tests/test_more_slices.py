@@ -20,6 +20,7 @@ import torch
 from conftest import ROOT, Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from safetensors.torch import load_file
 from series_models import network
 from test_parallel import ENGINES, Listening
@@ -116,7 +117,7 @@ def from_the_start(part: str, total: int) -> Surface:
 # ---------------------------------------------------------------- the same as from the start
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", mostly_slow([1, 2], 1))
 @pytest.mark.parametrize("part", PARTS)
 def test_a_file_that_has_grown_is_the_file_that_had_all_slices_from_the_start(part: str, processes: int) -> None:
     more, _, num = PARTS[part]
@@ -207,6 +208,7 @@ def test_a_new_file_and_one_that_is_overwritten_start_with_all(part: str) -> Non
     assert part_of(load_surface("s.h5"), part).grid.num_slices == 3
 
 
+@pytest.mark.slow
 def test_a_radius_that_is_new_in_a_file_has_all_at_once() -> None:
     scan(config(), "s.h5")
     scan(config(RADIUS), "s.h5", more_slices=5)
@@ -249,7 +251,7 @@ def test_more_slices_make_the_error_bar_smaller() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("more", [None, 2, 5])
+@pytest.mark.parametrize("more", mostly_slow([None, 2, 5], 2))
 def test_a_file_with_more_slices_than_the_config_stays_as_it_is(part: str, more: int | None) -> None:
     asked = config(PARTS[part][0])
     scan(asked, "s.h5", more_slices=5)
@@ -269,6 +271,7 @@ def test_curvature_is_added_to_a_file_that_has_grown() -> None:
     assert surface.curvature.records["slice_curvature"].values["per_slice"].shape == (4, 2)
 
 
+@pytest.mark.slow
 def test_a_radius_of_fewer_slices_is_refused_with_the_way_out() -> None:
     scan(config(RADIUS), "s.h5")
     before = Path("s.h5").read_bytes()
@@ -292,7 +295,7 @@ def test_a_grid_of_fewer_slices_is_refused_with_the_way_out(more: str, how: str)
     assert scan(config(more, "slices.num=4"), "s.h5").finished
 
 
-@pytest.mark.parametrize("more", [None, 9])
+@pytest.mark.parametrize("more", mostly_slow([None, 9], None))
 @pytest.mark.parametrize(
     ("part", "change", "named"),
     [
@@ -347,6 +350,7 @@ def test_directions_that_are_the_same_in_every_slice_do_not_get_more() -> None:
 PATH = "trajectory: {checkpoints: [b.pt, c.pt, a.pt]}\n"
 
 
+@pytest.mark.slow
 def test_a_path_is_projected_into_the_new_slices() -> None:
     scan(config(PATH), "s.h5")
     observer = Listening()
@@ -401,6 +405,7 @@ def test_a_map_grows_with_its_grid() -> None:
 CURVATURE = "curvature: {precision: float64, measures: [gradient, {_target_: slice_curvature, slices: 3}]}\n"
 
 
+@pytest.mark.slow
 def test_the_curvature_of_the_slices_is_measured_anew_where_it_lacks_some() -> None:
     scan(config(CURVATURE), "s.h5")
     before = load_surface("s.h5")
@@ -429,6 +434,7 @@ def test_the_curvature_of_the_slices_is_measured_anew_where_it_lacks_some() -> N
     assert_same(load_surface("s.h5"), scan(config(CURVATURE, "slices.num=5"), "five.h5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orthogonal", [False, True])
 def test_saved_directions_grow_and_those_of_old_slices_are_read_again(
     orthogonal: bool, monkeypatch: pytest.MonkeyPatch
@@ -579,6 +585,7 @@ def process(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_same_command_finishes_what_it_began_and_then_says_that_it_is_complete(landscape: Landscape) -> None:
     scan(config(RADIUS), "s.h5")
     before = Path("s.h5").read_bytes()

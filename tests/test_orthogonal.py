@@ -195,6 +195,7 @@ def test_in_float32_the_cosine_is_that_of_rounding(tmp_path: Path) -> None:
     assert_filter_norms(Zoo(), slices[0][1], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_only_the_selected_layers_are_turned(tmp_path: Path) -> None:
     model = Zoo().double()
     chosen = ["layers.conv*", "layers.linear"]

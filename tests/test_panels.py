@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from representative import mostly_slow
 
 from landscape_cli.analysis.difference import difference_of
 from landscape_cli.analysis.pictures.panels import shape_of
@@ -34,7 +35,7 @@ def panels(figure: Figure) -> list[Any]:
     return [ax for ax in figure.axes if ax.get_title(loc="left")]
 
 
-@pytest.mark.parametrize("kind", ["contour", "filled", "heatmap", "surface3d"])
+@pytest.mark.parametrize("kind", mostly_slow(["contour", "filled", "heatmap", "surface3d"], "filled"))
 def test_panels_have_one_scale_that_holds_all_of_them(kind: str) -> None:
     surfaces = {"small": slope(1.0), "large": slope(3.0)}
     figure = plot(surfaces, kind=kind)
@@ -52,6 +53,7 @@ def test_panels_have_one_scale_that_holds_all_of_them(kind: str) -> None:
         assert drawn[0].levels.tolist() == drawn[1].levels.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["line", "rays"])
 def test_curves_side_by_side_have_one_height(kind: str) -> None:
     surfaces = {str(factor): surface_of(lambda s, x, f=factor: f * (1 + x**2), X) for factor in (1, 100, 3)}
@@ -67,6 +69,7 @@ def test_a_scale_that_is_asked_for_is_that_of_all_panels() -> None:
     assert bar.get_ylim() == (2.0, 5.0)
 
 
+@pytest.mark.slow
 def test_the_footer_says_what_is_common_and_what_is_not() -> None:
     surfaces = {"a": slope(1.0), "b": slope(3.0)}
     surfaces["b"].metrics["train_loss"].num_examples = 77
@@ -140,6 +143,7 @@ def test_a_difference_along_a_line_is_taken_slice_by_slice() -> None:
     assert ax.get_ylabel().endswith("b − a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_axes", [1, 2])
 def test_equal_surfaces_have_a_difference_too(num_axes: int) -> None:
     surface = surface_of(lambda s, *c: 1 + sum(c) ** 2, *([X, Y][:num_axes]))

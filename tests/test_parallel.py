@@ -23,6 +23,7 @@ import torch
 from conftest import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from test_scan import LINE, StopAfter, contents, small_config
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -253,6 +254,7 @@ def test_weights_come_back_to_the_same_memory_after_another_layout() -> None:
     assert worker.measure([4]) != before
 
 
+@pytest.mark.slow
 def test_every_layer_named_relu_is_what_it_is() -> None:
     class Leaky(nn.Module):
         def __init__(self, activation: nn.Module) -> None:
@@ -293,8 +295,8 @@ def test_bfloat16_does_not_round_the_coordinates() -> None:
 # ---------------------------------------------------------------- processes
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("engine", mostly_slow(ENGINES, "sequential", "mlp"))
+@pytest.mark.parametrize("processes", mostly_slow([2, 3], 2))
 def test_several_processes_give_the_bits_of_one(tmp_path: Path, engine: str, processes: int) -> None:
     observer = Listening()
     together = run(engine, tmp_path / "s.h5", runtime={"processes": processes}, observer=observer)
@@ -394,6 +396,7 @@ class HungryInHelpers(nn.Module):
         return self.layer(x.flatten(1))
 
 
+@pytest.mark.slow
 def test_a_helper_that_runs_out_of_memory_goes_on_with_less_and_so_does_everybody(tmp_path: Path) -> None:
     observer, model = Listening(), HungryInHelpers()
     surface = scan_model(
@@ -549,6 +552,7 @@ def model():
 """
 
 
+@pytest.mark.slow
 def test_weights_in_shared_memory_are_not_shared_by_the_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -565,8 +569,8 @@ def test_weights_in_shared_memory_are_not_shared_by_the_processes(
 # ---------------------------------------------------------------- memory for the data
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("engine", mostly_slow(ENGINES, "sequential", "mlp"))
+@pytest.mark.parametrize("processes", mostly_slow([1, 2], 2))
 def test_data_beyond_the_memory_budget_give_the_same_surface_bit_for_bit(
     tmp_path: Path, engine: str, processes: int
 ) -> None:
@@ -581,9 +585,9 @@ def test_data_beyond_the_memory_budget_give_the_same_surface_bit_for_bit(
 
 
 @pytest.mark.parametrize("engine", ["sequential", "mlp", "stacked"])
-@pytest.mark.parametrize(("num_features", "batch_size"), [(7, 13), (33, 10)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("num_values", [5, 10**9])
+@pytest.mark.parametrize(("num_features", "batch_size"), [(7, 13), pytest.param(33, 10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float32, torch.float64], torch.float32))
+@pytest.mark.parametrize("num_values", mostly_slow([5, 10**9], 5))
 def test_bits_do_not_depend_on_where_the_data_are_held(
     tmp_path: Path, engine: str, num_features: int, batch_size: int, dtype: torch.dtype, num_values: int
 ) -> None:
@@ -666,7 +670,7 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("name", mostly_slow(STRANGE, "escapes", "other types"))
 def test_a_strange_plan_in_a_file_is_data_and_does_no_harm(
     tmp_path: Path, landscape: Callable[..., Outcome], name: str
 ) -> None:

@@ -134,6 +134,7 @@ def test_every_engine_agrees(engine: str) -> None:
     assert not np.array_equal(expected["a_loss"], radius_of(dataset, model.double(), **sizes, parts=1)["a_loss"])
 
 
+@pytest.mark.slow
 def test_the_sizes_of_chunks_change_nothing_but_rounding() -> None:
     dataset = examples(100)
     found = [

@@ -18,6 +18,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from recorded import everything, map_of, record, surface_with
+from representative import mostly_slow
 
 from landscape_cli.analysis.pictures.spectrum import density
 from landscape_cli.analysis.pictures.steps import step_labels
@@ -267,7 +268,7 @@ def test_the_radius_is_where_the_mean_rise_passes_tau() -> None:
 # ---------------------------------------------------------------- scales
 
 
-@pytest.mark.parametrize("kind", ["contour", "filled", "heatmap", "surface3d"])
+@pytest.mark.parametrize("kind", mostly_slow(["contour", "filled", "heatmap", "surface3d"], "filled", "heatmap"))
 def test_the_scale_ends_where_it_is_told_to_and_says_that_there_is_more(kind: str) -> None:
     surface = surface_of(lambda s, x, y: 10.0 ** (3 * x), X, Y)
     figure = plot(surface, kind=kind, vmin=0.01, vmax=100.0)
@@ -297,7 +298,7 @@ def test_the_scale_of_an_accuracy_ends_at_one(kind: str) -> None:
     assert high == 1.0
 
 
-@pytest.mark.parametrize("high", [1.5, 3.0, 19.0, 21.0, 1e5])
+@pytest.mark.parametrize("high", mostly_slow([1.5, 3.0, 19.0, 21.0, 1e5], 1.5, 21.0))
 def test_a_logarithmic_scale_that_is_asked_for_has_levels_whatever_its_range(high: float) -> None:
     surface = surface_of(lambda s, x, y: high ** ((1 + x) / 2), X, Y)
     (drawn,) = [
@@ -336,7 +337,7 @@ def test_what_cannot_be_drawn_is_said_with_what_can(options: dict[str, Any], wor
 # ---------------------------------------------------------------- axes of the caller, styles
 
 
-@pytest.mark.parametrize("kind", PLOTS)
+@pytest.mark.parametrize("kind", mostly_slow(PLOTS, "filled", "surface3d", "profile", "trajectory"))
 def test_every_kind_draws_into_axes_of_the_caller(kind: str) -> None:
     figure = Figure()
     FigureCanvasAgg(figure)
@@ -360,7 +361,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("style", ["paper", pytest.param("slide", marks=SLOW), pytest.param("dark", marks=SLOW)])
-@pytest.mark.parametrize("kind", PLOTS)
+@pytest.mark.parametrize("kind", mostly_slow(PLOTS, "filled", "surface3d"))
 def test_no_word_is_cut_off_in_any_style(kind: str, style: str) -> None:
     figure = plot(of_kind(kind), kind=kind, style=style)
     draw(figure)
@@ -423,7 +424,10 @@ def drawn_or_refused(surface: Surface, kind: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("what", HARD)
+@pytest.mark.parametrize(
+    "what",
+    mostly_slow(HARD, "partial and diverged", "nothing evaluated", "one column", "constant", "1e190", "a volume"),
+)
 @pytest.mark.parametrize(
     "kind", ["filled", *(pytest.param(kind, marks=SLOW) for kind in ("contour", *PLANES[2:], "rays", "profile"))]
 )
@@ -437,6 +441,7 @@ def test_any_plane_is_a_picture_or_a_clear_refusal(kind: str, what: str) -> None
     assert not refusal or (kind in ("rays", "profile", "trajectory") and f"'{kind}' cannot be drawn: " in refusal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["partial", "nothing evaluated", "all NaN", "some"])
 def test_any_map_of_convexity_is_a_picture_or_a_clear_refusal(what: str) -> None:
     surface = of_kind("convexity")

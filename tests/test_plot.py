@@ -25,6 +25,7 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from representative import mostly_slow
 
 from landscape_cli.analysis.plot import plot
 from landscape_cli.errors import OutputError, UsageError
@@ -176,7 +177,7 @@ def test_colors_are_those_of_the_colour_bar(partial: bool) -> None:
     assert np.mean(matches) > 0.8  # the rest lies under labels and dots
 
 
-@pytest.mark.parametrize("floor", [0.3, 0.6])
+@pytest.mark.parametrize("floor", mostly_slow([0.3, 0.6], 0.3))
 @pytest.mark.parametrize("partial", [False, True])
 def test_a_plateau_at_the_lowest_value_is_filled(floor: float, partial: bool) -> None:
     """Accuracy at the level of chance, over most of the plane."""
@@ -188,7 +189,7 @@ def test_a_plateau_at_the_lowest_value_is_filled(floor: float, partial: bool) ->
     assert not any(is_grey(around(a, b)) for a in (-1.75, 1.75) for b in (-1.75, 1.75))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(values=arrays(np.float64, (3, 3), elements=st.floats(-1e12, 1e12) | st.floats(1e-12, 1e12)))
 @example(values=2.3025 + 1e-4 * np.repeat([[-1.0], [0.0], [1.0]], 3, axis=1))
 def test_levels_rise_and_cover_all_values(values: np.ndarray) -> None:
@@ -201,6 +202,7 @@ def test_levels_rise_and_cover_all_values(values: np.ndarray) -> None:
     assert filled.levels[-1] >= values.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", [1e-3, 1e9])
 def test_levels_cover_values_next_to_a_power_of_ten(low: float) -> None:
     """log₁₀ rounds: that of the float below 0.001 is −3 exactly."""
@@ -212,7 +214,7 @@ def test_levels_cover_values_next_to_a_power_of_ten(low: float) -> None:
             assert levels[-1] >= max(value, other)
 
 
-@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("partial", mostly_slow([False, True], True))
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_diverged_points_are_hatched_and_never_filled(partial: bool, value: float) -> None:
     x, y = line(-1.0, 1.0, 9), line(-1.0, 1.0, 7)
@@ -259,7 +261,7 @@ def test_a_complete_surface_is_not_called_partial() -> None:
         assert "PARTIAL" not in title(plot(surface_of(lambda s, *c: sum(c), line(-1, 1, 5), y)))
 
 
-@pytest.mark.parametrize("num_points", [0, 1, 2, 3, 4, 7, 19])
+@pytest.mark.parametrize("num_points", mostly_slow([0, 1, 2, 3, 4, 7, 19], 0, 2, 19))
 def test_every_moment_of_a_scan_is_a_picture(num_points: int) -> None:
     x, y = line(-1.0, 1.0, 5), line(-1.0, 2.0, 4)
     order = Grid((Axis("x", tuple(x)), Axis("y", tuple(y)))).scan_order()
@@ -280,6 +282,7 @@ def test_any_values_at_any_points_are_a_picture(values: np.ndarray, evaluated: n
     cast(FigureCanvasAgg, plot(surface).canvas).draw()
 
 
+@pytest.mark.slow
 def test_points_on_a_diagonal_are_a_picture() -> None:
     """The part of one process of several; no triangle can be drawn through it."""
     for number in (2, 3):
@@ -366,27 +369,36 @@ def test_coordinates_that_were_spaced_by_factors_get_a_logarithmic_axis(stop: fl
             {"component": 2, "explained_variance_ratio": 0.125},
             "x: principal direction 2 of the path (12.5 % of the variance)",
         ),
-        (
+        pytest.param(
             {"_target_": "between", "checkpoint": "other/a.pt"},
             {},
             "x: from runs/a.pt (0) to other/a.pt (1)",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"_target_": "between", "checkpoint": "b.pt", "orthogonal": True},
             {},
             "x: towards b.pt, orthogonal to the axes before",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"_target_": "random", "parameters": {"include": ["conv2.*"], "exclude": ["*.bias"]}},
             {},
             "x: random direction in conv2.* without *.bias (1.0 = every filter moved by its own norm)",
+            marks=pytest.mark.slow,
         ),
-        ({"_target_": "gradient", "normalization": "unit"}, {}, "x: gradient direction (Euclidean length)"),
+        pytest.param(
+            {"_target_": "gradient", "normalization": "unit"},
+            {},
+            "x: gradient direction (Euclidean length)",
+            marks=pytest.mark.slow,
+        ),
         ({"_target_": "hessian"}, {"eigenvalue": 4.0951}, "x: Hessian eigenvector, λ = 4.1 (Euclidean length)"),
-        (
+        pytest.param(
             {"_target_": "gradient", "normalization": "filter"},
             {},
             "x: gradient direction (1.0 = every filter moved by its own norm)",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -419,14 +431,14 @@ def test_the_checkpoint_is_marked_where_it_is_on_the_plane() -> None:
 @pytest.mark.parametrize(
     ("low", "high"),
     [
-        (0.0, 1.0),
-        (2.302, 2.303),
+        pytest.param(0.0, 1.0, marks=pytest.mark.slow),
+        pytest.param(2.302, 2.303, marks=pytest.mark.slow),
         (2.3024, 2.3026),
-        (1e6, 1e6 + 1),
+        pytest.param(1e6, 1e6 + 1, marks=pytest.mark.slow),
         (1e-12, 2e-12),
-        (0.1, 3e7),
+        pytest.param(0.1, 3e7, marks=pytest.mark.slow),
         (-5.0, -4.9),
-        (3.0, 3.0),
+        pytest.param(3.0, 3.0, marks=pytest.mark.slow),
     ],
 )
 def test_ticks_of_the_colour_bar_can_be_told_apart_and_read(low: float, high: float) -> None:
@@ -540,6 +552,7 @@ def test_metrics_that_are_neither_loss_nor_accuracy_are_drawn_too() -> None:
 # ---------------------------------------------------------------- slices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 2])
 def test_one_slice_is_drawn_as_if_it_were_alone(index: int) -> None:
     x, y = line(-1.0, 1.0, 5), line(-1.0, 1.0, 4)
@@ -566,7 +579,7 @@ def test_a_plane_of_several_slices_shows_the_first() -> None:
 # ---------------------------------------------------------------- values that were not measured
 
 
-@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("dimensions", mostly_slow([1, 2], 1))
 def test_what_stands_at_points_that_are_not_evaluated_never_matters(tmp_path: Path, dimensions: int) -> None:
     y = line(-1.0, 1.0, 5) if dimensions == 2 else None
     shape = (2, 7, 5)[: dimensions + 1]
@@ -601,7 +614,7 @@ FUNCTIONS: dict[str, Function] = {
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
-@pytest.mark.parametrize("kind", FUNCTIONS)
+@pytest.mark.parametrize("kind", mostly_slow(FUNCTIONS, "all NaN", "from 1e-200 to 1e200", "one step of a float"))
 def test_any_surface_is_a_picture_without_a_warning(tmp_path: Path, kind: str, dimensions: int) -> None:
     y = line(-1.0, 1.0, 4) if dimensions == 2 else None
     surface = surface_of(FUNCTIONS[kind], line(-1.0, 1.0, 5), y, names=("train_loss", "train_accuracy"))
@@ -611,7 +624,16 @@ def test_any_surface_is_a_picture_without_a_warning(tmp_path: Path, kind: str, d
     assert (tmp_path / "s.png").read_bytes().startswith(MAGIC[".png"])
 
 
-@pytest.mark.parametrize(("suffix", "dimensions"), [(".png", 1), (".pdf", 1), (".svg", 1), (".PNG", 2), (".pdf", 2)])
+@pytest.mark.parametrize(
+    ("suffix", "dimensions"),
+    [
+        pytest.param(".png", 1, marks=pytest.mark.slow),
+        (".pdf", 1),
+        (".svg", 1),
+        (".PNG", 2),
+        pytest.param(".pdf", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_the_suffix_decides_the_format(tmp_path: Path, suffix: str, dimensions: int) -> None:
     y = line(-1.0, 1.0, 4) if dimensions == 2 else None
     evaluated = np.random.default_rng(0).random((30, 5, 4)[: dimensions + 1]) < 0.9
@@ -623,13 +645,16 @@ def test_the_suffix_decides_the_format(tmp_path: Path, suffix: str, dimensions: 
 @pytest.mark.parametrize(
     "resolved",
     [
-        {},
-        {"model": {}, "loss": {}, "checkpoint": {}, "evaluation": {}},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"model": {}, "loss": {}, "checkpoint": {}, "evaluation": {}}, marks=pytest.mark.slow),
         {"model": "net", "loss": 3, "checkpoint": None, "evaluation": [1]},
-        {"model": {"_target_": None}, "checkpoint": {"path": 5}, "evaluation": {"batchnorm": None}},
+        pytest.param(
+            {"model": {"_target_": None}, "checkpoint": {"path": 5}, "evaluation": {"batchnorm": None}},
+            marks=pytest.mark.slow,
+        ),
         {"checkpoint": {"path": "runs/lr$1e-3$_wd$\\x$.pt"}},
-        {"checkpoint": {"path": "runs/cost$5_of_$7.pt"}},
-        {"checkpoint": {"path": "runs/模型.pt"}},
+        pytest.param({"checkpoint": {"path": "runs/cost$5_of_$7.pt"}}, marks=pytest.mark.slow),
+        pytest.param({"checkpoint": {"path": "runs/模型.pt"}}, marks=pytest.mark.slow),
         {"checkpoint": {"path": "runs/a\nb.pt"}, "model": {"_target_": "пакет.Модель"}},
     ],
 )
@@ -801,7 +826,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
+@pytest.mark.parametrize("suffix", mostly_slow([".png", ".svg"], ".png"))
 def test_a_full_disk_keeps_the_old_picture_and_leaves_no_other(small_disk: Path, suffix: str) -> None:
     path = small_disk / f"s{suffix}"
     path.write_bytes(b"an older picture")
@@ -874,6 +899,7 @@ sys.exit("torch" in sys.modules or "torchvision" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_reading_needs_no_torch(tmp_path: Path) -> None:
     save_surface(surface_of(bowl, line(-1, 1, 5), line(-1, 1, 4)), tmp_path / "s.h5")
     command = [sys.executable, "-c", WITHOUT_TORCH, tmp_path / "s.h5", tmp_path / "s.png"]

@@ -25,6 +25,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return found
 
 
+@pytest.mark.slow
 def test_several_files_are_panels_and_a_difference_is_one_picture(
     files: tuple[Path, Path], landscape: Landscape
 ) -> None:

@@ -20,6 +20,7 @@ from oracles import (
     plain_loss,
     random_like,
 )
+from representative import mostly_slow
 from torch import Tensor, nn
 
 from landscape_cli.compute.ascent import ascend, one_step
@@ -48,7 +49,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", mostly_slow(SMOOTH, "perceptron", "convolutional", "tied"))
 def test_products_of_every_way_equal_those_of_the_dense_hessian(name: str, way: str, device: str) -> None:
     model, data = case(name)
     objective = objective_of(model, data, device=device, chunk_size=4, way=way)
@@ -67,6 +68,7 @@ def test_products_of_every_way_equal_those_of_the_dense_hessian(name: str, way: 
     assert objective.method == {"finite_difference": "finite differences"}.get(way, way.replace("_", " "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_differences_of_a_vector_of_any_length_are_right(way: str) -> None:
     model, data = case("attentive")
@@ -83,7 +85,7 @@ def test_differences_of_a_vector_of_any_length_are_right(way: str) -> None:
 # ---------------------------------------------------------------- the same numbers however they are computed
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", mostly_slow(SMOOTH, "convolutional", "tied"))
 def test_chunks_of_any_size_give_the_same(name: str) -> None:
     model, data = case(name, num_examples=90)
     found = []
@@ -95,8 +97,8 @@ def test_chunks_of_any_size_give_the_same(name: str) -> None:
         assert float((other - found[0]).norm() / found[0].norm()) < 1e-12
 
 
-@pytest.mark.parametrize("chunk_size", [None, 90, 7])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("chunk_size", mostly_slow([None, 90, 7], 7))
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float32, torch.float64], torch.float32))
 @pytest.mark.parametrize("name", ["convolutional", "attentive", "wide"])
 def test_no_bit_depends_on_the_number_of_threads(
     name: str, dtype: torch.dtype, chunk_size: int | None, threads: Callable[[int], None]
@@ -121,6 +123,7 @@ def test_no_bit_depends_on_the_number_of_threads(
     assert torch.equal(found[0], found[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMOOTH)
 def test_kept_graphs_give_the_same_bits_also_after_a_move(name: str) -> None:
     model, data = case(name, 20)
@@ -219,6 +222,7 @@ class Inner(nn.Module):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("how", ["wrapped", "in place", "function"])
 def test_compiled_models_have_exact_products(how: str, num_threads: int, threads: Callable[[int], None]) -> None:
@@ -485,7 +489,7 @@ class Spread(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("num_threads", mostly_slow([1, 2], 2))
 @pytest.mark.parametrize("is_first", [False, True])
 def test_a_model_on_several_devices_stays_there_and_has_the_same_derivatives(
     *, is_first: bool, num_threads: int, second: str, threads: Callable[[int], None]

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, Outcome
+from documents import validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from test_parallel import ENGINES, Listening, network
 from test_scan import StopAfter, contents, regression, small_config
 from torch import Tensor, nn
@@ -41,7 +42,6 @@ from landscape_cli.config import parse_settings
 from landscape_cli.errors import ConfigError, ResumeMismatchError, UsageError
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 SMALL = {"slices": 3, "num": 5}
 PLAIN = {**SMALL, "parts": 1}  # as a scan of its own
 NOISE = {"_target_": "random", "normalization": "weight"}
@@ -82,13 +82,14 @@ def run(engine: str, output: Path | None = None, **options: object) -> Surface:
 @pytest.mark.parametrize(
     ("section", "axes", "slices"),
     [
-        (PLAIN, line(), {"num": 3, "seed": 4}),
+        pytest.param(PLAIN, line(), {"num": 3, "seed": 4}, marks=pytest.mark.slow),
         ({**PLAIN, "seed": 1}, line(), {"num": 3, "seed": 1}),
         ({**PLAIN, "parameters": "head"}, line(parameters="head"), {"num": 3, "seed": 4}),
-        (
+        pytest.param(
             {"slices": 2, "start": 0.1, "stop": 1, "num": 3, "parts": 1},
             {"x": {**line()["x"], "start": 0.1, "stop": 1, "num": 3}},  # type: ignore[dict-item]
             {"num": 2, "seed": 4},
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -111,6 +112,7 @@ def test_the_radius_equals_a_scan_of_its_own_bit_for_bit(
             )
 
 
+@pytest.mark.slow
 def test_the_grid_is_what_it_is_without_a_radius(tmp_path: Path) -> None:
     with_radius = scan(load_config(small_config(tmp_path, radius=SMALL)), tmp_path / "a.h5")
     without = scan(load_config(small_config(tmp_path)), tmp_path / "b.h5")
@@ -131,8 +133,8 @@ def test_every_engine_gives_the_radius_of_sequential(engine: str) -> None:
     np.testing.assert_allclose(beside(found)["a_loss"], plain["a_loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("engine", ["sequential", "mlp"])
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("engine", mostly_slow(["sequential", "mlp"], "mlp"))
+@pytest.mark.parametrize("processes", mostly_slow([2, 3], 2))
 def test_several_processes_give_the_bits_of_one(tmp_path: Path, engine: str, processes: int) -> None:
     observer = Watching()
     together = run(engine, tmp_path / "s.h5", runtime={"processes": processes}, observer=observer)
@@ -258,12 +260,13 @@ def test_a_scan_that_is_ended_in_the_middle_of_the_radius_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_time_budget_ends_the_radius_with_exit_code_75(tmp_path: Path, landscape: Landscape) -> None:
     config, output = tmp_path / "c.yaml", tmp_path / "s.h5"
     config.write_text(SLOW)
     outcome = landscape("scan", config, "-o", output, "--time-budget", "1.5s", "--set", "radius.slices=2000", "--json")
     report = json.loads(outcome.stdout)
-    jsonschema.validate(report, {"$ref": "#/$defs/ScanReport", **SCHEMA})
+    validate(report, "ScanReport")
     assert (outcome.exit_code, report["status"], report["complete"]) == (75, "stopped", False)
     assert report["plan"]["radius"].pop("seconds_per_point") > 0
     assert report["plan"]["radius"] == {"num_slices": 2000, "num_points": 120_000, "num_pending": 120_000}
@@ -339,6 +342,7 @@ def test_another_radius_is_refused_with_the_differing_keys(
     assert beside(scan(other, output, overwrite=True)).complete
 
 
+@pytest.mark.slow
 def test_the_seed_of_the_slices_may_be_said_or_not(tmp_path: Path) -> None:
     scan(load_config(small_config(tmp_path, radius=SMALL)), tmp_path / "s.h5")
     assert scan(load_config(small_config(tmp_path, radius={**SMALL, "seed": 0})), tmp_path / "s.h5").finished
@@ -358,7 +362,7 @@ def test_another_tau_is_written_down_and_nothing_is_evaluated(tmp_path: Path) ->
     assert measured(after, "flat_radius").settings == {"tau": 0.1}
 
 
-@pytest.mark.parametrize("cut", [None, 55])
+@pytest.mark.parametrize("cut", mostly_slow([None, 55], 55))
 def test_a_config_without_a_radius_leaves_that_of_the_file_alone(
     tmp_path: Path, landscape: Landscape, cut: int | None
 ) -> None:
@@ -404,7 +408,7 @@ def secretive(output: Path | None = None, **options: object) -> Surface:
     )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", mostly_slow([1, 2], 1))
 def test_an_engine_that_is_wrong_on_the_line_only_is_not_used_there(
     tmp_path: Path, landscape: Landscape, processes: int
 ) -> None:
@@ -473,7 +477,7 @@ def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape:
     config, output = small_config(tmp_path, radius=SMALL), tmp_path / "s.h5"
     dry = landscape("scan", config, "-o", output, "--dry-run", "--json")
     plan = json.loads(dry.stdout)
-    jsonschema.validate(plan, {"$ref": "#/$defs/PlanReport", **SCHEMA})
+    validate(plan, "PlanReport")
     assert (plan["num_points"], plan["num_pending"]) == (15, 15)
     assert plan["radius"].pop("seconds_per_point") > 0
     assert plan["radius"] == {"num_slices": 3, "num_points": 15, "num_pending": 15}
@@ -490,7 +494,7 @@ def test_one_command_gives_the_picture_and_the_number(tmp_path: Path, landscape:
     row = r"radius +3 directions, noise from 0\.01 to 3, τ = 0\.1, 16 parts of the data, 15 of 15 \(100%\), complete"
     assert re.search(row, info.stdout)
     report = json.loads(landscape("info", output, "--json").stdout)
-    jsonschema.validate(report, {"$ref": "#/$defs/InfoReport", **SCHEMA})
+    validate(report, "InfoReport")
     assert report["radius"] == {
         "num_slices": 3, "num_points": 15, "num_evaluated": 15, "start": 0.01, "stop": 3.0, "parts": 16, "tau": 0.1,
     }  # fmt: skip
@@ -537,6 +541,7 @@ def test_what_is_wrong_with_the_parameters_is_located(tmp_path: Path, landscape:
 # ---------------------------------------------------------------- the number
 
 
+@pytest.mark.slow
 def test_the_number_is_the_same_in_either_place(tmp_path: Path, landscape: Landscape) -> None:
     section = {"slices": 4, "num": 9, "parts": 1}
     scan(load_config(small_config(tmp_path, radius=section)), tmp_path / "both.h5")
@@ -555,6 +560,7 @@ def test_the_number_is_the_same_in_either_place(tmp_path: Path, landscape: Lands
         measured(both, "adaptive_radius", slice_index=3)
 
 
+@pytest.mark.slow
 def test_a_slice_that_only_the_grid_has_does_not_disturb_the_radius(tmp_path: Path, landscape: Landscape) -> None:
     config = small_config(tmp_path, radius=SMALL, **{"slices.num": 5})
     scan(load_config(config), tmp_path / "s.h5")

@@ -13,17 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-import jsonschema
 import numpy as np
 import pytest
 from conftest import ROOT, Outcome, Run
+from documents import validate
+from representative import mostly_slow
 
 from landscape_cli.grid import Axis, Grid
 from landscape_cli.storage import load_surface, save_surface
 from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text())
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-", "svg": b"<?xml"}
 
 
@@ -69,7 +69,7 @@ def read_json(outcome: Outcome) -> dict[str, object]:
     """The report, which must be JSON to the letter and what the schema says."""
     assert outcome.exit_code == 0, outcome.stderr
     report = json.loads(outcome.stdout, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": "#/$defs/InfoReport"})
+    validate(report, "InfoReport")
     assert isinstance(report, dict)
     return report
 
@@ -303,7 +303,7 @@ def test_golden_files_have_valid_reports(landscape: Landscape) -> None:
 # ---------------------------------------------------------------- plot
 
 
-@pytest.mark.parametrize("suffix", MAGIC)
+@pytest.mark.parametrize("suffix", mostly_slow(MAGIC, "png"))
 def test_plot_writes_the_picture_and_says_where(file: Path, landscape: Landscape, suffix: str) -> None:
     picture = file.with_suffix(f".{suffix}")
     outcome = landscape("plot", file, "-o", picture)
@@ -311,6 +311,7 @@ def test_plot_writes_the_picture_and_says_where(file: Path, landscape: Landscape
     assert picture.read_bytes().startswith(MAGIC[suffix])
 
 
+@pytest.mark.slow
 def test_plot_quiet_says_nothing(file: Path, landscape: Landscape) -> None:
     assert landscape("plot", file, "-o", file.with_suffix(".png"), "--quiet") == Outcome(0, "", "")
 
@@ -449,7 +450,7 @@ def test_commands_are_the_same_as_a_process(file: Path, landscape: Landscape, la
         )
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", mostly_slow(["latin-1", "ascii"], "ascii"))
 def test_a_terminal_without_unicode_is_no_obstacle(file: Path, landscape_process: Run, encoding: str) -> None:
     options = {"env": {**os.environ, "PYTHONIOENCODING": encoding}, "encoding": encoding}
     result = landscape_process("info", file, **options)
@@ -459,6 +460,7 @@ def test_a_terminal_without_unicode_is_no_obstacle(file: Path, landscape_process
     assert json.loads(result.stdout)["num_points"] == 20
 
 
+@pytest.mark.slow
 def test_a_file_name_that_is_not_utf8_is_no_obstacle(file: Path) -> None:
     odd = file.with_name(os.fsdecode(b"caf\xe9.h5"))
     shutil.copy(file, odd)
@@ -472,6 +474,7 @@ def test_a_file_name_that_is_not_utf8_is_no_obstacle(file: Path) -> None:
     assert picture.exists()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(file: Path) -> None:
     command = f"'{sys.executable}' -m landscape_cli info '{file}' | head -n 1"
     result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)

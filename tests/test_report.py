@@ -221,6 +221,7 @@ def test_what_is_said_of_the_checkpoint_is_what_sharpness_says(landscape: Landsc
     assert set(told["critical_point"]["details"]) | set(told["learning_rates"]["caveats"]) <= set(page.of("li"))
 
 
+@pytest.mark.slow
 def test_the_comparison_is_that_of_compare(landscape: Landscape, lines: Written) -> None:
     page = lines.page
     told = json.loads(landscape("compare", *lines.files, "--json").stdout)
@@ -389,6 +390,7 @@ def test_odd_surfaces_are_told_honestly(landscape: Landscape, tmp_path: Path, ki
     assert "nan" not in {cell.split()[0] for rows in page.tables.values() for row in rows for cell in row if cell}
 
 
+@pytest.mark.slow
 def test_a_partial_file_says_so_first(landscape: Landscape, tmp_path: Path) -> None:
     whole = surface_of(bowl, line(-1, 1, 9), line(-1, 1, 17))
     mask = np.zeros(whole.grid.shape, dtype=bool)

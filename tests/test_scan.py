@@ -148,6 +148,7 @@ def along_bias(context: Context, *, factor: float = 1.0) -> dict[str, Tensor]:
     return direction
 
 
+@pytest.mark.slow
 def test_slices_differ_and_the_first_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
     one, three = (
         scan(load_config(small_config(tmp_path, **{"slices.num": num})), tmp_path / f"{num}.h5")["train_loss"]

@@ -13,11 +13,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 from conftest import ROOT, Outcome
+from documents import validate
 
 from landscape_cli import load_config, load_surface, scan
 from landscape_cli.cli.console import duration, number, with_error
 
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 SMALL = (
     *("--set", "axes.x.num=3", "--set", "axes.y.num=3", "--set", "data.train.num_examples=50"),
     *("--set", f"checkpoint.path={ROOT / 'configs' / 'digits.pt'}"),
@@ -27,7 +27,7 @@ CONFIG = ROOT / "configs" / "digits.yaml"
 
 def check_document(text: str, name: str) -> dict[str, object]:
     document = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
-    jsonschema.validate(document, {"$ref": f"#/$defs/{name}", **SCHEMA})
+    validate(document, name)
     assert isinstance(document, dict)
     return document
 
@@ -99,6 +99,7 @@ def test_quiet_says_nothing(tmp_path: Path, landscape: Callable[..., Outcome]) -
     assert landscape("validate", CONFIG, *SMALL, "--quiet").stdout == ""
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_progress_bar_and_a_file_does_not(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "landscape_cli", "scan", str(CONFIG), *SMALL]
     controller, terminal = pty.openpty()
@@ -178,6 +179,7 @@ def test_a_time_budget_ends_with_a_coarser_picture_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_a_time_budget_leaves_is_whole_at_a_lower_resolution(tmp_path: Path) -> None:
     overrides = [*SMALL[1::2], "axes.x.num=301", "axes.y.num=301", "runtime.processes=2", "checkpoint.expect=null"]
     surface = scan(load_config(CONFIG, overrides), tmp_path / "s.h5", time_budget=6.0)
@@ -194,6 +196,7 @@ def test_a_time_budget_that_is_none_is_refused(tmp_path: Path, landscape: Callab
     assert f"--time-budget: found {text!r}; expected a duration such as 90s, 10m or 2h" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_reduced_precision_says_how_far_it_is_off(
     tmp_path: Path, landscape: Callable[..., Outcome]
 ) -> None:

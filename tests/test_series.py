@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, Outcome, Run
+from documents import validate
+from representative import mostly_slow
 from safetensors.torch import load_file
 from series_models import network
 
@@ -24,7 +25,6 @@ from landscape_cli import load_surface
 from landscape_cli.cli.series import jobs_of
 from landscape_cli.errors import CheckpointError, UsageError
 
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 CONFIG = """\
 model: {_target_: series_models.Network}
 checkpoint: {path: a.pt}
@@ -58,7 +58,7 @@ def num_read() -> int:
 
 def document(text: str, name: str) -> dict[str, object]:
     found = json.loads(text)
-    jsonschema.validate(found, {"$ref": f"#/$defs/{name}", **SCHEMA})
+    validate(found, name)
     assert isinstance(found, dict)
     return found
 
@@ -88,6 +88,7 @@ def assert_same(first: Path, second: Path) -> None:
 # ---------------------------------------------------------------- each as if it were alone
 
 
+@pytest.mark.slow
 def test_every_surface_equals_that_of_a_scan_of_its_own(folder: Path, landscape: Landscape) -> None:
     outcome = landscape("scan", "c.yaml", *SERIES, "--json")
     assert outcome.exit_code == 0, outcome.stderr
@@ -140,6 +141,7 @@ def test_every_checkpoint_moves_along_the_same_gaussians_in_the_lengths_of_its_o
     assert not torch.allclose(drawn["a", "0/x/1.weight"], drawn["a", "1/x/1.weight"], atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_range_is_found_for_every_checkpoint_by_itself(folder: Path, landscape: Landscape) -> None:
     spans = ("--set", "axes.x={num: 3, span: {rise: 0.5}}", "--set", "axes.y=null")
     assert landscape("scan", "c.yaml", *SERIES, *spans).exit_code == 0
@@ -170,12 +172,14 @@ def test_run_again_it_computes_nothing(folder: Path, landscape: Landscape) -> No
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_added_is_all_that_is_computed(folder: Path, landscape: Landscape) -> None:
     landscape("scan", "c.yaml", "--checkpoint", "a.pt", "c.pt", "-o", "out/{stem}.h5")
     scans = reports(landscape("scan", "c.yaml", *SERIES, "--json").stdout)
     assert [scan["num_computed"] for scan in scans] == [0, 9, 0]
 
 
+@pytest.mark.slow
 def test_a_time_budget_is_that_of_the_whole_command(folder: Path, landscape: Landscape) -> None:
     outcome = landscape("scan", "c.yaml", *SERIES, "--time-budget", "1ms", "--json")
     assert outcome.exit_code == 75
@@ -257,7 +261,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "b"))
 @pytest.mark.parametrize("case", sorted(BAD))
 def test_a_bad_checkpoint_does_not_stop_the_others(folder: Path, landscape: Landscape, case: str, name: str) -> None:
     spoil, message = BAD[case]
@@ -286,6 +290,7 @@ def test_when_every_checkpoint_is_bad_each_is_named(folder: Path, landscape: Lan
     assert list(Path("out").glob("*.h5")) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_belongs_to_another_scan_does_not_stop_the_others(folder: Path, landscape: Landscape) -> None:
     landscape("scan", "c.yaml", *SERIES)
     Path("out/a.h5").write_bytes(Path("out/b.h5").read_bytes())
@@ -328,10 +333,10 @@ def test_a_folder_that_is_not_there_is_named_once(folder: Path, landscape: Lands
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("out/{stem}.h5", ["out/epoch_1.h5", "out/final.best.h5"]),
-        ("out/{name}.h5", ["out/epoch_1.pt.h5", "out/final.best.ckpt.h5"]),
-        ("out/{parent}.h5", ["out/early.h5", "out/late.h5"]),
-        ("out/{index}.h5", ["out/0.h5", "out/1.h5"]),
+        pytest.param("out/{stem}.h5", ["out/epoch_1.h5", "out/final.best.h5"], marks=pytest.mark.slow),
+        pytest.param("out/{name}.h5", ["out/epoch_1.pt.h5", "out/final.best.ckpt.h5"], marks=pytest.mark.slow),
+        pytest.param("out/{parent}.h5", ["out/early.h5", "out/late.h5"], marks=pytest.mark.slow),
+        pytest.param("out/{index}.h5", ["out/0.h5", "out/1.h5"], marks=pytest.mark.slow),
         ("out/{index:03d}-{parent}-{stem}.h5", ["out/000-early-epoch_1.h5", "out/001-late-final.best.h5"]),
         ("{parent}/s.h5", ["early/s.h5", "late/s.h5"]),
     ],

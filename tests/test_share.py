@@ -83,7 +83,7 @@ def test_a_shard_takes_the_place_of_an_array_and_of_launchers_of_one_process() -
         ({}, "-1/4", "expected i/n"),
         ({}, "1.5/4", "expected i/n"),
         ({}, "16/16", "numbered from 0; the last of 16 is 15/16"),
-        ({}, "0/0", "numbered from 0"),
+        ({}, "0/0", "numbered from 0; the only one of 1 is 0/1"),
     ],
 )
 def test_what_contradicts_itself_is_refused(environment: dict[str, str], shard: str | None, words: str) -> None:
@@ -100,6 +100,10 @@ def test_torchruns_that_know_of_each_other_are_started_by_srun() -> None:
 def test_slurm_says_how_many_cores_there_are() -> None:
     assert share_of({**STEP, "SLURM_CPUS_PER_TASK": "4"}).num_cores == 4
     assert share_of(STEP).num_cores is None
+    first = {**STEP, "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0", "SLURM_CPUS_ON_NODE": "12"}
+    assert share_of(first).num_cores == 4  # three tasks on this node
+    assert share_of({**array(1, 0, 3, 1, 4), "SLURM_CPUS_PER_TASK": "8"}).num_cores == 8
+    assert share_of({**array(1, 0, 3, 1, 4), **first}).num_cores == 4
 
 
 @given(count=st.integers(1, 40), step=st.integers(1, 5), first=st.integers(0, 30), inner=st.integers(1, 4))

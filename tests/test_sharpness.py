@@ -9,6 +9,7 @@ import pytest
 from analytic import FILTER, WEIGHT, line, surface_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from scipy import stats
 
 from landscape_cli.analysis.coarseness import first_step
@@ -337,7 +338,7 @@ IN_NATS = (*IN_NATS, "depth_below_centre")
 PLAIN = ("low_area", "low_area_connected", "flat_radius", "flat_radius_min", "n_basins", "descent_share", "asymmetry")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(heights=RUGGED, power=st.integers(-3, 3))
 def test_scaling_the_loss_scales_what_is_in_nats_and_nothing_else(heights: list[float], power: int) -> None:
     scale = 2.0**power  # exact in floating point
@@ -349,6 +350,7 @@ def test_scaling_the_loss_scales_what_is_in_nats_and_nothing_else(heights: list[
         assert (a.value, a.bound) == (close(b.value), b.bound)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(heights=st.lists(st.integers(0, 64), min_size=25, max_size=25), shift=st.integers(-8, 8))
 def test_adding_a_constant_changes_only_what_divides_by_the_loss(heights: list[int], shift: int) -> None:
@@ -359,6 +361,7 @@ def test_adding_a_constant_changes_only_what_divides_by_the_loss(heights: list[i
         assert a.value == close(b.value), name
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(order=st.permutations(range(4)))
 def test_the_order_of_slices_does_not_matter(order: list[int]) -> None:
@@ -483,7 +486,7 @@ def test_a_mean_over_slices_leaves_out_what_is_not_defined() -> None:
 RECIPES = (FILTER, WEIGHT, {"_target_": "between"}, {"_target_": "unknown"}, {"_target_": "hessian"})
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", mostly_slow(range(60), *range(8)))
 def test_whatever_the_surface_every_measure_is_a_number_or_says_why(seed: int) -> None:
     """Uneven, one-sided, partial and diverged ones of all dimensions; warnings are errors."""
     rng = np.random.default_rng(seed)

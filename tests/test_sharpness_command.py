@@ -10,20 +10,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 from analytic import WEIGHT, line, surface_of
 from conftest import ROOT, Outcome, Run
+from documents import validate
 
-from landscape_cli import load_surface
+from landscape_cli import load_surface, scan
 from landscape_cli.analysis.sharpness import MEASURES, NAMES, measured, sharpness
 from landscape_cli.beside import RadiusConfig
 from landscape_cli.config import load_config
 from landscape_cli.storage import save_surface
 
 Landscape = Callable[..., Outcome]
-SCHEMA = json.loads((ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def no_constant(name: str) -> object:
 def read_json(outcome: Outcome) -> dict[str, dict[str, dict[str, object]]]:
     assert outcome.exit_code == 0, outcome.stderr
     report = json.loads(outcome.stdout, parse_constant=no_constant)
-    jsonschema.validate(report, {**SCHEMA, "$ref": "#/$defs/SharpnessReport"})
+    validate(report, "SharpnessReport")
     assert isinstance(report, dict)
     return report
 
@@ -54,10 +53,8 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small scan of the digits network, made with the shipped config."""
     path = tmp_path_factory.mktemp("scan") / "radius.h5"
     small = ("radius.slices=4", "radius.num=9", "axes.x.num=3", "data.train.num_examples=200", "runtime.processes=1")
-    sets = [word for each in small for word in ("--set", each)]
-    command = [sys.executable, "-m", "landscape_cli", "scan", "configs/digits_sharpness.yaml", "-o", str(path), *sets]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    checkpoint = f"checkpoint.path={ROOT / 'configs' / 'digits.pt'}"
+    scan(load_config(ROOT / "configs" / "digits_sharpness.yaml", [*small, checkpoint]), path)
     return path
 
 

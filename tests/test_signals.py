@@ -51,6 +51,7 @@ def scanning(config: Path, *, after_points: int) -> Iterator[subprocess.Popen[st
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("milliseconds", [30, 80])
 def test_a_second_sigterm_while_the_result_is_printed_changes_nothing(config: Path, milliseconds: int) -> None:
     with scanning(config, after_points=3) as process:
@@ -63,6 +64,7 @@ def test_a_second_sigterm_while_the_result_is_printed_changes_nothing(config: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("numbers", "exit_code"),
     [
@@ -90,6 +92,7 @@ def test_a_signal_saves_and_the_same_command_finishes(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_after_a_stop_the_same_command_computes_only_what_is_missing(config: Path, landscape_process: Run) -> None:
     with scanning(config, after_points=3) as process:
         process.terminate()
@@ -127,6 +130,7 @@ def _handles(pid: int, number: signal.Signals) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_second_interrupt_ends_the_process_on_the_spot(tmp_path: Path) -> None:
     """Through a model that hangs in its forward pass, so that the polite way cannot work."""
     (tmp_path / "hanging.py").write_text(

@@ -24,10 +24,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from representative import mostly_slow
 
 from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
 from landscape_cli.grid import Axis, Grid
@@ -264,7 +265,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 # ---------------------------------------------------------------- round trip
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(surface=surfaces())
 def test_saved_surface_is_read_back_bit_for_bit(tmp_path: Path, surface: Surface) -> None:
     save_surface(surface, tmp_path / "s.h5")
@@ -378,6 +379,7 @@ def test_equal_surfaces_are_equal_files_byte_for_byte(tmp_path: Path, monkeypatc
     assert resaved.created == resaved.updated == "2023-11-14T22:13:20+00:00"
 
 
+@pytest.mark.slow
 def test_equal_surfaces_are_equal_files_across_processes(tmp_path: Path) -> None:
     for seed in "12":
         env = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": seed}
@@ -422,6 +424,7 @@ for position in random.Random(0).sample(range(8 * len(whole)), 500):
 """
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     """In a process of its own: HDF5 may crash or hang on what it should not have been given."""
     save_surface(small_surface(), tmp_path / "s.h5")
@@ -671,6 +674,7 @@ def add_a_circle(file: h5py.File) -> None:
     file["provenance/again"] = file["/"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [add_a_web_of_groups, add_a_circle])
 def test_links_in_circles_and_webs_come_to_an_end(tmp_path: Path, change: Callable[[h5py.File], None]) -> None:
     path = edited(tmp_path, change)
@@ -705,6 +709,7 @@ def add_datasets_at_one_place(file: h5py.File) -> None:
     path.write_bytes(image.replace(nowhere, struct.pack("<QQ", place, 800_000)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -779,7 +784,9 @@ def nested_surface() -> Surface:
     return surface
 
 
-@pytest.mark.parametrize("part", [*PARTS, *NESTED])
+@pytest.mark.parametrize(
+    "part", mostly_slow([*PARTS, *NESTED], "@metrics", "x", "b_loss", "radius/train_loss", "curvature/trace@cost")
+)
 def test_a_part_of_the_wrong_kind_is_refused_and_never_a_crash(tmp_path: Path, part: str) -> None:
     surface = nested_surface() if part in NESTED else None
     name, _, attribute = part.partition("@")
@@ -893,7 +900,9 @@ def test_values_of_another_shape_than_the_axes_are_refused(tmp_path: Path) -> No
         load_surface(edited(tmp_path, change))
 
 
-def test_nothing_that_a_file_names_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_a_file_names_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landscape: Callable[..., Outcome]
+) -> None:
     (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'harm')!r}, 'w').close()\ndef run(**_): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     target = {"_target_": "harmful.run", "class_path": "harmful.run", "path": "!!python/object/apply:harmful.run []"}
@@ -907,10 +916,8 @@ def test_nothing_that_a_file_names_is_imported(tmp_path: Path, monkeypatch: pyte
     )
     save_surface(surface, tmp_path / "s.h5")
     assert_same(load_surface(tmp_path / "s.h5"), surface)
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for command in (["info"], ["info", "--json"], ["plot", "-o", str(tmp_path / "s.png")]):
-        arguments = [sys.executable, "-m", "landscape_cli", command[0], str(tmp_path / "s.h5"), *command[1:]]
-        assert subprocess.run(arguments, env=env, capture_output=True, check=False).returncode == 0
+    for name, *options in (["info"], ["info", "--json"], ["plot", "-o", str(tmp_path / "s.png")]):
+        assert landscape(name, tmp_path / "s.h5", *options).exit_code == 0
     assert not (tmp_path / "harm").exists()
     assert "harmful" not in sys.modules
 
@@ -1119,6 +1126,7 @@ save_surface(small_surface(value=2.0), sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "[s]*.h5"
     save_surface(small_surface(), path)

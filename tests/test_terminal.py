@@ -20,6 +20,7 @@ from analytic import line, surface_of
 from conftest import ROOT, Outcome, Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representative import mostly_slow
 from rich.console import Console
 from screen import Cell, Screen
 
@@ -277,7 +278,12 @@ HARD: dict[str, Callable[[], Surface]] = {
 }
 
 
-@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize(
+    "name",
+    mostly_slow(
+        HARD, "all NaN", "nothing evaluated", "one point", "constant", "huge", "coordinates of all sizes", "volume"
+    ),
+)
 def test_no_surface_is_too_hard_to_show(name: str) -> None:
     surface = HARD[name]()
     for colors, encoding in (
@@ -516,7 +522,12 @@ def in_terminal(*args: object, width: int = 100, height: int = 30, **environment
 
 @pytest.mark.parametrize(
     ("environment", "kind"),
-    [({"COLORTERM": "truecolor"}, tuple), ({}, int), ({"NO_COLOR": "1"}, type(None)), ({"TERM": "dumb"}, type(None))],
+    [
+        ({"COLORTERM": "truecolor"}, tuple),
+        pytest.param({}, int, marks=pytest.mark.slow),
+        pytest.param({"NO_COLOR": "1"}, type(None), marks=pytest.mark.slow),
+        pytest.param({"TERM": "dumb"}, type(None), marks=pytest.mark.slow),
+    ],
 )
 def test_a_terminal_gets_the_colours_that_it_can_show(file: Path, environment: dict[str, str], kind: type) -> None:
     screen = in_terminal("show", file, **environment)
@@ -527,6 +538,7 @@ def test_a_terminal_gets_the_colours_that_it_can_show(file: Path, environment: d
     assert "train loss" in screen.text()
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_characters(file: Path, landscape_process: Run) -> None:
     environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     done = landscape_process("show", file, env=environment)
@@ -540,6 +552,7 @@ def test_a_pipe_gets_characters(file: Path, landscape_process: Run) -> None:
     assert "?" not in ascii_only.stdout
 
 
+@pytest.mark.slow
 def test_show_needs_no_torch(file: Path) -> None:
     code = f"""
 import sys

@@ -65,6 +65,7 @@ def test_threshold_is_kept_broken_or_open(side: str, sign: int) -> None:
         assert outcome == (expected if sign > 0 else flipped)
 
 
+@pytest.mark.slow
 @given(st.floats(0.05, 0.6), st.floats(0, 0.3))
 def test_looser_threshold_is_never_worse(value: float, more: float) -> None:
     order = ["fail", "inconclusive", "pass"]

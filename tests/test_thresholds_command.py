@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import jsonschema
 import pytest
 from conftest import Outcome, Run
+from documents import validate
 from gate_models import environment
-from test_compare_command import SCHEMA, bowl, no_constant, page, saved
+from test_compare_command import bowl, no_constant, page, saved
 
 Landscape = Callable[..., Outcome]
 
@@ -97,7 +97,7 @@ def test_json_holds_measures_and_verdicts(landscape: Landscape) -> None:
         found = landscape("sharpness", "s.h5", *options, "--json")
         assert found.exit_code == code
         report = json.loads(found.stdout, parse_constant=no_constant)
-        jsonschema.validate(report, {**SCHEMA, "$ref": "#/$defs/SharpnessReport"})
+        validate(report, "SharpnessReport")
         assert report["outcome"] == outcome
         assert [each["measure"] for each in report["verdicts"]] == ["train_loss"][: len(options)]
         assert report["measures"]["adaptive_radius"]["value"] == measured(landscape)
@@ -119,6 +119,7 @@ def test_markdown_has_the_verdict_first_and_the_measures_folded_up(landscape: La
     assert shown.texts["th"][:4] == ["measure", "new", "lies between", "allowed"]
 
 
+@pytest.mark.slow
 def test_a_real_process_writes_the_reports(landscape_process: Run) -> None:
     environ = environment(GITHUB_STEP_SUMMARY="summary.md")
     options = ("--max", "train_loss=0.1", "--min", "adaptive_radius=0.2", "--junit", "r.xml", "--github-summary")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 import tempfile
@@ -163,7 +164,7 @@ def test_a_part_of_another_scan_is_refused_and_everything_stays_as_it_was(output
     for action in (lambda: merge(parts_of(output), output), lambda: load_union(output)):
         with pytest.raises(ResumeMismatchError, match=r'checkpoint\.sha256: "aa" → "bb"') as error:
             action()
-        assert bad.name in str(error.value)
+        assert f"{bad}: " in str(error.value), "the name that it has, not the one during the merge"
         assert error.value.exit_code == 3
     assert {path: path.read_bytes() for path in (output, good, bad)} == before
     bad.unlink()
@@ -177,9 +178,10 @@ def test_a_damaged_part_is_refused_with_what_to_do(output: Path, content: bytes 
     part.write_bytes(part.read_bytes()[:-100] if content is None else content)
     before = output.read_bytes()
     for action in (lambda: merge(parts_of(output), output), lambda: load_union(output)):
-        with pytest.raises(SurfaceError, match=part.name) as error:
+        with pytest.raises(SurfaceError, match=f"{part.name}: ") as error:
             action()
         assert "Remove it, and run the scan again" in str(error.value.hint)
+        assert f"{part}: " in str(error.value), "the name that it has, not the one during the merge"
     assert output.read_bytes() == before
     assert parts_of(output) == [part]
 
@@ -244,6 +246,40 @@ def test_a_merge_that_was_interrupted_is_done_by_the_next_one(output: Path) -> N
         output.unlink()
 
 
+def test_a_part_that_is_set_aside_while_it_is_read_is_not_missed(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_surface(portion(bowl(), False), output)
+    part = save_part(bowl(), output)
+
+    def just_before_it_is_opened(path: Path) -> Surface:
+        if path == part:
+            part.rename(f"{part}.merging")
+        return load_surface(path)
+
+    monkeypatch.setattr("landscape_cli.union.load_surface", just_before_it_is_opened)
+    assert load_union(output).complete
+
+
+def test_a_merge_that_fails_replaces_no_part_that_was_written_anew(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_surface(portion(bowl(), False), output)
+    part = save_part(portion(bowl(), np.arange(30).reshape(2, 5, 3) < 9), output)
+
+    def meanwhile(aside: Path, source: Path) -> None:
+        save_surface(bowl(), part)
+        link(aside, source)
+
+    def fail(*_: object) -> None:
+        raise OutputError("full")
+
+    link = os.link
+    monkeypatch.setattr("os.link", meanwhile)
+    monkeypatch.setattr("landscape_cli.union.save_surface", fail)
+    with pytest.raises(OutputError, match="full"):
+        merge(parts_of(output), output)
+    assert load_surface(part).complete
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_the_parts() -> None:
     with tempfile.TemporaryDirectory() as name:  # not tmp_path: its parents are closed to other users
         output = Path(name) / "s.h5"
@@ -299,6 +335,18 @@ def test_merge_takes_the_parts_beside_the_file_where_none_are_named(
     outcome = landscape("merge", "-o", output)
     assert outcome.exit_code == 2
     assert "no parts beside it" in outcome.stderr
+
+
+def test_a_surface_of_another_scan_is_to_be_left_out_and_not_removed(
+    output: Path, landscape: Callable[..., Outcome]
+) -> None:
+    save_surface(bowl(), output)
+    other = output.with_name("other.h5")
+    save_surface(replace(bowl(), fingerprint="g"), other)
+    outcome = landscape("merge", other, "-o", output)
+    assert outcome.exit_code == 3
+    assert "Leave it out" in outcome.stderr
+    assert "Remove" not in outcome.stderr
 
 
 def test_merge_of_a_file_that_is_not_there_is_an_error(output: Path, landscape: Callable[..., Outcome]) -> None:

@@ -18,7 +18,7 @@ from landscape_cli.cli.reports import CurvatureRunReport, curvature_run_report
 from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.cli.scanning import seconds_of
 from landscape_cli.cli.signals import StopSignals
-from landscape_cli.share import share_of
+from landscape_cli.share import share_of_launch
 
 
 def curvature(
@@ -38,8 +38,8 @@ def curvature(
     Stopped by a signal or a crash, it continues where it was: run the same command again.
     """
     TALK.configure(quiet=quiet, verbose=verbose)
-    if share_of(os.environ).rank:
-        return  # one of several processes that were started does it, not each of them
+    if share_of_launch(os.environ).rank:
+        return  # one of the processes of a launcher does it; tasks of an array may each have a file of their own
     start = time.perf_counter()
     budget = None if time_budget is None else seconds_of(time_budget)
     with StopSignals() as signals:

@@ -77,15 +77,15 @@ class Talk:
         """Where what user code prints belongs."""
         if self._rank is None:
             return sys.stderr
-        return self._log or io.StringIO()
+        if self._log is None:
+            self._log = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for as long as this process lives
+        return self._log
 
     @property
     def stderr(self) -> Console:
         """For talk. Made anew each time: tests and notebooks replace sys.stderr."""
         if self._rank is not None:
-            width = None if self._log is None else _WIDTH_OF_FILES
-            is_quiet = self._log is None or self.verbosity == 0
-            return Console(file=self.stream, highlight=False, quiet=is_quiet, width=width)
+            return Console(file=self.stream, highlight=False, quiet=self.verbosity == 0, width=_WIDTH_OF_FILES)
         return Console(stderr=True, highlight=False, quiet=self.verbosity == 0)
 
     def note(self, message: str) -> None:

@@ -297,15 +297,17 @@ def scan_report(
     plan: PlanReport,
     config: Config,
     *,
-    has_done_its_share: bool = False,
+    may_be_done_before: bool = False,
+    is_merged: bool = True,
     num_computed: int,
     seconds: float,
     seconds_filling: float,
 ) -> ScanReport:
-    """Summarise a scan."""
+    """Summarise a scan; one of several processes may be done before the file is, or be stopped before it is merged."""
+    asked = asked_part(surface, config)
     return ScanReport(
         **info_report(surface, path).model_dump(),
-        status="complete" if asked_part(surface, config).finished else "share" if has_done_its_share else "stopped",
+        status="complete" if asked.finished and is_merged else "share" if may_be_done_before else "stopped",
         num_computed=num_computed,
         seconds=seconds,
         points_per_second=num_computed / seconds_filling if seconds_filling > 0 else None,

@@ -179,7 +179,7 @@ def _panel(preflight: Preflight) -> Panel:
     table.add_row("device", f"{preflight.device}{processes}, {preflight.precision}")
     share = preflight.share
     if not share.is_alone:
-        table.add_row("", f"process {share.rank} of {share.world_size} ({share.source})")
+        table.add_row("", f"share {share.rank} of {share.world_size} ({share.source})")
     table.add_row("engine", preflight.engine)
     if preflight.differences:
         table.add_row("", f"agrees with plain evaluation to {max(preflight.differences.values()):.1g}")

@@ -65,11 +65,17 @@ def scan(
     ] = None,
     no_sweep: Annotated[
         bool,
-        typer.Option("--no-sweep", metavar="", help="Do this share only, and not what other processes leave undone."),
+        typer.Option(
+            "--no-sweep",
+            metavar="",
+            help="Do this share only, and not what other processes leave undone; then: landscape merge.",
+        ),
     ] = False,
     log_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="What other processes than the first have to say: DIR/rank-0001.log, …"),
+        typer.Option(
+            metavar="DIR", help="Folder for what all processes but the first have to say: DIR/rank-0001.log, …"
+        ),
     ] = None,
     live: Annotated[
         bool, typer.Option("--live", metavar="", help="Show the surface here in the terminal while it is filled.")

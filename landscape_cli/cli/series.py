@@ -7,14 +7,14 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landscape_cli.cli.console import TALK, differences_in_words, duration
 from landscape_cli.cli.process import prepare_process
-from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, plan_report, scan_report
+from landscape_cli.cli.reports import PlanReport, ScanReport, SeriesReport, asked_part, plan_report, scan_report
 from landscape_cli.cli.scan_display import ScanDisplay
 from landscape_cli.cli.signals import StopRequested, StopSignals
 from landscape_cli.errors import LandscapeError, UsageError
@@ -56,11 +56,6 @@ class ScanOptions:
     live: bool = False
     share: Share = ALONE
     sweeps: bool = True
-
-    @property
-    def is_part_of_a_job(self) -> bool:
-        """Whether this process may be done before the file is."""
-        return not self.share.is_alone and (self.share.rank > 0 or not self.sweeps)
 
     def seconds_left(self) -> float:
         """Of the time budget."""
@@ -117,7 +112,7 @@ def _scan_one(
     config: Config, output: Path, options: ScanOptions, shared: SharedData, signals: StopSignals
 ) -> ScanReport | PlanReport:
     from landscape_cli.compute.scan import scan as run_scan
-    from landscape_cli.union import load_union
+    from landscape_cli.union import load_union, parts_of
 
     start = options.start if shared.batches is None else time.perf_counter()
     shown = ScanDisplay(on_preflight=signals.defer, is_dry_run=options.dry_run, is_live=options.live)
@@ -141,12 +136,18 @@ def _scan_one(
     plan = plan_report(display.seen, surface)
     if options.dry_run:
         return plan
+    united = load_union(output)
+    was_stopped = signals.requested() or options.seconds_left() <= 0
+    # curvature may still be measured by another process, and without sweeping others have their shares to do
+    points = replace(asked_part(united, config), curvature=None, curvature_map=None)
+    is_one_of_many = not options.share.is_alone and (not options.sweeps or (options.share.rank > 0 and points.finished))
     return scan_report(
-        load_union(output),
+        united,
         output,
         plan,
         config,
-        has_done_its_share=options.is_part_of_a_job and not signals.requested() and options.seconds_left() > 0,
+        may_be_done_before=is_one_of_many and not was_stopped,
+        is_merged=not (was_stopped and parts_of(output)),
         num_computed=display.num_computed,
         seconds=time.perf_counter() - start,
         seconds_filling=display.seconds_filling,
@@ -240,8 +241,9 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         TALK.note("dry run: nothing was written")
         return
     file = report.file
+    where = f"{file} and its parts" if report.parts else file
     if report.status == "share":
-        points = f"{report.num_evaluated:,} of {report.num_points:,} points are in {file} and its parts"
+        points = f"{report.num_evaluated:,} of {report.num_points:,} points are in {where}"
         TALK.note(f"this process has done its share: {points}; landscape merge puts files together")
     elif report.status == "stopped" and not report.num_evaluated:
         advice = "allow more time" if has_budget else "run the same command again"
@@ -250,7 +252,7 @@ def _print_scan(report: ScanReport | PlanReport, *, has_budget: bool) -> None:
         points = f"{report.num_evaluated:,} of {report.num_points:,} points"
         if report.radius is not None:
             points += f" and {report.radius.num_evaluated:,} of {report.radius.num_points:,} of the radius"
-        TALK.note(f"stopped: {points} are in {file}; run the same command again to go on")
+        TALK.note(f"stopped: {points} are in {where}; run the same command again to go on")
     else:
         TALK.note(f"{file}: complete; {report.num_computed:,} points computed in {duration(report.seconds)}")
         reference, differences = report.engine.get("reference"), report.engine.get("difference")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Stage
 from landscape_cli.compute.units import Units
-from landscape_cli.errors import EvaluationError
+from landscape_cli.errors import StoppedError, SurfaceError
 from landscape_cli.locks import turn
 from landscape_cli.share import Share
 from landscape_cli.storage import load_surface, remove_leftovers, save_surface
@@ -37,13 +37,15 @@ from landscape_cli.union import (
     unite,
 )
 
-# A look at the parts of the others takes at most a twentieth of the time.
-_SECONDS_BETWEEN_LOOKS, _LOOK_COST_FACTOR = 1.0, 20.0
+# A look at the parts of the others takes at most a twentieth of the time, and all together read at most a thousand
+# parts a second while everybody has work of their own.
+_SECONDS_BETWEEN_LOOKS, _LOOK_COST_FACTOR, _LOOKS_PER_SECOND = 1.0, 20.0, 1000.0
 # Every process touches its part so often that all together touch a hundred a second at most.
 _SECONDS_BETWEEN_BEATS, _BEATS_PER_SECOND = 1.0, 100.0
 _BEATS_UNTIL_DEAD = 8
-_SECONDS_TO_WAIT = 0.1
-_SECONDS_PER_SWEEP = 1.0
+_BEATS_TO_WAIT = 0.1
+# Who lives but brings nothing for this many times as long as its work should take is not waited for any more.
+_MAX_SLOWNESS = 4.0
 
 _Stamp = tuple[int, int, int]
 
@@ -82,7 +84,8 @@ class Crew:
         self._stamp: _Stamp | None = None
         self._founding = ExitStack()
         self._seen: dict[Path, _Seen] = {}
-        self._next_look = self._next_beat = 0.0
+        self._next_look = self._next_beat = self._look_cost = 0.0
+        self._waiting_since: float | None = None
         self._random = random.Random(str(self.part))  # noqa: S311  # so that not all sweep the same corner
 
     # ------------------------------------------------------------ the file
@@ -100,6 +103,7 @@ class Crew:
 
         Raises:
             SurfaceError: The file or a part is damaged, or of another scan.
+            StoppedError: This process is to stop while it waits.
         """
         self._founding.close()
         self._founding = ExitStack()
@@ -118,21 +122,23 @@ class Crew:
         Raises:
             OvertakenError: Another process has written it meanwhile.
             OutputError: It cannot be written.
+            StoppedError: This process is to stop while it waits.
         """
         with self._founding:
-            if self._stamp is None:
-                save_surface(surface, self.output)
-            elif is_changed:
+            if self._stamp is not None and is_changed:
                 self._take_turn(self._founding)
+                if parts_of(self.output):  # which would not fit any more
+                    merge(parts_of(self.output), self.output)
                 if _stamp(self.output) != self._stamp:
                     raise OvertakenError
+            if self._stamp is None or is_changed:
                 save_surface(surface, self.output)
-        self._stamp = _stamp(self.output)
+                self._stamp = _stamp(self.output)  # what comes later is not in ``surface``
         self._view, self._own = surface, _without_points(surface)
 
     def _take_turn(self, stack: ExitStack) -> None:
         if not stack.enter_context(turn(self.output, self._should_stop)):
-            raise EvaluationError(f"{self.output}: stopped while waiting for another process", hint="Run it again.")
+            raise StoppedError(f"{self.output}: stopped while waiting for another process", hint="Run it again.")
 
     @contextmanager
     def concluding(self, is_over: Callable[[], bool]) -> Iterator[Surface | None]:
@@ -142,6 +148,7 @@ class Crew:
             The file; None where another process has it, and this one need not wait for it, or should stop.
         """
         merged = False
+        self._stamp = None  # also a file that was looked at may have all points of this process
 
         def give_up() -> bool:
             nonlocal merged
@@ -223,10 +230,25 @@ class Crew:
         found = _stamp(self.output)
         if found is not None and found != self._stamp:
             self._stamp = found
-            num_new += unite(self._view, load_surface(self.output), self.output)
+            num_new += self._unite_file(self._view)
         end = time.monotonic()
-        self._next_look = end + max(_SECONDS_BETWEEN_LOOKS, _LOOK_COST_FACTOR * (end - start))
+        self._look_cost = end - start
+        self._next_look = end + max(self._seconds_between_looks, _LOOK_COST_FACTOR * self._look_cost)
         return num_new > 0
+
+    def _unite_file(self, view: Surface) -> int:
+        file = load_surface(self.output)
+        try:
+            return unite(view, file, self.output)
+        except SurfaceError as error:
+            again = "Nothing is lost. Run the command again; with the options of the others, if it says the same."
+            raise type(error)(f"{error}\nAnother process has changed it meanwhile.", hint=again) from error
+
+    @property
+    def _seconds_between_looks(self) -> float:
+        if self.share.rank == 0:  # it shows how far all are
+            return self._seconds_between_beats
+        return max(_SECONDS_BETWEEN_LOOKS, self.share.world_size**2 / _LOOKS_PER_SECOND)
 
     def shares_alive(self) -> list[tuple[int, int]]:
         """Rank and world size of the others whose parts have changed not long ago."""
@@ -238,19 +260,21 @@ class Crew:
         """Which of the units belong to this process."""
         return np.arange(self.share.rank, len(units), self.share.world_size)
 
-    def sweep(self, units: Units, num_ahead: int, num_wanted: int) -> Sequence[int] | None:
+    def sweep(self, units: Units, num_ahead: int, num_wanted: int, seconds_ahead: float = 0.0) -> Sequence[int] | None:
         """What to do when the own units are done.
 
         Args:
             units: Of the whole grid.
             num_ahead: How many units a process may have under way.
-            num_wanted: How many this process can do until it looks again.
+            num_wanted: How many this process can do in a second.
+            seconds_ahead: What these units ahead take.
 
         Returns:
             Units that are missing and that probably nobody has under way; none of them where it is better to wait a
             moment; None where nothing is missing.
         """
-        self.look(always=True)
+        if self.look(always=True):
+            self._waiting_since = None
         missing = units.missing()
         if not len(missing) or not self.sweeps:
             return None
@@ -258,9 +282,15 @@ class Crew:
         under_way = [missing[missing % world_size == rank][:num_ahead] for rank, world_size in alive]
         free = np.setdiff1d(missing, np.concatenate(under_way)) if under_way else missing
         if not len(free):
-            time.sleep(_SECONDS_TO_WAIT)
-            return []
+            now = time.monotonic()
+            self._waiting_since = self._waiting_since or now
+            patience = max(_BEATS_UNTIL_DEAD * self._seconds_between_beats, _MAX_SLOWNESS * seconds_ahead)
+            if now - self._waiting_since < patience:
+                time.sleep(_BEATS_TO_WAIT * self._seconds_between_beats)
+                return []
+            free = missing  # who has them lives, but does not get on: nobody waits for ever
         # the last ones first: who owns them comes from the other end
+        num_wanted = int(num_wanted * max(1.0, _LOOK_COST_FACTOR * self._look_cost))
         share = max(1, min(num_wanted, len(free) // (len(alive) + 1)))
         start = len(free) - share if len(alive) < 2 else self._random.randrange(len(free) - share + 1)
         return [int(unit) for unit in free[start : start + share]]

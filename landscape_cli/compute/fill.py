@@ -114,6 +114,7 @@ class _Supply:
         self._units_per_block = _groups_per_block(worker, seconds_per_point)
         seconds = max(seconds_per_point * worker.plan.points_per_call, 1e-6)
         self._units_per_second = max(1, int(1.0 / seconds))
+        self._seconds_per_unit = seconds
         self._size = min(max(1, int(_SECONDS_PER_TASK / (seconds * self._units_per_block))), _MAX_BLOCKS_PER_TASK)
 
     def first(self) -> deque[Task]:
@@ -129,7 +130,8 @@ class _Supply:
             return None
         saver.save()  # so that the others know
         num_ahead = 2 * self._num_workers * self._size * self._units_per_block
-        found = self._crew.sweep(self._units, num_ahead, self._units_per_second * self._num_workers)
+        seconds = num_ahead * self._seconds_per_unit / self._num_workers
+        found = self._crew.sweep(self._units, num_ahead, self._units_per_second * self._num_workers, seconds)
         return None if found is None else self._tasks(found)
 
     def prune(self, tasks: deque[Task]) -> None:

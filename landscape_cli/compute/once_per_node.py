@@ -6,6 +6,7 @@ jobs have left is removed by the next one.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -24,7 +25,9 @@ from landscape_cli.share import Share
 _ROOM = "Set runtime.cache to a folder of this machine with more space, or a smaller data.<split>.num_examples."
 
 
-def decode_once_per_node(decode: Callable[[], Batches], share: Share, cache: Path | None, split: str) -> Batches:
+def decode_once_per_node(
+    decode: Callable[[], Batches], share: Share, cache: Path | None, split: str, recipe: str
+) -> Batches:
     """The data of a split, decoded by whichever process of this machine is the first.
 
     Args:
@@ -32,6 +35,7 @@ def decode_once_per_node(decode: Callable[[], Batches], share: Share, cache: Pat
         share: Of this process.
         cache: Folder of the machine; None for the system's temporary folder.
         split: Its name.
+        recipe: What makes the data, so that a launcher can start processes for several data sets.
 
     Raises:
         OutputError: There is no room, or the folder is another user's.
@@ -39,7 +43,8 @@ def decode_once_per_node(decode: Callable[[], Batches], share: Share, cache: Pat
     """
     folder = _own_folder(cache or Path(tempfile.gettempdir()))
     _remove_leftovers(folder)
-    path = folder / f"{_job()}-{split}.pt"
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    path = folder / f"{_job()}-{split}-{digest}.pt"
     opened = path.with_suffix(".opened")
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():

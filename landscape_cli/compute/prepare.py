@@ -67,7 +67,8 @@ def one_thread_per_process(runtime: RuntimeConfig, device: torch.device, share: 
     on every machine of the same kind.
     """
     before = torch.get_num_threads()
-    here = share.num_cores or num_cores() // share.local_world_size
+    # a launcher may bind each process to its cores, or leave all of them to all
+    here = min(share.num_cores, num_cores()) if share.num_cores else num_cores() // share.local_world_size
     cores = max(1, min(before, here))  # OMP_NUM_THREADS is respected
     if device.type == "cpu":
         torch.set_num_threads(cores if runtime.processes == 1 else 1)

@@ -250,7 +250,11 @@ def _attempt(
     with ExitStack() as stack:
         crew = None
         if output and not dry_run:
-            crew = _enter_output(stack, Crew(share, output, sweeps=sweeps, should_stop=should_stop), overwrite)
+            crew = _enter_output(
+                stack,
+                Crew(share, output, sweeps=sweeps, should_stop=partial(_is_over, None, should_stop, deadline)),
+                overwrite,
+            )
         cores = stack.enter_context(one_thread_per_process(runtime, devices[0], share))
         existing = crew.existing() if crew else existing_surface(output, overwrite=overwrite)
         before = existing and _beside_points(existing)
@@ -293,9 +297,9 @@ def _attempt(
         if crew is not None:
             saver = Saver(lambda: crew.own, crew.part, runtime.save_every, is_saved=False)
             _fill(surface, worker, team, saver, observer, is_over, preflight, crew)
-            return _conclude(surface, crew, curvature, runtime.save_every, cores, is_over)
-        is_saved = existing is not None and not is_changed
-        saver = Saver(lambda: surface, output, runtime.save_every, is_saved=is_saved)
+            return _conclude(surface, crew, problem, curvature, runtime, cores, is_over)
+        _remove_parts(output if overwrite else None)
+        saver = Saver(lambda: surface, output, runtime.save_every, is_saved=existing is not None and not is_changed)
         _fill(surface, worker, team, saver, observer, is_over, preflight)
         if curvature is not None and not is_over():
             measure_curvature(surface, curvature, saver, cores, is_over)
@@ -362,10 +366,7 @@ def _enter_output(stack: ExitStack, crew: Crew, overwrite: bool) -> Crew | None:
         stack.enter_context(exclusive(output))
         crew.clean()
         parts = parts_of(output)
-        if overwrite:
-            for part in parts:
-                part.unlink()
-        elif parts:
+        if parts and not overwrite:
             merge(parts, output)
         return None
     if overwrite:
@@ -375,6 +376,12 @@ def _enter_output(stack: ExitStack, crew: Crew, overwrite: bool) -> Crew | None:
         )
     stack.callback(_clean, crew, stack.enter_context(together(output)))
     return stack.enter_context(crew)
+
+
+def _remove_parts(output: Path | None) -> None:
+    """Start anew with the first save: before, the scan may be refused, and must have changed nothing."""
+    for part in parts_of(output) if output is not None else ():
+        part.unlink()
 
 
 def _clean(crew: Crew, is_last: Callable[[], bool]) -> None:
@@ -393,21 +400,22 @@ def _save_for_others(surface: Surface, problem: Problem, settings: Settings, out
 def _conclude(
     surface: Surface,
     crew: Crew,
+    problem: Problem,
     curvature: CurvatureStage | None,
-    save_every: float,
+    runtime: RuntimeConfig,
     cores: int,
     is_over: Callable[[], bool],
 ) -> Surface:
     """Merge the parts once nothing is missing, and measure the curvature in one of the processes."""
-    radius = surface.radius
+    radius = surface.radius if problem.radius is not None else None
     is_done = surface.complete and (radius is None or radius.complete)
-    if is_over() or not (is_done or not crew.sweeps):
+    if is_over() or (crew.sweeps and not is_done):
         return surface
     with crew.concluding(is_over) as merged:
         if merged is None:
             return surface
-        if curvature is not None and is_done and not is_over() and not merged.finished:
-            saver = Saver(lambda: merged, crew.output, save_every, is_saved=True)
+        if curvature is not None and is_done and not is_over():
+            saver = Saver(lambda: merged, crew.output, runtime.save_every, is_saved=True)
             measure_curvature(merged, curvature, saver, cores, is_over)
         return merged
 

@@ -38,7 +38,13 @@ class Decoder:
         where = partial(config.where, "data", split, "dataset")
         dataset = instantiate(section.dataset, where)
         return self.decode(
-            split, dataset, where(), section.batch_size, num_examples=section.num_examples, seed=section.seed
+            split,
+            dataset,
+            where(),
+            section.batch_size,
+            num_examples=section.num_examples,
+            seed=section.seed,
+            recipe=section.model_dump_json(),
         )
 
     def decode(
@@ -50,8 +56,12 @@ class Decoder:
         *,
         num_examples: int | None = None,
         seed: int = 0,
+        recipe: str = "",
     ) -> Batches:
-        """Decode a dataset, in memory as long as the budget lasts; arguments as for `load_batches`."""
+        """Decode a dataset, in memory as long as the budget lasts.
+
+        Arguments as for `load_batches`; ``recipe`` is what makes the dataset, the same for all processes.
+        """
         load = partial(
             load_batches,
             dataset,
@@ -68,7 +78,7 @@ class Decoder:
         )
         is_large = self._left is not None and expected_nbytes(dataset, num_examples) > self._left
         if self._share.local_world_size > 1 and is_large:
-            batches = decode_once_per_node(load, self._share, self._runtime.cache, split)
+            batches = decode_once_per_node(load, self._share, self._runtime.cache, split, recipe)
         else:
             batches = load()
         if self._left is not None and batches.where_held == "memory":
