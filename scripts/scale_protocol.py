@@ -21,12 +21,14 @@ from scripts.scale_files import CHANGES_PER_MERGED, CHANGES_PER_SAVE, Filesystem
 SAVE_EVERY = 1.0
 # Times its own cost, from one save to the next, and from a look at the parts of others to the next.
 SAVE_COST_FACTOR, LOOK_COST_FACTOR = 6.0, 20.0
-SECONDS_BETWEEN_LOOKS = 1.0
+# All together look at so many parts a second at most, while they have work of their own.
+SECONDS_BETWEEN_LOOKS, LOOKS_PER_SECOND = 1.0, 1000.0
 # Units that are missing, at the head of the list of a live process, that are left to it; who is dead has missed so many
 # heartbeats. With more than a hundred processes the heart beats so much slower that there are no more of them.
 HEAD, PATIENCE, HEARTBEATS_PER_SECOND = 2, 8, 100.0
-# Until somebody who finds nothing to do looks again, and what is swept up in between.
-SECONDS_TO_WAIT, SECONDS_PER_SWEEP = 0.1, 1.0
+# Heartbeats until somebody who finds nothing to do looks again, and how many times as long as it should take the work
+# of a live process is waited for.
+BEATS_TO_WAIT, MAX_SLOWNESS = 0.1, 4.0
 # Operations of a process that starts, while the others wait for their turn.
 OPERATIONS_PER_TURN = 6
 _SECONDS_PER_TASK = 0.1
@@ -49,8 +51,7 @@ class Scenario:
         order: Unit u belongs to worker u mod W (``"strides"``), or each worker has one block of them.
         sweep: Whether a worker that is done takes what others have not done. If not, each has a file of its own, and
             nobody looks at those of others.
-        looks_from_start: Whether it looks at the parts of others while it has something of its own to do.
-        long_sweeps: Whether it takes as much of that as lasts twenty times as long as its last look, and not a second.
+        looks_from_start: Whether it looks at the parts of others also while it has something of its own to do.
         group: Workers that see each other's parts; None for all.
         layout: Of the parts, see `scale_files.stored`.
         fan_in: Of the merge; None for one process.
@@ -71,7 +72,6 @@ class Scenario:
     order: Literal["strides", "blocks"] = "strides"
     sweep: bool = True
     looks_from_start: bool = True
-    long_sweeps: bool = False
     group: int | None = None
     layout: Layout = "dense"
     fan_in: int | None = None
@@ -195,7 +195,7 @@ class _Worker:
         self.part = -1  # number of the part in its group; -1 for none yet
         self.own, self.swept = 0, 0  # points in the part
         self.last_save = self.save_cost = 0.0
-        self.next_look = 0.0
+        self.next_look, self.num_new = 0.0, 0  # parts that were new to it
         self.seen_at = self.seen_before = -math.inf  # when the last two looks began
 
 
@@ -455,7 +455,7 @@ class _Simulation:
     def _do(self, worker: _Worker, units: NDArray[np.int64], *, is_own: bool) -> Iterator[Request]:
         """Compute units; save, and look at the parts of others, whenever it is time to."""
         scenario = self.scenario
-        looks = scenario.sweep and scenario.looks_from_start and is_own
+        looks = scenario.sweep and (scenario.looks_from_start or not is_own)
         ends, begin, worked = np.cumsum(self.seconds[units] * worker.factor), 0, 0.0
         while begin < len(units):
             save_due = worker.last_save + self._seconds_between_saves(worker)
@@ -489,37 +489,46 @@ class _Simulation:
     def _sweep(self, worker: _Worker) -> Iterator[Request]:
         """What others have not done, until nothing is missing."""
         scenario, group = self.scenario, self.groups[worker.number // self.size_of_group]
-        of_one, turns = scenario.points_per_unit * scenario.seconds_per_point, 1
+        of_one = worker.factor * scenario.points_per_unit * scenario.seconds_per_point
+        patience = max(PATIENCE * scenario.heartbeat, MAX_SLOWNESS * HEAD * of_one)
+        turns, waiting_since = 1, math.inf
         while True:
-            begin = self.now
+            begin, looked = self.now, worker.num_new
             yield from self._look(worker, turns)
-            dear = LOOK_COST_FACTOR * (self.now - begin) if scenario.long_sweeps else 0.0
-            num_wanted = max(1, int(max(SECONDS_PER_SWEEP, dear) / of_one))
+            cost = (self.now - begin) / turns
             yield TIME, turns * self.costs.missing(scenario.num_points)
-            if not group.left:
-                if group.left == 0:
-                    group.left = -1  # seen
-                    self.num_seen += 1
-                    self.outcome.seen = self.now
+            if group.left <= 0:
+                self._see(group)
                 return
-            if group.left < 0:
-                return
+            if worker.num_new > looked:
+                waiting_since = math.inf
+            num_wanted = int(max(1, int(1.0 / of_one)) * max(1.0, LOOK_COST_FACTOR * cost))
             units = self._choose(worker, group, num_wanted)
             if not len(units):
-                turns = self._turns_at_once(group)
-                yield TIME, turns * SECONDS_TO_WAIT
-                continue
+                waiting_since = min(waiting_since, self.now)
+                if self.now - waiting_since < patience:
+                    turns = self._turns_at_once(group)
+                    yield TIME, turns * BEATS_TO_WAIT * scenario.heartbeat
+                    continue
+                units = self._choose(worker, group, num_wanted, head=0)
             turns = 1
             yield from self._do(worker, units, is_own=False)
             if worker.unsaved:
                 yield from self._save(worker)
+
+    def _see(self, group: _Group) -> None:
+        """Somebody sees that nothing is missing; the first one counts."""
+        if group.left == 0:
+            group.left = -1
+            self.num_seen += 1
+            self.outcome.seen = self.now
 
     def _turns_at_once(self, group: _Group) -> int:
         """How often somebody looks within seconds who finds nothing to do: so many looks are simulated as one."""
         if math.isinf(self.files.operations_of_one):
             return 1
         look = (2.0 + group.num_parts) / self.files.operations_of_one + self.costs.missing(self.scenario.num_points)
-        return max(1, int(_SECONDS_AT_ONCE / (SECONDS_TO_WAIT + look)))
+        return max(1, int(_SECONDS_AT_ONCE / (BEATS_TO_WAIT * self.scenario.heartbeat + look)))
 
     def _look(self, worker: _Worker, turns: int = 1) -> Iterator[Request]:
         """List the folder, ask for the status of all parts, and read those that are new since the last look.
@@ -541,12 +550,15 @@ class _Simulation:
         yield STATS, turns * (2.0 + len(changed)) + num  # the folder, the file, each part; opening those that are new
         costs = self.costs
         if num:
+            worker.num_new += num
             mean = points / num
             read = num * costs.size(mean)
             yield BYTES, read
             self.outcome.bytes_read += read
             yield TIME, num * (costs.load(mean) + costs.unite(mean))
-        worker.next_look = self.now + max(SECONDS_BETWEEN_LOOKS, LOOK_COST_FACTOR * (self.now - begin))
+        pause = max(SECONDS_BETWEEN_LOOKS, len(group.numbers) ** 2 / LOOKS_PER_SECOND)
+        pause = pause if worker.number else self.scenario.heartbeat  # it shows how far all are
+        worker.next_look = self.now + max(pause, LOOK_COST_FACTOR * (self.now - begin))
 
     def _save(self, worker: _Worker, after: float = 0.0) -> Iterator[Request]:
         """Replace the part with one that has all that is computed, when that is done."""
@@ -604,7 +616,7 @@ class _Simulation:
         if not self.points_left and math.isinf(self.outcome.filled):
             self.outcome.filled = self.now
 
-    def _choose(self, worker: _Worker, group: _Group, num_wanted: int) -> NDArray[np.int64]:
+    def _choose(self, worker: _Worker, group: _Group, num_wanted: int, head: int = HEAD) -> NDArray[np.int64]:
         """Units of the group that are in no part and are not left to their owners.
 
         Some at random, at most a fair share of them; with one other process alive the last ones.
@@ -614,7 +626,7 @@ class _Simulation:
         is_alive = (beats > since) | (beats > worker.seen_before)
         is_alive[worker.number - numbers[0]] = False
         left = self.left[numbers]
-        free = np.where(is_alive, np.maximum(left - HEAD, 0), left)
+        free = np.where(is_alive, np.maximum(left - head, 0), left)
         ends = np.cumsum(free)
         total, others = int(ends[-1]), int(np.count_nonzero(is_alive))
         if not total:
@@ -624,7 +636,7 @@ class _Simulation:
         found = []
         for each in drawn.tolist():
             index = int(np.searchsorted(ends, each, side="right"))
-            number, skipped = int(numbers[index]), HEAD if is_alive[index] else 0
+            number, skipped = int(numbers[index]), head if is_alive[index] else 0
             place = int(np.flatnonzero(~self.saved[number])[skipped + each - int(ends[index] - free[index])])
             found.append(int(self.workers[number].units[place]))
         return np.sort(found)[-most:]

@@ -233,15 +233,15 @@ TROUBLE: Mapping[str, Mapping[str, Any]] = {
 
 
 def troubles(study: Study, run: Runner, files: Filesystem) -> dict[str, list[dict[str, Any]]]:
-    """Stragglers and failures: one output of several, as the protocol is and with fewer looks, and the whole scan."""
+    """Stragglers and failures: one output of several, also with looks only when done, and the whole scan."""
     few, group = study.workers // study.outputs, study.workers // study.outputs
     sparse: dict[str, Any] = {"looks_from_start": False, "layout": "sparse", "save_every": 300.0, "group": group}
-    seldom: dict[str, Any] = {"looks_from_start": False, "long_sweeps": True}
+    seldom: dict[str, Any] = {"looks_from_start": False}
     one, part = study.num_points // study.outputs, divided(files, study.outputs)
     return {
         "as it is": [run(name, scan_of(one, few, **each), part) for name, each in TROUBLE.items()],
-        "fewer looks": [
-            run(f"fewer looks: {name}", scan_of(one, few, **seldom, **each), part) | {"name": name}
+        "looks when done": [
+            run(f"looks when done: {name}", scan_of(one, few, **seldom, **each), part) | {"name": name}
             for name, each in TROUBLE.items()
         ],
         "sparse": [

@@ -146,7 +146,6 @@ def check(found: Outcome, num_points: int, points_per_unit: int) -> None:
     restart_after=st.floats(0, 50),
     slow_share=st.sampled_from([0.0, 0.5]),
     looks_from_start=st.booleans(),
-    long_sweeps=st.booleans(),
     group=st.sampled_from([None, 2]),
     preempted_share=st.sampled_from([0.0, 0.5, 1.0]),
     back_after=st.floats(0, 50),
