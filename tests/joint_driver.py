@@ -47,6 +47,11 @@ def wait_for(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a child has come to its end."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def read_all_the_time(output: Path, pipe: int) -> None:
     """Open the file and its parts until SIGTERM, then tell how often that was done, and what could not be read."""
     num_reads, unreadable = 0, []
@@ -84,22 +89,26 @@ class Writers:
 
     def __init__(self, config: str, output: Path, moments: random.Random) -> None:
         self.config, self.output, self._moments = config, output, moments
-        self.running: dict[int, tuple[int, float, set[Path]]] = {}
+        self.running: dict[int, tuple[int, set[Path]]] = {}
         self.seconds_lost: list[float] = []
         self.killed = 0
 
     def start_missing(self) -> None:
         for rank in range(WORLD_SIZE):
             if rank not in self.running:
-                before, lives = set(parts_of(self.output)), self._moments.uniform(0.0, 2.0)
-                pid = start(self.config, str(self.output), rank)
-                self.running[rank] = pid, time.time() + lives, before
+                before = set(parts_of(self.output))
+                self.running[rank] = start(self.config, str(self.output), rank), before
 
     def kill_one(self) -> bool:
-        """Kill whoever is to die next; False where it had come to its end before."""
-        rank = min(self.running, key=lambda each: self.running[each][1])
-        pid, moment, before = self.running.pop(rank)
-        time.sleep(max(0.0, moment - time.time()))
+        """Kill one of them, in turn; False where it had come to its end before.
+
+        Every third time at any moment from its start, else at any moment from its first save.
+        """
+        rank = self.killed % WORLD_SIZE
+        pid, before = self.running.pop(rank)
+        while self.killed % 3 and own_part(self.output, rank, before) is None and not has_ended(pid):
+            time.sleep(0.005)
+        time.sleep(self._moments.uniform(0.0, 1.2))
         part, now = own_part(self.output, rank, before), time.time()
         os.kill(pid, signal.SIGKILL)
         status = wait_for(pid)
@@ -115,7 +124,7 @@ class Writers:
     def finish(self) -> list[int]:
         """Let both come to their end."""
         self.start_missing()
-        codes = [wait_for(pid) for pid, _, _ in self.running.values()]
+        codes = [wait_for(pid) for pid, _ in self.running.values()]
         self.running.clear()
         return codes
 
