@@ -565,7 +565,7 @@ class _Simulation:
             yield BYTES, read
             self.outcome.bytes_read += read
             yield TIME, num * (costs.load(mean) + costs.unite(mean))
-        pause = max(SECONDS_BETWEEN_LOOKS, len(group.numbers) ** 2 / LOOKS_PER_SECOND)
+        pause = max(SECONDS_BETWEEN_LOOKS, self.scenario.num_workers * len(group.numbers) / LOOKS_PER_SECOND)
         pause = pause if worker.number else self.scenario.heartbeat  # it shows how far all are
         worker.next_look = self.now + max(pause, LOOK_COST_FACTOR * (self.now - begin))
 
