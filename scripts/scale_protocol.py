@@ -51,7 +51,8 @@ class Scenario:
         order: Unit u belongs to worker u mod W (``"strides"``), or each worker has one block of them.
         sweep: Whether a worker that is done takes what others have not done. If not, each has a file of its own, and
             nobody looks at those of others.
-        looks_from_start: Whether it looks at the parts of others also while it has something of its own to do.
+        reads: Which parts of others a worker reads while it has something of its own to do: all, or only those of
+            workers that sweep, which may have taken something from its list.
         group: Workers that see each other's parts; None for all.
         layout: Of the parts, see `scale_files.stored`.
         fan_in: Of the merge; None for one process.
@@ -71,7 +72,7 @@ class Scenario:
     spread: float = 0.25
     order: Literal["strides", "blocks"] = "strides"
     sweep: bool = True
-    looks_from_start: bool = True
+    reads: Literal["all", "sweepers"] = "all"
     group: int | None = None
     layout: Layout = "dense"
     fan_in: int | None = None
@@ -196,7 +197,8 @@ class _Worker:
         self.own, self.swept = 0, 0  # points in the part
         self.last_save = self.save_cost = 0.0
         self.next_look, self.num_new = 0.0, 0  # parts that were new to it
-        self.seen_at = self.seen_before = -math.inf  # when the last two looks began
+        self.seen_at = -math.inf  # when the last look began that read all
+        self.seen_swept_at = self.seen_before = -math.inf  # and the last two of any kind
 
 
 class _Group:
@@ -207,12 +209,14 @@ class _Group:
         self.num_parts = 0
         self.sizes = np.zeros(len(numbers))  # as points of a dense file
         self.saved_at = np.full(len(numbers), -math.inf)
+        self.swept_at = np.full(len(numbers), -math.inf)  # when points of others were added
 
     def new_part(self) -> int:
         """The number of one more."""
         if self.num_parts == len(self.sizes):
             self.sizes = np.concatenate([self.sizes, np.zeros(self.num_parts)])
-            self.saved_at = np.concatenate([self.saved_at, np.full(self.num_parts, -math.inf)])
+            never = np.full(self.num_parts, -math.inf)
+            self.saved_at, self.swept_at = (np.concatenate([each, never]) for each in (self.saved_at, self.swept_at))
         self.num_parts += 1
         return self.num_parts - 1
 
@@ -334,7 +338,7 @@ class _Simulation:
         worker.alive = True
         self.born[worker.number] = self.now
         worker.part, worker.own, worker.swept = -1, 0, 0
-        worker.seen_at = worker.seen_before = -math.inf
+        worker.seen_at = worker.seen_swept_at = worker.seen_before = -math.inf
         worker.next_look = 0.0
         worker.process = self._live(worker)
         if not math.isinf(self.scenario.hours_between_failures):
@@ -455,7 +459,7 @@ class _Simulation:
     def _do(self, worker: _Worker, units: NDArray[np.int64], *, is_own: bool) -> Iterator[Request]:
         """Compute units; save, and look at the parts of others, whenever it is time to."""
         scenario = self.scenario
-        looks = scenario.sweep and (scenario.looks_from_start or not is_own)
+        looks = scenario.sweep
         ends, begin, worked = np.cumsum(self.seconds[units] * worker.factor), 0, 0.0
         while begin < len(units):
             save_due = worker.last_save + self._seconds_between_saves(worker)
@@ -474,7 +478,7 @@ class _Simulation:
                 worker.unsaved.append(worker.current)
                 worker.current = None
             if looks and self.now >= worker.next_look - tolerance:
-                yield from self._look(worker)
+                yield from self._look(worker, sweepers_only=is_own and scenario.reads == "sweepers")
                 left = units[begin:]
                 is_done = self.saved[self.owner[left], self.place[left]]
                 if is_done.any():
@@ -530,7 +534,7 @@ class _Simulation:
         look = (2.0 + group.num_parts) / self.files.operations_of_one + self.costs.missing(self.scenario.num_points)
         return max(1, int(_SECONDS_AT_ONCE / (BEATS_TO_WAIT * self.scenario.heartbeat + look)))
 
-    def _look(self, worker: _Worker, turns: int = 1) -> Iterator[Request]:
+    def _look(self, worker: _Worker, turns: int = 1, *, sweepers_only: bool = False) -> Iterator[Request]:
         """List the folder, ask for the status of all parts, and read those that are new since the last look.
 
         What it then knows is what is in them when all are read: with long looks that favours the protocol.
@@ -538,15 +542,20 @@ class _Simulation:
         Args:
             worker: Who looks.
             turns: How often, if there is nothing new.
+            sweepers_only: Whether it reads only the parts of workers that sweep, which their names could say.
         """
         group, begin = self.groups[worker.number // self.size_of_group], self.now
         self._stop_beating(worker)
         self.outcome.looks += turns
-        changed = group.saved_at[: group.num_parts] > worker.seen_at
+        if sweepers_only:
+            changed = group.swept_at[: group.num_parts] > worker.seen_swept_at
+        else:
+            changed = group.saved_at[: group.num_parts] > worker.seen_at
+            worker.seen_at = begin
+        worker.seen_before, worker.seen_swept_at = worker.seen_swept_at, begin
         if worker.part >= 0:
             changed[worker.part] = False
         num, points = int(np.count_nonzero(changed)), float(group.sizes[: group.num_parts][changed].sum())
-        worker.seen_before, worker.seen_at = worker.seen_at, begin
         yield STATS, turns * (2.0 + len(changed)) + num  # the folder, the file, each part; opening those that are new
         costs = self.costs
         if num:
@@ -556,7 +565,7 @@ class _Simulation:
             yield BYTES, read
             self.outcome.bytes_read += read
             yield TIME, num * (costs.load(mean) + costs.unite(mean))
-        pause = max(SECONDS_BETWEEN_LOOKS, len(group.numbers) ** 2 / LOOKS_PER_SECOND)
+        pause = max(SECONDS_BETWEEN_LOOKS, self.scenario.num_workers * len(group.numbers) / LOOKS_PER_SECOND)
         pause = pause if worker.number else self.scenario.heartbeat  # it shows how far all are
         worker.next_look = self.now + max(pause, LOOK_COST_FACTOR * (self.now - begin))
 
@@ -576,9 +585,11 @@ class _Simulation:
         if worker.part < 0:
             worker.part = group.new_part()
             self.part_times.append(self.now)
-        worker.own, worker.swept = own, swept
         worker.last_save, worker.save_cost = begin, self.now - begin
         group.sizes[worker.part], group.saved_at[worker.part] = size, self.now
+        if swept > worker.swept:
+            group.swept_at[worker.part] = self.now
+        worker.own, worker.swept = own, swept
         worker.unsaved, worker.current = [], None
         for segment in segments:
             self._enter(worker, group, segment)

@@ -193,7 +193,7 @@ def ways(study: Study, run: Runner, files: Filesystem) -> list[dict[str, Any]]:
     """One scan in several ways, nothing going wrong; the first ones with what there is today."""
     num, workers, group = study.num_points, study.workers, study.workers // study.outputs
     one = scan_of(num // study.outputs, group)
-    later: dict[str, Any] = {"looks_from_start": False}
+    who: dict[str, Any] = {"reads": "sweepers"}
     seldom: dict[str, Any] = {"save_every": 300.0, "layout": "sparse"}
     own: dict[str, Any] = {"save_every": 300.0, "layout": "own", "order": "blocks"}
     tree: dict[str, Any] = {"sweep": False, "fan_in": FAN_INS[0]}
@@ -202,12 +202,12 @@ def ways(study: Study, run: Runner, files: Filesystem) -> list[dict[str, Any]]:
         run("as it is", scan_of(num, workers), files),
         run(f"`--no-sweep`, a file each, merged {FAN_INS[0]} at a time", scan_of(num, workers, **tree), files),
         run(outputs, one, divided(files, study.outputs)),
-        run(f"{outputs}, looks when done", replace(one, **later), divided(files, study.outputs)),
-        run("looks when done", scan_of(num, workers, **later), files),
-        run("looks when done, parts of own rows", scan_of(num, workers, **later, **own), files),
+        run(f"{outputs}, reading only who sweeps", replace(one, **who), divided(files, study.outputs)),
+        run("reading only who sweeps", scan_of(num, workers, **who), files),
+        run("the same, parts of own rows", scan_of(num, workers, **who, **own), files),
         run("sparse parts", scan_of(num, workers, **seldom), files),
-        run("looks when done, sparse parts", scan_of(num, workers, **later, **seldom), files),
-        run(f"looks when done, sparse, among {group}", scan_of(num, workers, **later, **seldom, group=group), files),
+        run("reading only who sweeps, sparse parts", scan_of(num, workers, **who, **seldom), files),
+        run(f"the same, sweep among {group}", scan_of(num, workers, **who, **seldom, group=group), files),
     ]
     for each in found:
         if each["workers"] != workers:  # one output of several
@@ -233,15 +233,15 @@ TROUBLE: Mapping[str, Mapping[str, Any]] = {
 
 
 def troubles(study: Study, run: Runner, files: Filesystem) -> dict[str, list[dict[str, Any]]]:
-    """Stragglers and failures: one output of several, also with looks only when done, and the whole scan."""
+    """Stragglers and failures: one output of several, also reading only who sweeps, and the whole scan."""
     few, group = study.workers // study.outputs, study.workers // study.outputs
-    sparse: dict[str, Any] = {"looks_from_start": False, "layout": "sparse", "save_every": 300.0, "group": group}
-    seldom: dict[str, Any] = {"looks_from_start": False}
+    sparse: dict[str, Any] = {"reads": "sweepers", "layout": "sparse", "save_every": 300.0, "group": group}
+    seldom: dict[str, Any] = {"reads": "sweepers"}
     one, part = study.num_points // study.outputs, divided(files, study.outputs)
     return {
         "as it is": [run(name, scan_of(one, few, **each), part) for name, each in TROUBLE.items()],
-        "looks when done": [
-            run(f"looks when done: {name}", scan_of(one, few, **seldom, **each), part) | {"name": name}
+        "reads sweepers": [
+            run(f"reads sweepers: {name}", scan_of(one, few, **seldom, **each), part) | {"name": name}
             for name, each in TROUBLE.items()
         ],
         "sparse": [

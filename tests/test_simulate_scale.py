@@ -145,7 +145,7 @@ def check(found: Outcome, num_points: int, points_per_unit: int) -> None:
     mean_life=st.floats(10, 200),
     restart_after=st.floats(0, 50),
     slow_share=st.sampled_from([0.0, 0.5]),
-    looks_from_start=st.booleans(),
+    reads=st.sampled_from(["all", "sweepers"]),
     group=st.sampled_from([None, 2]),
     preempted_share=st.sampled_from([0.0, 0.5, 1.0]),
     back_after=st.floats(0, 50),
@@ -237,16 +237,17 @@ def test_saving_takes_a_sixth_of_the_time():
     assert found.seen == 2 + 100 * 6 / 5 + 2
 
 
-def test_everybody_reads_every_part_when_all_end_together():
-    """With looks from the start also while at work, and then again what is new."""
+def test_everybody_reads_every_part_when_he_is_done_and_with_looks_from_the_start_before():
+    """Three workers end one after the other in the same moment: each looks, and only the last one sees all points."""
     costs = replace(FREE, size=Curve.line(0.0, 10.0))
-    plan, part = 3 * 120, 120
-    for looks_from_start, num_looks in [(False, 1), (True, 1 + 4)]:
-        scenario = replace(EVEN, num_points=12, num_workers=3, looks_from_start=looks_from_start)
-        found = simulate(scenario, costs, NO_TIME)
-        assert found.twice == 0
-        assert 1 <= found.looks <= 3 * num_looks
-        assert plan + part * 2 <= found.bytes_read <= plan + num_looks * 3 * 2 * part
+    every, sweepers = (
+        simulate(replace(EVEN, num_points=12, num_workers=3, reads=reads), costs, NO_TIME)
+        for reads in ("all", "sweepers")
+    )
+    plan, part, num_looks = 3 * 120, 120, 3
+    assert sweepers.bytes_read == plan + num_looks * 2 * part
+    assert sweepers.bytes_read < every.bytes_read <= plan + (4 * 3 + num_looks) * 2 * part  # after each point once more
+    assert every.twice == sweepers.twice == 0
 
 
 def test_looks_take_a_twenty_first_of_the_time():
