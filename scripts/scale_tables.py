@@ -176,7 +176,7 @@ def of_merges(report: Report) -> str:
 
 def of_trouble(report: Report) -> str:
     """Stragglers and failures."""
-    kinds = {"as it is": "", "reads sweepers": ", reading only who sweeps", "sparse": ", sparse"}
+    kinds = {"as it is": "", "reads sweepers": ", reading only who sweeps"}
     columns = [report["trouble"][kind] for kind in kinds]
     rows = [[each[0]["name"], *(cell for one in each for cell in _trouble(one))] for each in zip(*columns, strict=True)]
     crowds = [f"W = {of[0]['workers']:,}{words}" for of, words in zip(columns, kinds.values(), strict=True)]

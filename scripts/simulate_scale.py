@@ -233,19 +233,14 @@ TROUBLE: Mapping[str, Mapping[str, Any]] = {
 
 
 def troubles(study: Study, run: Runner, files: Filesystem) -> dict[str, list[dict[str, Any]]]:
-    """Stragglers and failures: one output of several, also reading only who sweeps, and the whole scan."""
-    few, group = study.workers // study.outputs, study.workers // study.outputs
-    sparse: dict[str, Any] = {"reads": "sweepers", "layout": "sparse", "save_every": 300.0, "group": group}
+    """Stragglers and failures: one output of several, also reading only who sweeps."""
+    few = study.workers // study.outputs
     seldom: dict[str, Any] = {"reads": "sweepers"}
     one, part = study.num_points // study.outputs, divided(files, study.outputs)
     return {
         "as it is": [run(name, scan_of(one, few, **each), part) for name, each in TROUBLE.items()],
         "reads sweepers": [
             run(f"reads sweepers: {name}", scan_of(one, few, **seldom, **each), part) | {"name": name}
-            for name, each in TROUBLE.items()
-        ],
-        "sparse": [
-            run(f"sparse: {name}", scan_of(study.num_points, study.workers, **sparse, **each), files) | {"name": name}
             for name, each in TROUBLE.items()
         ],
     }
