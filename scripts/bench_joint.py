@@ -53,7 +53,7 @@ def main() -> None:
     """Print the ratio of each round and the median; write them where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--num", type=int, default=41, help="points along y; 41 along x")
+    parser.add_argument("--num", type=int, default=21, help="points along y; 41 along x")
     parser.add_argument("--out", type=Path, help="where the figures are written, as JSON")
     arguments = parser.parse_args()
     rounds = []
@@ -64,6 +64,7 @@ def main() -> None:
             one, two = (points_per_second(config, Path(folder, "s.h5"), world_size) for world_size in (1, 2))
             rounds.append({"one": one, "two": two, "ratio": two / one})
             sys.stdout.write(f"round {number}: {one:.1f} and {two:.1f} points/s, ratio {two / one:.2f}\n")
+            sys.stdout.flush()
     ratio = statistics.median(each["ratio"] for each in rounds)
     sys.stdout.write(f"two processes do {ratio:.2f} times the points of one per second (median)\n")
     if arguments.out is not None:
