@@ -80,22 +80,25 @@ def load_union(path: Path) -> Surface:
         SurfaceError: As `landscape_cli.load_surface`; also for a part that is damaged or of another scan.
     """
     whole = whole_of(path)
-    parts = _loaded_parts(whole)  # before the file: what is merged meanwhile is found there
-    if not parts:
-        return load_surface(path)
-    united = load_surface(whole) if whole.exists() else parts.pop(0)[1]
-    for name, part in parts:
-        unite(united, part, name)
-    return united
-
-
-def _loaded_parts(whole: Path) -> list[tuple[Path, Surface]]:
-    """All parts. One that is gone may have got its name for a merge, without being in the file yet."""
     while True:
-        found = [(path, load_part(path)) for path in parts_of(whole)]
-        parts = [(path, part) for path, part in found if part is not None]
-        if len(parts) == len(found):
-            return parts
+        united = _load_united(path, whole)
+        if united is not None:
+            return united
+
+
+def _load_united(path: Path, whole: Path) -> Surface | None:
+    """One part after the other; None where one is gone meanwhile: what it had may not be in what was read before."""
+    parts = parts_of(whole)
+    united = load_surface(whole) if whole.exists() else None
+    for name in parts:
+        part = load_part(name)
+        if part is None:
+            return None
+        if united is None:
+            united = part
+        else:
+            unite(united, part, name)
+    return load_surface(path) if united is None else united
 
 
 def load_part(path: Path, name: Path | None = None) -> Surface | None:
@@ -240,16 +243,20 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
         source: _set_aside(source) for source in sources if whole_of(real_path(source)) == whole != real_path(source)
     }
     try:
-        # a part goes by the name that it gets back, not by that of the moment: people look for it after an error
-        found = [(path, load_part(own[path], path) if path in own else load_surface(path)) for path in sources]
-        surfaces = [(path, part) for path, part in found if part is not None]
-        if not surfaces:
+        united = load_surface(output) if output.exists() else None
+        is_changed = united is None
+        for source in sources:
+            # a part goes by the name that it gets back, not by that of the moment: people look for it after an error
+            part = load_part(own[source], source) if source in own else load_surface(source)
+            if part is not None and united is not None:
+                is_changed |= unite(united, part, source) > 0
+            elif part is not None:
+                united = replace(part, created="")
+        if united is None:
             return load_surface(output)
-        united = load_surface(output) if output.exists() else replace(surfaces[0][1], created="")
-        changed = [unite(united, part, path) for path, part in surfaces]
-        if any(changed) or not output.exists():
+        if is_changed:
             save_surface(united, output)
-            _check_read_back(surfaces, output)
+            _check_read_back(united, output)
     except BaseException:
         for source, aside in own.items():
             _put_back(aside, source)
@@ -282,10 +289,6 @@ def _put_back(aside: Path, source: Path) -> None:
         aside.unlink()
 
 
-def _check_read_back(parts: Sequence[tuple[Path, Surface]], output: Path) -> None:
-    found = load_surface(output)
-    for path, part in parts:
-        if unite(found, part, path):
-            raise OutputError(
-                f"{output}: does not hold what was written", hint="The parts are kept. Is the disk sound?"
-            )
+def _check_read_back(united: Surface, output: Path) -> None:
+    if unite(load_surface(output), united, output):
+        raise OutputError(f"{output}: does not hold what was written", hint="The parts are kept. Is the disk sound?")

@@ -278,7 +278,7 @@ def predicted(costs: Costs, several: Mapping[str, Any]) -> dict[str, float]:
     """What the costs say of the look and of the merge."""
     num, parts = several["points"], several["parts"]
     of_one = costs.load(num) + costs.unite(num)
-    merged = parts * (of_one + costs.unite(num)) + costs.image(num) + 2 * costs.load(num)
+    merged = parts * of_one + costs.image(num) + 2 * costs.load(num) + costs.unite(num)
     return {"look_predicted": parts * of_one, "merge_predicted": merged}
 
 

@@ -148,7 +148,7 @@ class Merge:
         seconds: From the first byte read to the last part removed.
         levels: Of the tree; 1 for one process.
         num_bytes: Read and written.
-        memory: Bytes that one process holds, as all that it unites is read first.
+        memory: Bytes that one process holds: what is united so far, one part, and the file as it is written.
     """
 
     seconds: float
@@ -185,13 +185,13 @@ def merge(
         groups = math.ceil(num / inputs)
         at_once = min(groups, processes)
         output = num_points if groups == 1 or layout == "dense" else min(inputs * mean, num_points)
-        reading = inputs * (files.seconds(costs.size(mean), at_once) + costs.load(mean) + 2 * costs.unite(mean))
+        reading = inputs * (files.seconds(costs.size(mean), at_once) + costs.load(mean) + costs.unite(mean))
         writing = costs.image(output) + costs.fsync + files.seconds(costs.size(output), at_once)
-        reading_back = files.seconds(costs.size(output), at_once) + costs.load(output)
+        reading_back = files.seconds(costs.size(output), at_once) + costs.load(output) + costs.unite(output)
         changes = inputs * CHANGES_PER_MERGED + CHANGES_PER_SAVE
         renaming = changes / min(files.operations_of_one, files.changes / at_once)
         seconds += math.ceil(groups / at_once) * (reading + writing + reading_back + renaming)
         num_bytes += num * costs.size(mean) + 2 * groups * costs.size(output)
-        memory = max(memory, inputs * costs.size(mean) + 2 * costs.size(output))
+        memory = max(memory, costs.size(mean) + 2 * costs.size(output))
         num, mean, levels = groups, output, levels + 1
     return Merge(seconds, levels, num_bytes, memory)

@@ -348,12 +348,10 @@ def test_merging_equal_parts_takes_the_reads_of_every_level(fan_in, levels):
     found = merge([5.0] * 64, 5, "dense", costs, files, fan_in=fan_in, processes=64)
     inputs = fan_in or 64
     assert found.levels == levels
-    assert found.seconds == levels * (
-        inputs * (10 + 2 + 2 * 0.5) + 10 + (10 + 2)
-    )  # each file is read back and compared
+    assert found.seconds == levels * (inputs * (10 + 2 + 0.5) + 10 + (10 + 2 + 0.5))  # each is read back and compared
     written = sum(64 // inputs**level for level in range(1, levels + 1))
     assert found.num_bytes == 100 * (sum(64 // inputs**level for level in range(levels)) + 2 * written)
-    assert found.memory == 100 * (inputs + 2)
+    assert found.memory == 100 * (1 + 2)
 
 
 def test_a_tree_waits_for_the_bandwidth_of_all_and_for_processes():

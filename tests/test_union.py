@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -384,6 +385,21 @@ def test_pictures_and_exports_of_a_running_scan_show_what_all_have(
     rows = output.with_suffix(".csv").read_text().splitlines()
     assert sum(",1," in row for row in rows) == 12 or len(rows) == 13
     assert "12 of 30" in landscape("show", output).stdout
+
+
+@pytest.mark.parametrize("use", [load_union, lambda output: merge(parts_of(output), output)])
+def test_memory_does_not_depend_on_how_many_parts_there_are(tmp_path: Path, use: Callable[[Path], Surface]) -> None:
+    whole = surface_of(lambda _index, x, y: x + y, line(-1, 1, 101), line(-1, 1, 101), precision="float64")
+    peaks = []
+    for num in (3, 12):
+        output = tmp_path / f"{num}.h5"
+        for rank in range(num):
+            save_part(portion(whole, np.arange(101**2).reshape(whole.grid.shape) % num == rank), output, rank)
+        tracemalloc.start()
+        assert use(output).complete
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_what_is_read_back_must_hold_what_was_written(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

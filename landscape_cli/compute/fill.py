@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,8 @@ from landscape_cli.surface import Surface
 # A save takes about 10 ms, 1 % of the default cadence of 1 s. Where it takes over 170 ms (a very large surface, a slow
 # disk), it is done less often, so that saving never takes more than a sixth of the time.
 _MIN_SECONDS_PER_SAVE_SECOND = 6.0
+# A round, and a save, may take as long as the longest one lately; at every round a twentieth of that is forgotten.
+_MEMORY = 0.95
 # Work is handed out in pieces that take about this long: handing out costs 0.2 ms, and what is under way can be lost.
 _SECONDS_PER_TASK = 0.1
 _MAX_BLOCKS_PER_TASK = 256
@@ -246,14 +249,19 @@ class Saver:
     ) -> None:
         self._surface, self._output, self._save_every = surface, output, save_every
         self._last = self._cost = 0.0
+        self._longest_round, self._longest_save, self._round_began = _SECONDS_PER_TASK, 0.0, math.inf
         self._saved = _num_finished(surface()) if is_saved else None
         if output is not None:
             remove_leftovers(output)
 
     def after_points(self) -> None:
-        """Save if it is time to: so early that the save is over before what came after the last one is too old."""
-        early = min(self._save_every / 2, _SECONDS_PER_TASK + self._cost)
-        if time.perf_counter() - self._last >= max(self._save_every - early, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
+        """Save if it is time to: where after the next round the save would be over too late for what came first."""
+        now = time.perf_counter()
+        self._longest_round = max(now - self._round_began, _MEMORY * self._longest_round)
+        self._longest_save = max(self._cost, _MEMORY * self._longest_save)
+        self._round_began = now
+        early = min(self._save_every / 2, self._longest_round + self._longest_save)
+        if now - self._last >= max(self._save_every - early, self._cost * _MIN_SECONDS_PER_SAVE_SECOND):
             self.save()
 
     def save(self, *, always: bool = False) -> None:
