@@ -70,6 +70,9 @@ schemas: $(VENV)/.installed-dev  ## write docs/*.schema.json
 bench: $(VENV)/.installed-demo  ## points per second against the plainest loop and the classic one; OUT=FILE.json or a folder
 	$(BIN)/python scripts/bench.py --quick --out $(or $(OUT),docs/benchmarks)
 
+bench-joint: $(VENV)/.installed-demo  ## points per second of two processes that fill a file together against one; ROUNDS=1 OUT=FILE.json
+	$(BIN)/python scripts/bench_joint.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT))
+
 # with PYTHON=python3 in a Python that has everything already, else in .venv
 GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON))
 gpu-check: $(if $(filter file,$(origin PYTHON)),$(VENV)/.installed-dev)  ## tests and benchmark on a GPU in 8 minutes; OUT=DIR
@@ -90,4 +93,4 @@ build: $(VENV)/.installed-dev  ## wheel and source distribution in dist/
 clean:  ## remove what was made, but not .venv
 	rm -rf $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
-.PHONY: help demo gallery test test-all lint unit coverage slow schemas bench gpu-check build clean
+.PHONY: help demo gallery test test-all lint unit coverage slow schemas bench bench-joint gpu-check build clean
