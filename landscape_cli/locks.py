@@ -134,6 +134,11 @@ def _acquire(lock: FileLock, path: Path, *, timeout: float) -> bool:
     return True
 
 
+def has_begun(path: Path) -> bool:
+    """Whether somebody has come to write ``path``, now or before."""
+    return _lock_file(path, "lock").exists()
+
+
 def _lock_file(path: Path, what: str) -> Path:
     real = real_path(path)  # a file and a link to it have one lock
     return real.parent / f".{real.name}.{what}"

@@ -272,6 +272,13 @@ def test_saved_surface_is_read_back_bit_for_bit(tmp_path: Path, surface: Surface
     assert_same(load_surface(tmp_path / "s.h5"), surface)
 
 
+def test_a_file_that_a_scan_has_not_made_yet_is_said_to_come(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    with exclusive(path), pytest.raises(SurfaceError, match="no such file") as caught:
+        load_surface(path)
+    assert "once it has calibrated" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308])
 def test_extreme_values_are_stored_as_such(tmp_path: Path, number: float) -> None:
     surface = small_surface()
