@@ -6,16 +6,18 @@ Readers need no lock, and the lock of a killed process is free.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from landscape_cli.errors import UsageError
+from landscape_cli.errors import LandscapeError, OutputError, UsageError
 
 try:
     import fcntl
@@ -26,6 +28,11 @@ ELSEWHERE = "Choose another output with -o."
 _SECONDS_BETWEEN_TRIES, _MOST_SECONDS_BETWEEN_TRIES = 0.1, 1.0  # many may wait: ever less often
 # The last of several has the file alone while it cleans up; whoever comes at that moment waits for it.
 _TRIES_TO_JOIN = 50
+# Newer versions of filelock fall back to a mere marker where there are no locks, which a kill leaves behind.
+_STRICTLY: dict[str, Any] = (
+    {"fallback_to_soft": False} if "fallback_to_soft" in inspect.signature(FileLock).parameters else {}
+)
+_NO_ROOM = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
@@ -111,7 +118,7 @@ def turn(path: Path, should_stop: Callable[[], bool]) -> Iterator[bool]:
 @contextmanager
 def _lock(path: Path, what: str, give_up: Callable[[], bool]) -> Iterator[bool]:
     _check_place(path)
-    lock = FileLock(_lock_file(path, what), timeout=0)
+    lock = FileLock(_lock_file(path, what), timeout=0, **_STRICTLY)
     is_mine = _acquire(lock, path, timeout=0.0)
     pause = _SECONDS_BETWEEN_TRIES
     while not is_mine and not give_up():
@@ -136,7 +143,10 @@ def _acquire(lock: FileLock, path: Path, *, timeout: float) -> bool:
 
 def has_begun(path: Path) -> bool:
     """Whether somebody has come to write ``path``, now or before."""
-    return _lock_file(path, "lock").exists()
+    try:
+        return _lock_file(path, "lock").exists()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _lock_file(path: Path, what: str) -> Path:
@@ -160,13 +170,16 @@ def _check_place(path: Path) -> None:
         raise UsageError(f"{path}: cannot write in {path.parent}: {error.strerror}", hint=ELSEWHERE) from error
 
 
-def _no_lock(path: Path, error: Exception) -> UsageError:
+def _no_lock(path: Path, error: Exception) -> LandscapeError:
     if isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in _NO_LOCKS):
         return UsageError(
             f"{path}: the file system of {path.parent} has no locks, so nothing keeps two scans apart",
             hint="Choose an output on another file system, or have this one mounted with locks (Lustre: -o flock).",
         )
     assert isinstance(error, OSError)
+    if error.errno in _NO_ROOM:
+        hint = "Nothing is lost. Run the same command when that is mended, or choose another output with -o."
+        return OutputError(f"{path}: cannot write in {path.parent}: {error.strerror}", hint=hint)
     return UsageError(f"{path}: cannot write in {path.parent}: {error.strerror}", hint=ELSEWHERE)
 
 

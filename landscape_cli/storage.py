@@ -188,7 +188,7 @@ def load_surface(path: str | os.PathLike[str]) -> Surface:
 
 
 _HOW_TO_MAKE = "Surface files are made by: landscape scan CONFIG -o FILE"
-_MAYBE_SOON = "A scan was begun here; if it is still under way, the file is there once it has calibrated and saved."
+_MAYBE_SOON = "; one was begun here: if it is still under way, the file comes when it has calibrated and saved"
 _HOW_TO_CONVERT = f"{_HOW_TO_MAKE}; that of another program may be read by: landscape convert FILE -o s.h5"
 _DAMAGED = "Restore it from a backup, or scan again with --overwrite."
 # What h5py, json and numpy raise on files that are whole but hold something else than the format says.
@@ -206,7 +206,9 @@ def _read_bytes(path: Path, num_tries: int = 3) -> bytes:
                 raise SurfaceError(f"{path}: not an HDF5 file; expected a landscape surface file", hint=_HOW_TO_MAKE)
             image = head + stream.read()
     except FileNotFoundError as error:
-        raise SurfaceError(f"{path}: no such file", hint=_MAYBE_SOON if has_begun(path) else _HOW_TO_MAKE) from error
+        raise SurfaceError(
+            f"{path}: no such file", hint=_HOW_TO_MAKE + (_MAYBE_SOON if has_begun(path) else "")
+        ) from error
     except OSError as error:
         if (
             error.errno == errno.ESTALE and num_tries > 1

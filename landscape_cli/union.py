@@ -31,6 +31,7 @@ _LARGEST_RTOL = max(POINT_RTOL.values())
 # a part that is being merged has a name of its own, so that whoever writes it can write it anew meanwhile
 _PART = re.compile(r"\.part-(\d+)-of-(\d+)-[0-9a-f]{8}(\.merging)?$")
 _REMOVE = "Remove it, and run the scan again: only what it holds is computed anew."
+_LEAVE_OUT = "Leave it out: only files of one scan go together."
 
 
 # ---------------------------------------------------------------- names
@@ -79,26 +80,30 @@ def load_union(path: Path) -> Surface:
     Raises:
         SurfaceError: As `landscape_cli.load_surface`; also for a part that is damaged or of another scan.
     """
-    whole = whole_of(path)
+    whole, united = whole_of(path), None
+    known: set[Path] = set()
     while True:
-        united = _load_united(path, whole)
-        if united is not None:
-            return united
-
-
-def _load_united(path: Path, whole: Path) -> Surface | None:
-    """One part after the other; None where one is gone meanwhile: what it had may not be in what was read before."""
-    parts = parts_of(whole)
-    united = load_surface(whole) if whole.exists() else None
-    for name in parts:
-        part = load_part(name)
-        if part is None:
-            return None
-        if united is None:
-            united = part
-        else:
-            unite(united, part, name)
-    return load_surface(path) if united is None else united
+        parts = parts_of(whole)
+        if whole.exists():
+            file = load_surface(whole)
+            if united is not None:
+                unite(file, united, whole)
+            united = file
+        gone = False
+        for name in parts:  # one after the other: there may be thousands
+            if name in known:
+                continue
+            part = load_part(name)
+            if part is None:
+                gone = True
+                continue
+            known.add(name)
+            if united is None:
+                united = part
+            else:
+                unite(united, part, name)
+        if not gone:  # else what it had may have been put into the file after that was read
+            return load_surface(path) if united is None else united
 
 
 def load_part(path: Path, name: Path | None = None) -> Surface | None:
@@ -114,8 +119,8 @@ def load_part(path: Path, name: Path | None = None) -> Surface | None:
     try:
         return load_surface(path)
     except SurfaceError as error:
-        if not path.exists():
-            return None
+        if isinstance(error.__cause__, FileNotFoundError) or not path.exists():
+            return None  # also where a new one has got its name meanwhile
         raise type(error)(str(error).replace(str(path), str(name or path), 1), hint=_REMOVE) from error
 
 
@@ -147,7 +152,7 @@ def unite(surface: Surface, part: Surface, name: Path) -> int:
         elif ours.grid == theirs.grid and ours.fingerprint == theirs.fingerprint:
             num_new += _enter(ours, theirs, name, _rtol(surface))
         else:
-            raise ResumeMismatchError(f"{name}: its {beside.replace('_', ' ')} is another one", hint=_REMOVE)
+            raise ResumeMismatchError(f"{name}: its {beside.replace('_', ' ')} is another one", hint=_hint(name))
     if part.curvature is not None:
         before = len(surface.curvature.records) if surface.curvature else 0
         surface.curvature = _with_records(surface.curvature, part.curvature)
@@ -171,12 +176,16 @@ def check_same_scan(surface: Surface, part: Surface, name: Path) -> None:
     if surface.fingerprint != part.fingerprint:
         lines = differing_keys(dict(surface.provenance.identity), dict(part.provenance.identity))
         what = "\n".join(["was made by another config, checkpoint or data (file → part):", *(f"  {x}" for x in lines)])
-        is_part = _PART.search(name.name) is not None  # which is of no use; any other file may be somebody's surface
-        hint = "Remove it, or move it away." if is_part else "Leave it out: only files of one scan go together."
+        hint = "Remove it, or move it away." if whole_of(name) != name else _LEAVE_OUT
         raise ResumeMismatchError(f"{name}: {what}", hint=hint)
     if surface.grid != part.grid or surface.metrics.keys() != part.metrics.keys():
         what = "range of an axis" if surface.grid != part.grid else "metrics"
-        raise ResumeMismatchError(f"{name}: has another {what} than the file", hint=_REMOVE)
+        raise ResumeMismatchError(f"{name}: has another {what} than the file", hint=_hint(name))
+
+
+def _hint(name: Path) -> str:
+    """What to do with a file that does not fit: a part is of no use, any other may be somebody's surface."""
+    return _REMOVE if whole_of(name) != name else _LEAVE_OUT
 
 
 def _rtol(surface: Surface) -> float:
@@ -209,7 +218,7 @@ def _check_agreement(metric: str, ours: Metric, theirs: Metric, both: BoolArray,
             f"{name}: {metric} at {int((~same).sum())} of {len(a)} points that the file has as well is another one, "
             f"such as {b[first]!r} in place of {a[first]!r}: more than rounding, so the code of the model, of a metric "
             "or of a direction is another one",
-            hint=_REMOVE,
+            hint=_hint(name),
         )
 
 
@@ -247,11 +256,12 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
         is_changed = united is None
         for source in sources:
             # a part goes by the name that it gets back, not by that of the moment: people look for it after an error
-            part = load_part(own[source], source) if source in own else load_surface(source)
+            part = load_part(own[source], source) if source in own else _load_foreign(source)
             if part is not None and united is not None:
                 is_changed |= unite(united, part, source) > 0
             elif part is not None:
                 united = replace(part, created="")
+            del part  # before the file is written, which takes the most memory
         if united is None:
             return load_surface(output)
         if is_changed:
@@ -266,12 +276,20 @@ def merge(sources: Sequence[Path], output: Path) -> Surface:
     return united
 
 
+def _load_foreign(path: Path) -> Surface:
+    """A file of its own, with what lies beside it; or one part of another file, as named."""
+    return load_union(path) if whole_of(path) == path else load_surface(path)
+
+
 def _set_aside(path: Path) -> Path:
     """Give a part the name of one that is being merged, so that what is read and removed is one version of it."""
     if path.name.endswith(".merging"):
         return path
     aside = path.with_name(f"{path.name}.merging")
     try:
+        if aside.exists() and aside.samefile(path):  # killed while it was put back: a rename would do nothing
+            path.unlink()
+            return aside
         path.rename(aside)
     except FileNotFoundError:
         pass  # somebody else has merged it

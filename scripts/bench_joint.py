@@ -61,6 +61,8 @@ class Pace:
     def points_per_second(self, start: float, stop: float) -> float:
         """Between the first save from ``start`` on and the last one until ``stop``."""
         within = [(moment, num) for moment, num in self.saved if start <= moment <= stop]
+        if len(within) < 2:
+            raise SystemExit("too few points: the scan was over before every process had saved twice")
         (first, before), (last, after) = within[0], within[-1]
         return (after - before) / (last - first)
 
@@ -101,9 +103,7 @@ def scan(way: Way, folder: Path) -> tuple[float, float]:
         raise SystemExit("a scan has failed")
     for output in outputs:
         output.unlink()
-    saved = [pace for pace in paces.values() if len(pace.saved) > 1]
-    if len(saved) != len(processes):
-        raise SystemExit("too few points: the scan was over before every process had saved twice")
+    saved = list(paces.values())
     start, stop = max(each.saved[0][0] for each in saved), min(each.saved[-1][0] for each in saved)
     return sum(each.points_per_second(start, stop) for each in saved), seconds
 

@@ -257,7 +257,7 @@ def _of_parts(grid: Grid, folder: Path, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         with Crew(share, output, sweeps=True, should_stop=lambda: False) as crew:
             assert crew.existing() is None
-            crew.found(_nothing(surface), is_changed=False)
+            crew.found(_nothing(surface), before=None)
             for rank in range(NUM_PARTS):
                 surface.evaluated = mask & (mine == rank)
                 save_surface(surface, new_part(output, replace(share, rank=rank + 1)))

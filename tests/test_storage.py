@@ -276,7 +276,9 @@ def test_a_file_that_a_scan_has_not_made_yet_is_said_to_come(tmp_path: Path) -> 
     path = tmp_path / "s.h5"
     with exclusive(path), pytest.raises(SurfaceError, match="no such file") as caught:
         load_surface(path)
-    assert "once it has calibrated" in str(caught.value.hint)
+    assert "when it has calibrated" in str(caught.value.hint)
+    with pytest.raises(SurfaceError, match=r"cannot be read|no such file"):
+        load_surface(tmp_path / ("a" * 250))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308])

@@ -260,6 +260,72 @@ def test_a_part_that_is_set_aside_while_it_is_read_is_not_missed(output: Path, m
     assert load_union(output).complete
 
 
+def test_a_part_that_is_written_anew_while_it_is_merged_is_not_damaged(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_surface(portion(bowl(), False), output)
+    part = save_part(portion(bowl(), np.arange(30).reshape(2, 5, 3) < 15), output)
+
+    def late(path: Path) -> Surface:
+        if path != part or not part.exists():
+            return load_surface(path)
+        monkeypatch.undo()
+        part.rename(f"{part}.merging")
+        try:
+            return load_surface(path)
+        finally:
+            save_surface(bowl(), part)
+
+    monkeypatch.setattr("landscape_cli.union.load_surface", late)
+    assert load_union(output).complete
+
+
+def test_a_merge_that_was_killed_while_it_put_a_part_back_is_done_by_the_next_one(output: Path) -> None:
+    save_surface(portion(bowl(), False), output)
+    part = save_part(bowl(), output)
+    os.link(part, f"{part}.merging")
+    assert merge(parts_of(output), output).complete
+    assert [path.name for path in output.parent.iterdir()] == ["s.h5"]
+
+
+def test_readers_come_to_an_end_however_many_merges_there_are(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time a reader has read the file, the next part is put into it."""
+    save_surface(portion(bowl(), False), output)
+    order = np.arange(30).reshape(2, 5, 3)
+    parts = [save_part(portion(bowl(), order == point), output, point % 8) for point in range(30)]
+
+    def merging(path: Path) -> Surface:
+        found = load_surface(path)
+        if path == output and parts:
+            with monkeypatch.context() as patch:
+                patch.setattr("landscape_cli.union.load_surface", load_surface)
+                merge([parts.pop()], output)
+        return found
+
+    monkeypatch.setattr("landscape_cli.union.load_surface", merging)
+    assert load_union(output).complete
+    assert len(parts) >= 28  # it would go on until none is left else
+
+
+def test_a_merge_of_another_file_takes_the_parts_beside_it_too(output: Path) -> None:
+    """As of several processes of one machine, one of which was killed."""
+    theirs = output.with_name("a.h5")
+    save_surface(portion(bowl(), ~np.isin(np.arange(30), [3, 4]).reshape(2, 5, 3)), theirs)
+    part = save_part(bowl(), theirs)
+    assert merge([theirs], output).complete
+    assert part.exists()
+
+
+def test_a_surface_that_disagrees_is_to_be_left_out_and_not_removed(output: Path) -> None:
+    save_surface(portion(bowl(), np.arange(30).reshape(2, 5, 3) < 15), output)
+    other = bowl()
+    other.metrics["train_loss"].values[:] += 1
+    save_surface(other, output.with_name("b.h5"))
+    with pytest.raises(SurfaceError, match="more than rounding") as error:
+        merge([output.with_name("b.h5")], output)
+    assert "Leave it out" in str(error.value.hint)
+
+
 def test_a_merge_that_fails_replaces_no_part_that_was_written_anew(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ what a dead or slow one leaves is swept up by those who are done with their own.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from landscape_cli.compute.evaluate import Values
 from landscape_cli.compute.observer import Stage
 from landscape_cli.compute.units import Units
-from landscape_cli.errors import StoppedError, SurfaceError
+from landscape_cli.errors import OutputError, StoppedError, SurfaceError
 from landscape_cli.locks import turn
 from landscape_cli.share import Share
 from landscape_cli.storage import load_surface, remove_leftovers, save_surface
@@ -86,6 +87,7 @@ class Crew:
         self._seen: dict[Path, _Seen] = {}
         self._next_look = self._next_beat = self._look_cost = 0.0
         self._waiting_since: float | None = None
+        self._is_concluding = False
         self._random = random.Random(str(self.part))  # noqa: S311  # so that not all sweep the same corner
 
     # ------------------------------------------------------------ the file
@@ -107,34 +109,54 @@ class Crew:
         """
         self._founding.close()
         self._founding = ExitStack()
-        self._take_turn(self._founding)
-        if self.output.exists() or parts_of(self.output):
-            if self.share.rank == 0 or not self.output.exists():
-                merge(parts_of(self.output), self.output)  # those that died would become ever more
-            self._stamp = _stamp(self.output)
+        if not self.output.exists():
+            self._take_turn(self._founding)
+            parts = parts_of(self.output)  # before the file is asked for: NFS then looks at the folder again
+            if not parts and not self.output.exists():
+                return None
+            if not self.output.exists():
+                merge(parts, self.output)
             self._founding.close()
-            return load_union(self.output)
-        return None
+        elif self.share.rank == 0:
+            with turn(self.output, lambda: True) as is_mine:  # who has it now merges, and may measure for hours
+                if is_mine:
+                    merge(parts_of(self.output), self.output)  # those that died would become ever more
+        self._stamp = _stamp(self.output)
+        return load_union(self.output)
 
-    def found(self, surface: Surface, *, is_changed: bool) -> None:
-        """Write the file, where it is not there or lacks something besides points, and begin a part.
+    def found(self, surface: Surface, *, before: object) -> None:
+        """Write the file, where it is not there or says something else besides its points, and begin a part.
+
+        Args:
+            surface: As it is to be.
+            before: What the file said `beside_points` when it was read; None where there was none.
 
         Raises:
             OvertakenError: Another process has written it meanwhile.
             OutputError: It cannot be written.
             StoppedError: This process is to stop while it waits.
         """
+        is_changed = before != beside_points(surface)
         with self._founding:
+            if self._stamp is None and self.output.exists():  # seen late, on NFS
+                raise OvertakenError
             if self._stamp is not None and is_changed:
                 self._take_turn(self._founding)
                 if parts_of(self.output):  # which would not fit any more
                     merge(parts_of(self.output), self.output)
                 if _stamp(self.output) != self._stamp:
-                    raise OvertakenError
+                    self._take_in(surface, before)
             if self._stamp is None or is_changed:
                 save_surface(surface, self.output)
                 self._stamp = _stamp(self.output)  # what comes later is not in ``surface``
         self._view, self._own = surface, _without_points(surface)
+
+    def _take_in(self, surface: Surface, before: object) -> None:
+        """Take the points that others have finished since the file was read, where it says the same besides them."""
+        file = load_surface(self.output)
+        if beside_points(file) != before or file.grid != surface.grid:
+            raise OvertakenError
+        unite(surface, file, self.output)
 
     def _take_turn(self, stack: ExitStack) -> None:
         if not stack.enter_context(turn(self.output, self._should_stop)):
@@ -147,7 +169,7 @@ class Crew:
         Yields:
             The file; None where another process has it, and this one need not wait for it, or should stop.
         """
-        merged = False
+        merged, self._is_concluding = False, True
         self._stamp = None  # also a file that was looked at may have all points of this process
 
         def give_up() -> bool:
@@ -164,9 +186,7 @@ class Crew:
                 yield None
 
     def _is_merged(self) -> bool:
-        """Whether every point of this process is in the file."""
-        if not self.part.exists():
-            return True
+        """Whether every point of this process is in the file; that its part is gone does not say so."""
         if _stamp(self.output) == self._stamp:
             return False
         self._stamp = _stamp(self.output)
@@ -198,9 +218,15 @@ class Crew:
         now = time.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + self._seconds_between_beats
-            with suppress(OSError):  # it may have been merged
+            try:
                 # the time of the last access: that of the last change says that there is something new to read
                 os.utime(self.part, ns=(time.time_ns(), self.part.stat().st_mtime_ns))
+            except FileNotFoundError:  # it has been merged, and without a part this process would count as dead
+                if self._own is not None and not self._is_concluding:
+                    with suppress(OutputError):
+                        save_surface(self.own, self.part)
+            except OSError:
+                pass
 
     @property
     def _seconds_between_beats(self) -> float:
@@ -220,13 +246,7 @@ class Crew:
         for path in parts_of(self.output):
             if path == self.part:
                 continue
-            with suppress(FileNotFoundError):
-                state, seen = path.stat(), self._seen.get(path)
-                stamp, pulse = _stamp_of(state), state.st_atime_ns
-                if seen is None or (stamp, pulse) != (seen.stamp, seen.pulse):
-                    self._seen[path] = _Seen(stamp, pulse, start)
-                part = load_part(path) if seen is None or stamp != seen.stamp else None
-                num_new += unite(self._view, part, path) if part is not None else 0
+            num_new += self._look_at(path, self._view, start)
         found = _stamp(self.output)
         if found is not None and found != self._stamp:
             self._stamp = found
@@ -235,6 +255,20 @@ class Crew:
         self._look_cost = end - start
         self._next_look = end + max(self._seconds_between_looks, _LOOK_COST_FACTOR * self._look_cost)
         return num_new > 0
+
+    def _look_at(self, path: Path, view: Surface, now: float) -> int:
+        state, seen = _state(path), self._seen.get(path)
+        if state is None:
+            return 0
+        stamp, pulse, num_new = _stamp_of(state), state.st_atime_ns, 0
+        if seen is None or stamp != seen.stamp:
+            part = load_part(path)
+            if part is None:  # it is being merged; if that fails, the same comes back
+                return 0
+            num_new = unite(view, part, path)
+        if seen is None or (stamp, pulse) != (seen.stamp, seen.pulse):
+            self._seen[path] = _Seen(stamp, pulse, now)
+        return num_new
 
     def _unite_file(self, view: Surface) -> int:
         file = load_surface(self.output)
@@ -296,6 +330,15 @@ class Crew:
         return [int(unit) for unit in free[start : start + share]]
 
 
+def beside_points(surface: Surface) -> tuple[object, ...]:
+    """What a file says besides its points: where that changes, it must be written before the others read it."""
+    beside = [each and (each.fingerprint, each.grid) for each in (surface.radius, surface.curvature_map)]
+    path, curvature, origin = surface.trajectory, surface.curvature, surface.provenance
+    steps = path and (path.names, path.coordinates.tobytes())
+    pending = curvature and (curvature.pending, sorted(curvature.records))
+    return surface.fingerprint, surface.grid, *beside, steps, pending, origin.resolved, origin.engine
+
+
 def _without_points(surface: Surface) -> Surface:
     metrics = {
         name: replace(metric, values=np.full_like(metric.values, np.nan), std=np.full_like(metric.std, np.nan))
@@ -318,10 +361,17 @@ def _num_evaluated(surface: Surface) -> int:
 
 def _stamp(path: Path) -> _Stamp | None:
     """What changes whenever a file is replaced; None where it is not there."""
+    state = _state(path)
+    return None if state is None else _stamp_of(state)
+
+
+def _state(path: Path) -> os.stat_result | None:
     try:
-        return _stamp_of(path.stat())
-    except FileNotFoundError:
-        return None
+        return path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):  # the latter of NFS: replaced on another machine
+            return None
+        raise
 
 
 def _stamp_of(state: os.stat_result) -> _Stamp:

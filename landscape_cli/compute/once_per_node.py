@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ from landscape_cli.compute.palette import Column, Palette
 from landscape_cli.errors import OutputError
 from landscape_cli.share import Share
 
+_NAME = re.compile(r"(\d+)-(\w+)-([0-9a-f]{8})-")
 _ROOM = "Set runtime.cache to a folder of this machine with more space, or a smaller data.<split>.num_examples."
 
 
@@ -46,22 +49,34 @@ def decode_once_per_node(
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     path = folder / f"{_job()}-{split}-{digest}.pt"
     opened = path.with_suffix(".opened")
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            _write(decode(), path)
-            opened.write_bytes(b"")
-        batches = _read(path)
-        with opened.open("ab") as count:
-            count.write(b"x")
-        if opened.stat().st_size >= share.local_world_size:  # who has mapped it keeps it
-            path.unlink()
-            opened.unlink()
+    try:
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                _write(decode(), path)
+                opened.write_bytes(b"")
+            batches = _read(path)
+            with opened.open("ab") as count:
+                count.write(b"x")
+            if opened.stat().st_size >= share.local_world_size:  # who has mapped it keeps it
+                path.unlink()
+                opened.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: the decoded {split} data cannot be kept here: {error}", hint=_ROOM) from error
     return batches
 
 
 def _job() -> str:
-    """The launcher that started all processes of this machine: its number, and when it began."""
-    return f"{os.getppid()}-{_began(os.getppid())}"
+    """The launcher that started all processes of this machine: its number, when it began, and where that counts."""
+    return f"{os.getppid()}-{_began(os.getppid())}-{_machine()}"
+
+
+def _machine() -> str:
+    """Which machine, since when, and in which namespace of processes: elsewhere the same number is another process."""
+    try:
+        names = str(Path("/proc/self/ns/pid").readlink()), Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        names = ("", "")
+    return hashlib.sha256(" ".join((platform.node(), *names)).encode()).hexdigest()[:8]
 
 
 def _began(pid: int) -> str:
@@ -88,8 +103,8 @@ def _own_folder(parent: Path) -> Path:
 
 def _remove_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
-        pid, _, rest = path.name.partition("-")
-        if pid.isdigit() and _began(int(pid)) != rest.partition("-")[0]:
+        match = _NAME.match(path.name)
+        if match and match[3] == _machine() and _began(int(match[1])) != match[2]:
             path.unlink(missing_ok=True)
 
 

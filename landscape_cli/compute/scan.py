@@ -18,7 +18,7 @@ from torch import nn
 from landscape_cli.compute.after_points import begin_curvature, curvature_of, measure_curvature, reader_of
 from landscape_cli.compute.assemble import Surroundings, problem_from_config, problem_from_model
 from landscape_cli.compute.caveats import notes_on
-from landscape_cli.compute.crew import Crew, OvertakenError
+from landscape_cli.compute.crew import Crew, OvertakenError, beside_points
 from landscape_cli.compute.device import choose_devices
 from landscape_cli.compute.directions.table import COMPUTED
 from landscape_cli.compute.evaluate import Values, never
@@ -257,7 +257,7 @@ def _attempt(
             )
         cores = stack.enter_context(one_thread_per_process(runtime, devices[0], share))
         existing = crew.existing() if crew else existing_surface(output, overwrite=overwrite)
-        before = existing and _beside_points(existing)
+        before = existing and beside_points(existing)
         problem, settings = _problem_beside(existing, make_problem, settings, more_slices, devices[0], output, observer)
         draw_first(problem, settings, len(devices), cores)
         trajectory = trajectory_of(problem, settings)
@@ -290,7 +290,7 @@ def _attempt(
         if crew is not None:
             assert output is not None  # there is a crew only where there is a file
             _save_for_others(surface, problem, settings, output)
-            crew.found(surface, is_changed=before != _beside_points(surface))
+            crew.found(surface, before=before)
         _assemble_team(team, worker, preflight, corner)
         observer.preflight(preflight)
         observer.filling(surface)
@@ -343,15 +343,6 @@ def _add_helpers(
         del devices[1:]
     for device in devices[1:]:
         team.add(partial(make_worker_of_helper, problem, device, runtime))
-
-
-def _beside_points(surface: Surface) -> tuple[object, ...]:
-    """What a file says besides its points: where that changes, it must be written before the others read it."""
-    beside = [each and (each.fingerprint, each.grid) for each in (surface.radius, surface.curvature_map)]
-    path, curvature, origin = surface.trajectory, surface.curvature, surface.provenance
-    steps = path and (path.names, path.coordinates.tobytes())
-    pending = curvature and (curvature.pending, sorted(curvature.records))
-    return surface.fingerprint, surface.grid, *beside, steps, pending, origin.resolved, origin.engine
 
 
 def _of_share(devices: list[torch.device], share: Share) -> list[torch.device]:
