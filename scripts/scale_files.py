@@ -148,7 +148,7 @@ class Merge:
         seconds: From the first byte read to the last part removed.
         levels: Of the tree; 1 for one process.
         num_bytes: Read and written.
-        memory: Bytes that one process holds: what is united so far, one part, and the file as it is written.
+        memory: Bytes that one process holds at its peak: while it saves what is united, or beside that loads a part.
     """
 
     seconds: float
@@ -192,6 +192,7 @@ def merge(
         renaming = changes / min(files.operations_of_one, files.changes / at_once)
         seconds += math.ceil(groups / at_once) * (reading + writing + reading_back + renaming)
         num_bytes += num * costs.size(mean) + 2 * groups * costs.size(output)
-        memory = max(memory, costs.size(mean) + 2 * costs.size(output))
+        saving, loading = (costs.memory.get(key, 0.0) for key in ("save", "load"))
+        memory = max(memory, saving * output, BYTES_PER_POINT * output + loading * mean)
         num, mean, levels = groups, output, levels + 1
     return Merge(seconds, levels, num_bytes, memory)

@@ -344,6 +344,7 @@ def test_parts_are_as_large_as_what_they_hold():
 def test_merging_equal_parts_takes_the_reads_of_every_level(fan_in, levels):
     """64 dense parts of 100 bytes, 10 bytes a second for each process: 10 s to read one, 2 to load it, 10 to write."""
     costs = replace(FREE, size=Curve.line(100.0, 0.0), load=Curve.line(2.0, 0.0), unite=Curve.line(0.5, 0.0))
+    costs = replace(costs, memory={"save": 70.0, "load": 30.0})
     files = replace(NO_TIME, bandwidth_of_one=10.0)
     found = merge([5.0] * 64, 5, "dense", costs, files, fan_in=fan_in, processes=64)
     inputs = fan_in or 64
@@ -351,7 +352,7 @@ def test_merging_equal_parts_takes_the_reads_of_every_level(fan_in, levels):
     assert found.seconds == levels * (inputs * (10 + 2 + 0.5) + 10 + (10 + 2 + 0.5))  # each is read back and compared
     written = sum(64 // inputs**level for level in range(1, levels + 1))
     assert found.num_bytes == 100 * (sum(64 // inputs**level for level in range(levels)) + 2 * written)
-    assert found.memory == 100 * (1 + 2)
+    assert found.memory == 5 * 70
 
 
 def test_a_tree_waits_for_the_bandwidth_of_all_and_for_processes():

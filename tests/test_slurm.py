@@ -262,3 +262,11 @@ def test_a_scan_that_cannot_work_fails_and_does_not_come_back(scan: Scan, script
     assert scan.cluster.wait(number) == {"FAILED"}
     assert {(job["Restarts"], job["ExitCode"]) for job in scan.cluster.jobs(number)} == {("0", "2:0")}
     assert not scan.output.exists()
+
+
+def test_a_job_that_only_says_what_it_would_take_is_done(scan: Scan) -> None:
+    words = ["--output", scan.output.with_suffix(".log"), "--ntasks=2", JOB, scan.output.with_name("config.yaml")]
+    scan.number = scan.cluster.submit(*words, scan.output, "--dry-run", LANDSCAPE=" ".join(LANDSCAPE))
+    assert scan.cluster.wait(scan.number) == {"COMPLETED"}, scan.describe()
+    assert f"{NUM_POINTS:,} to do" in scan.log
+    assert not scan.output.exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -30,9 +32,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from representative import mostly_slow
 
-from landscape_cli.errors import OutputError, SurfaceError, SurfaceVersionError, UsageError
+from landscape_cli.errors import LandscapeError, OutputError, SurfaceError, SurfaceVersionError, UsageError
 from landscape_cli.grid import Axis, Grid
-from landscape_cli.locks import exclusive
+from landscape_cli.locks import exclusive, together, turn
 from landscape_cli.records import Cost, Curvature, Record
 from landscape_cli.storage import check_overwritable, load_surface, remove_leftovers, save_surface
 from landscape_cli.surface import Direction, Metric, Provenance, Surface, Trajectory
@@ -270,6 +272,35 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_saved_surface_is_read_back_bit_for_bit(tmp_path: Path, surface: Surface) -> None:
     save_surface(surface, tmp_path / "s.h5")
     assert_same(load_surface(tmp_path / "s.h5"), surface)
+
+
+def lock_alone(path: Path) -> None:
+    with exclusive(path):
+        pass
+
+
+def lock_together(path: Path) -> None:
+    with together(path), turn(path, lambda: False):
+        pass
+
+
+@pytest.mark.parametrize("lock", [lock_alone, lock_together])
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(errno.ENOSYS, 2, "has no locks"), (errno.ENOLCK, 2, "has no locks"), (errno.ENOSPC, 4, "No space left")],
+)
+def test_where_there_are_no_locks_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[[Path], None], number: int, code: int, words: str
+) -> None:
+    """As on Lustre that is mounted without; a full disk is another matter, and passes."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(LandscapeError, match=words) as error:
+        lock(tmp_path / "s.h5")
+    assert error.value.exit_code == code
 
 
 def test_a_file_that_a_scan_has_not_made_yet_is_said_to_come(tmp_path: Path) -> None:
