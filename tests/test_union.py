@@ -23,6 +23,7 @@ from test_scan import contents
 
 from landscape_cli import load_surface, save_surface
 from landscape_cli.errors import OutputError, ResumeMismatchError, SurfaceError
+from landscape_cli.locks import turn
 from landscape_cli.records import Curvature
 from landscape_cli.share import Share
 from landscape_cli.surface import Provenance, Surface
@@ -414,6 +415,20 @@ def test_a_surface_of_another_scan_is_to_be_left_out_and_not_removed(
     assert outcome.exit_code == 3
     assert "Leave it out" in outcome.stderr
     assert "Remove" not in outcome.stderr
+
+
+def test_merge_says_what_it_waits_for(output: Path) -> None:
+    save_surface(portion(bowl(), False), output)
+    save_part(bowl(), output)
+    command = [sys.executable, "-m", "landscape_cli", "merge", "-o", str(output)]
+    with turn(output, lambda: False):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert "waiting for the process that merges" in process.stderr.readline()
+        assert len(parts_of(output)) == 1
+    process.communicate()
+    assert process.returncode == 0
+    assert load_surface(output).complete
 
 
 def test_merge_of_a_file_that_is_not_there_is_an_error(output: Path, landscape: Callable[..., Outcome]) -> None:

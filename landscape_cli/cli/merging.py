@@ -35,7 +35,15 @@ def merge(
     from landscape_cli.union import merge as run_merge
     from landscape_cli.union import parts_of
 
-    with together(output), turn(output, lambda: False):
+    said: list[str] = []
+
+    def wait() -> bool:
+        if not said:
+            said.append(f"{output}: waiting for the process that merges, or measures the curvature")
+            TALK.note(said[0])
+        return False
+
+    with together(output), turn(output, wait):
         sources = parts or parts_of(output)
         if not sources:
             hint = f"Name them: landscape merge A.h5 B.h5 -o {output}" if not output.exists() else "It needs no merge."
