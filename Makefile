@@ -56,10 +56,10 @@ unit: $(VENV)/.installed-dev
 coverage: $(VENV)/.installed-dev  ## the tests of `make test`, and which lines they run; takes twice as long
 	$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term
 
-# two at a time, but those where seconds matter
+# two at a time, but those where seconds matter; what these have measured is printed
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist worksteal
-	$(BIN)/python -m pytest -m "slow and alone"
+	$(BIN)/python -m pytest -m "slow and alone" -rP
 
 gallery: $(VENV)/.installed-dev demo  ## the pictures of docs/pictures.md, from the files of the demo
 	$(BIN)/python scripts/gallery.py
