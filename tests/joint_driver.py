@@ -9,6 +9,7 @@ begin a new one. Meanwhile a reader opens the file and its parts as often as it 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import random
 import signal
@@ -18,6 +19,10 @@ from pathlib import Path
 
 import landscape_cli.compute.scan
 from landscape_cli.cli.app import main
+from landscape_cli.compute.crew import Crew
+from landscape_cli.compute.evaluate import Values
+from landscape_cli.compute.fill import Saver
+from landscape_cli.compute.observer import Stage
 from landscape_cli.errors import LandscapeError
 from landscape_cli.examples import digits
 from landscape_cli.storage import load_surface
@@ -27,11 +32,33 @@ from landscape_cli.union import load_union, parts_of
 WORLD_SIZE = 2
 
 
+# For each rank, when the first of the points was finished that it has not saved yet; 0 where it has saved all.
+UNSAVED = memoryview(mmap.mmap(-1, 8 * WORLD_SIZE)).cast("d")
+
+
+def note_what_is_unsaved(rank: int) -> None:
+    """Have this process note the moment in memory that outlives it."""
+    enter, save = Crew.enter, Saver.save
+
+    def noting_enter(crew: Crew, stage: Stage, point: int, values: Values) -> None:
+        enter(crew, stage, point, values)
+        UNSAVED[rank] = UNSAVED[rank] or time.time()
+
+    def noting_save(saver: Saver, *, always: bool = False) -> None:
+        save(saver, always=always)
+        UNSAVED[rank] = 0.0
+
+    Crew.enter, Saver.save = noting_enter, noting_save  # type: ignore[method-assign]
+
+
 def start(config: str, output: str, rank: int | None) -> int:
     """Run ``landscape scan`` in a child, as one of two processes or alone; returns its pid."""
     pid = os.fork()
     if pid == 0:
         code = 1
+        if rank is not None:
+            UNSAVED[rank] = 0.0
+            note_what_is_unsaved(rank)
         share = [] if rank is None else ["--shard", f"{rank}/{WORLD_SIZE}"]
         try:
             main(["scan", config, "-o", output, "--quiet", *share])
@@ -111,14 +138,14 @@ class Writers:
         time.sleep(self._moments.uniform(0.0, 1.2))
         part, now = own_part(self.output, rank, before), time.time()
         os.kill(pid, signal.SIGKILL)
-        status = wait_for(pid)
+        status, unsaved = wait_for(pid), UNSAVED[rank]
         if status == 0:
             return False
         if status != -signal.SIGKILL:
             raise SystemExit(f"rank {rank} ended by itself with {status}")
         self.killed += 1
-        if part is not None and part.exists():  # it holds all that was finished when it was written
-            self.seconds_lost.append(max(0.0, now - part.stat().st_mtime))
+        if part is not None:  # it had begun to compute
+            self.seconds_lost.append(max(0.0, now - unsaved) if unsaved else 0.0)
         return True
 
     def finish(self) -> list[int]:
