@@ -585,7 +585,7 @@ def test_three_hundred_kills_lose_nothing_that_was_saved(tmp_path: Path) -> None
     assert isinstance(reader, dict)
     sys.stdout.write(
         f"{found['killed']} kills in {found['rounds']} files; {reader['num_reads']} reads, "
-        f"{len(reader['unreadable'])} unreadable; {len(seconds)} kills of one that computed; seconds since the first lost point: "
+        f"{len(reader['unreadable'])} unreadable; {len(seconds)} kills while it computed, of seconds lost: "
         f"median {np.median(seconds):.2f}, 99 % below {np.quantile(seconds, 0.99):.2f}, most {max(seconds):.2f}\n"
     )
     assert reader["unreadable"] == []
