@@ -41,6 +41,7 @@ axes:
   y: {{num: NUM}}
 runtime: {{engine: sequential, processes: 1}}
 """
+TOO_FEW = "too few points: the scan was over before every process had saved twice; give a larger --num"
 
 
 class Pace:
@@ -62,7 +63,7 @@ class Pace:
         """Between the first save from ``start`` on and the last one until ``stop``."""
         within = [(moment, num) for moment, num in self.saved if start <= moment <= stop]
         if len(within) < 2:
-            raise SystemExit("too few points: the scan was over before every process had saved twice")
+            raise SystemExit(TOO_FEW)
         (first, before), (last, after) = within[0], within[-1]
         return (after - before) / (last - first)
 
@@ -103,7 +104,9 @@ def scan(way: Way, folder: Path) -> tuple[float, float]:
         raise SystemExit("a scan has failed")
     for output in outputs:
         output.unlink()
-    saved = list(paces.values())
+    saved = [pace for pace in paces.values() if pace.saved]
+    if len(saved) != len(processes):
+        raise SystemExit(TOO_FEW)
     start, stop = max(each.saved[0][0] for each in saved), min(each.saved[-1][0] for each in saved)
     return sum(each.points_per_second(start, stop) for each in saved), seconds
 
@@ -124,6 +127,8 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=16, help="points along y; 41 along x")
     parser.add_argument("--out", type=Path, help="where the figures are written, as JSON")
     arguments = parser.parse_args()
+    if arguments.num < 4:
+        parser.error("--num: found less than 4; two scans that have nothing in common have half of it each")
     ways, rounds = ways_of(arguments.num), []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, arguments.rounds + 1):
